@@ -1,0 +1,112 @@
+"""What a task is: plain, frozen types that every other part may import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sglora_fed.errors import TaskError
+
+Role = Literal["expert", "client"]
+Kind = Literal["labelled", "retrieval"]
+Modality = Literal["text", "image"]
+
+EXPERT_SPLIT = "expert"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example: an item and what belongs to it.
+
+    Attributes:
+        item: the text itself, or the absolute path of an image (see ``Task.modality``).
+        label: a key of ``Task.labels`` for a labelled task, the caption for a retrieval task.
+    """
+
+    item: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task: a description, labels and examples, owned by one (virtual) client.
+
+    Attributes:
+        id: unique within its family; letters, digits, ``._-``.
+        description: the sentence that says what the user wants.
+        labels: label key -> candidate text shown to the backbone; empty for retrieval.
+        train: examples for training; empty for a client that has none.
+        test: examples for evaluation.
+        role: ``expert`` trains a LoRA for the zoo; ``client`` receives one.
+        split: ``"expert"`` for experts, else the kind of unseen task (``new_rule``, ``combo``, ...).
+        paraphrases: the same description as other people would type it.
+        hints: label key -> the client's own words about that label, for the ``described`` baseline.
+        kind: ``labelled`` (accuracy) or ``retrieval`` (R@k).
+        modality: what ``Example.item`` is.
+
+    Raises:
+        TaskError: on an empty description, empty or duplicate label texts, fewer than two labels
+            of a labelled task, or an example whose label is unknown.
+    """
+
+    id: str
+    description: str
+    labels: Mapping[str, str]
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    role: Role = "client"
+    split: str = EXPERT_SPLIT
+    paraphrases: tuple[str, ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind = "labelled"
+    modality: Modality = "text"
+
+    def __post_init__(self) -> None:
+        if not self.description.strip():
+            raise TaskError(f"task {self.id!r}: the description is empty")
+        if self.kind == "labelled":
+            self._check_labels()
+
+    def _check_labels(self) -> None:
+        texts = [text.strip().lower() for text in self.labels.values()]
+        if len(texts) < 2:
+            raise TaskError(f"task {self.id!r} has {len(texts)} label(s); at least 2 are needed")
+        if not all(texts):
+            raise TaskError(f"task {self.id!r} has an empty label text: {dict(self.labels)!r}")
+        if len(set(texts)) < len(texts):
+            raise TaskError(f"task {self.id!r} has duplicate label texts: {dict(self.labels)!r}")
+        if unknown := set(self.hints) - set(self.labels):
+            raise TaskError(f"task {self.id!r} has hints for unknown labels {sorted(unknown)}")
+        for part, examples in (("train", self.train), ("test", self.test)):
+            found = {example.label for example in examples}
+            if unknown := found - set(self.labels):
+                raise TaskError(f"task {self.id!r}: unknown labels {sorted(unknown)} in {part}")
+            if len(found) == 1:
+                raise TaskError(f"task {self.id!r}: all {part} examples have the label {found}")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFamily:
+    """A set of tasks with a fixed split.
+
+    Attributes:
+        name: what the results call it.
+        tasks: in a fixed order; ids are unique.
+
+    Raises:
+        TaskError: on duplicate ids.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+
+    def __post_init__(self) -> None:
+        ids = [task.id for task in self.tasks]
+        if len(set(ids)) < len(ids):
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            raise TaskError(f"family {self.name!r} has duplicate task ids: {twice}")
+
+    def of_role(self, role: Role) -> tuple[Task, ...]:
+        """The tasks of one role, in family order."""
+        return tuple(task for task in self.tasks if task.role == role)
