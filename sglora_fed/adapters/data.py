@@ -1,0 +1,142 @@
+"""A task's examples in the form the backbone takes, grouped so that adapters can be folded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.errors import TaskError
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.types import Example, Kind, Task
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Examples after everything below the first adapted layer.
+
+    Attributes:
+        items: one tensor per example.
+        texts: candidate texts (labelled) or captions (retrieval), one tensor each.
+        targets: [n] int64, the index in ``texts`` that is right for each item.
+        kind: ``labelled`` or ``retrieval``.
+    """
+
+    items: list[Tensor]
+    texts: list[Tensor]
+    targets: np.ndarray
+    kind: Kind
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def prepare(
+    encoder: DualEncoder, task: Task, examples: Sequence[Example], hints: bool = False
+) -> Prepared:
+    """Run the frozen part of the backbone once per example and candidate text.
+
+    Args:
+        encoder: the frozen dual encoder.
+        task: whose labels are the candidates.
+        examples: which of the task's examples.
+        hints: write the client's own words into the candidate texts (the ``described`` baseline).
+
+    Raises:
+        TaskError: without examples.
+    """
+    if not examples:
+        raise TaskError(f"task {task.id!r} has no examples to prepare; at least 1 is needed")
+    items = encoder.prepare_items([example.item for example in examples])
+    if task.kind == "retrieval":
+        captions = encoder.prepare_texts([example.label for example in examples])
+        return Prepared(items, captions, np.arange(len(examples)), "retrieval")
+    keys = list(task.labels)
+    texts = [_candidate(task, key) if hints else task.labels[key] for key in keys]
+    targets = np.array([keys.index(example.label) for example in examples])
+    return Prepared(items, encoder.prepare_texts(texts), targets, "labelled")
+
+
+def _candidate(task: Task, key: str) -> str:
+    words = task.hints.get(key, "")
+    return f"{task.labels[key]}: {words}" if words else task.labels[key]
+
+
+def few_shot(task: Task, shots: int, seed: int) -> tuple[Example, ...]:
+    """The first ``shots`` training examples of each label in a seeded order.
+
+    Args:
+        task: a labelled task, or a retrieval task (then ``shots`` examples in all).
+        shots: examples per label.
+        seed: of the order.
+    """
+    order = np.random.default_rng(derive_seed(seed, "few_shot", task.id))
+    shuffled = [task.train[i] for i in order.permutation(len(task.train))]
+    if task.kind == "retrieval":
+        return tuple(shuffled[:shots])
+    taken: dict[str, list[Example]] = defaultdict(list)
+    for example in shuffled:
+        if len(taken[example.label]) < shots:
+            taken[example.label].append(example)
+    return tuple(example for examples in taken.values() for example in examples)
+
+
+def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[list[int]]:
+    """Indices of tasks that can share one folded batch: same kind, batch and number of texts.
+
+    Args:
+        parts: one per adapter.
+        batch_size: rows per adapter and step; a smaller task takes all its rows.
+        most: adapters per group at most.
+    """
+    alike: dict[tuple[Kind, int, int], list[int]] = defaultdict(list)
+    for index, part in enumerate(parts):
+        texts = len(part.texts) if part.kind == "labelled" else 0
+        alike[part.kind, min(batch_size, len(part)), texts].append(index)
+    return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+
+
+def batch_indices(
+    lengths: np.ndarray, batch_size: int, steps: int, seed: int
+) -> list[np.ndarray]:
+    """Length-bucketed batches: rows of similar length go together, so little is padded.
+
+    Each epoch cuts a seeded permutation into batches after sorting windows of four batches by
+    length. The order of the batches within an epoch depends on their number alone, so that
+    folded tasks of one size are short and long in the same steps.
+
+    Args:
+        lengths: [n] length of each example.
+        batch_size: rows per batch, at most n.
+        steps: batches to return.
+        seed: of the permutation.
+
+    Returns:
+        ``steps`` index arrays of ``min(batch_size, n)`` rows each.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(batch_size, len(lengths))
+    batches: list[np.ndarray] = []
+    epoch = 0
+    while len(batches) < steps:
+        batches += _one_epoch(lengths, size, rng, epoch)
+        epoch += 1
+    return batches[:steps]
+
+
+def _one_epoch(
+    lengths: np.ndarray, size: int, rng: np.random.Generator, epoch: int
+) -> list[np.ndarray]:
+    order = rng.permutation(len(lengths))
+    cut = len(order) // size * size
+    windows = [order[i : min(i + 4 * size, cut)] for i in range(0, cut, 4 * size)]
+    batches = []
+    for window in windows:
+        by_length = window[np.argsort(lengths[window], kind="stable")]
+        batches += [by_length[i : i + size] for i in range(0, len(by_length), size)]
+    shared = np.random.default_rng([epoch, len(batches)])
+    return [batches[i] for i in shared.permutation(len(batches))]

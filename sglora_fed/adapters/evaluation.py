@@ -1,0 +1,69 @@
+"""Scores of a backbone, with or without adapters, on tasks' examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.data import Prepared, fold_groups
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.training import lengths
+from sglora_fed.backbones.types import DualEncoder
+
+ROWS = 128
+"""Items in one forward: large enough for full matrix products, small enough for the cache."""
+
+
+@torch.no_grad()
+def score_tasks(
+    encoder: DualEncoder,
+    parts: Sequence[Prepared],
+    layout: Layout | None = None,
+    vectors: np.ndarray | None = None,
+) -> list[Tensor]:
+    """Scores of every item against every candidate text, task by task.
+
+    Args:
+        encoder: frozen dual encoder.
+        parts: n tasks' test examples.
+        layout: of the vectors; None for the bare backbone.
+        vectors: [n, D], one adapter per task; None for the bare backbone.
+
+    Returns:
+        n tensors [items, texts] of ``scale * cosine``, on the CPU.
+    """
+    scores: list[Tensor] = [torch.empty(0)] * len(parts)
+    for group in fold_groups(parts, batch_size=2**31, most=8):
+        members = [parts[i] for i in group]
+        if layout is None or vectors is None:
+            context = nullcontext()
+        else:
+            chosen = torch.from_numpy(np.ascontiguousarray(vectors[group], np.float32))
+            context = adapted(encoder.model, layout, chosen.to(encoder.device))  # type: ignore[assignment]
+        with context:
+            for index, score in zip(group, _score_group(encoder, members), strict=True):
+                scores[index] = score
+    return scores
+
+
+def _score_group(encoder: DualEncoder, parts: list[Prepared]) -> list[Tensor]:
+    groups, count = len(parts), len(parts[0])
+    orders = [np.argsort(lengths(part), kind="stable") for part in parts]
+    step = max(1, ROWS // groups)
+    encoded = []
+    for start in range(0, count, step):
+        rows = [order[start : start + step] for order in orders]
+        items = [p.items[i] for p, r in zip(parts, rows, strict=True) for i in r]
+        encoded.append(encoder.encode_items(items).view(groups, -1, encoder.dim))
+    texts = encoder.encode_texts([text for part in parts for text in part.texts])
+    texts = texts.view(groups, -1, encoder.dim)
+    ordered = encoder.scale * torch.bmm(torch.cat(encoded, dim=1), texts.transpose(1, 2))
+    return [
+        scores[torch.from_numpy(np.argsort(order)).to(scores.device)].cpu()
+        for scores, order in zip(ordered, orders, strict=True)
+    ]

@@ -1,0 +1,188 @@
+"""The layout of a LoRA vector: which number belongs to which factor of which module."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sglora_fed.errors import AdapterValueError, LayoutError
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleShape:
+    """One adapted linear module: its name in the model, input and output width."""
+
+    name: str
+    d_in: int
+    d_out: int
+
+    def __post_init__(self) -> None:
+        if not self.name or self.d_in < 1 or self.d_out < 1:
+            raise LayoutError(f"module {self.name!r} has width {self.d_in} x {self.d_out}; both > 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each LoRA factor lies in a flat vector of ``size`` numbers.
+
+    Module by module: A (rank x d_in, row major), then B (d_out x rank). The adapted module computes
+    ``W x + alpha / rank * B A x`` (Hu et al. 2022, eq. 3).
+
+    Raises:
+        LayoutError: without modules, with a module twice, or with rank < 1 or alpha <= 0.
+    """
+
+    modules: tuple[ModuleShape, ...]
+    rank: int
+    alpha: float
+
+    def __post_init__(self) -> None:
+        names = [module.name for module in self.modules]
+        if not names or len(set(names)) < len(names):
+            raise LayoutError(f"modules are {names}; at least one, each once")
+        if self.rank < 1 or not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise LayoutError(f"rank {self.rank} and alpha {self.alpha}; rank >= 1 and alpha > 0")
+
+    @property
+    def size(self) -> int:
+        """Numbers in one adapter, D."""
+        return sum(self.rank * (module.d_in + module.d_out) for module in self.modules)
+
+    @property
+    def scaling(self) -> float:
+        """What B A is multiplied by: alpha / rank."""
+        return self.alpha / self.rank
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the layout; two layouts with the same fingerprint are interchangeable."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The layout as plain JSON values."""
+        modules = [[module.name, module.d_in, module.d_out] for module in self.modules]
+        return {"modules": modules, "rank": self.rank, "alpha": self.alpha}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Layout:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            LayoutError: when a field is missing or of another type.
+        """
+        try:
+            modules = tuple(ModuleShape(str(n), int(i), int(o)) for n, i, o in values["modules"])
+            return cls(modules, int(values["rank"]), float(values["alpha"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise LayoutError(f"not a layout: {dict(values)!r}") from error
+
+    def unpack(self, vectors: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Views on the factors of a batch of adapters.
+
+        Args:
+            vectors: [n, D].
+
+        Returns:
+            Module name -> (A [n, rank, d_in], B [n, d_out, rank]).
+
+        Raises:
+            LayoutError: when the width is not D.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.size:
+            raise LayoutError(f"vectors have shape {tuple(vectors.shape)}; need [n, {self.size}]")
+        factors, start = {}, 0
+        for module in self.modules:
+            middle = start + self.rank * module.d_in
+            end = middle + self.rank * module.d_out
+            factors[module.name] = (
+                vectors[:, start:middle].view(-1, self.rank, module.d_in),
+                vectors[:, middle:end].view(-1, module.d_out, self.rank),
+            )
+            start = end
+        return factors
+
+    def pack(self, factors: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """One flat vector [D] from module name -> (A [rank, d_in], B [d_out, rank]).
+
+        Raises:
+            LayoutError: when a module is missing, unknown, or of another shape.
+        """
+        if set(factors) != {module.name for module in self.modules}:
+            raise LayoutError(f"factors for {sorted(factors)}; the layout has {self.modules}")
+        parts = []
+        for module in self.modules:
+            a, b = factors[module.name]
+            expected = ((self.rank, module.d_in), (module.d_out, self.rank))
+            if (tuple(a.shape), tuple(b.shape)) != expected:
+                raise LayoutError(
+                    f"{module.name}: A {tuple(a.shape)}, B {tuple(b.shape)}; need {expected}"
+                )
+            parts += [a.reshape(-1), b.reshape(-1)]
+        return torch.cat(parts)
+
+
+def layout_of(model: nn.Module, names: Iterable[str], rank: int, alpha: float) -> Layout:
+    """The layout of a LoRA on some linear modules of a model.
+
+    Raises:
+        LayoutError: when a name is no ``nn.Linear`` of the model.
+    """
+    shapes = []
+    for name in names:
+        try:
+            module = model.get_submodule(name)
+        except AttributeError:
+            raise LayoutError(f"the model has no module {name!r}") from None
+        if not isinstance(module, nn.Linear):
+            raise LayoutError(f"module {name!r} is a {type(module).__name__}; need nn.Linear")
+        shapes.append(ModuleShape(name, module.in_features, module.out_features))
+    return Layout(tuple(shapes), rank, alpha)
+
+
+def initial_vector(layout: Layout, seed: int) -> Tensor:
+    """A LoRA that changes nothing yet: A uniform in +-1/sqrt(d_in), B zero (PEFT's own start).
+
+    Every expert of a federation starts from the same A: factors from different starts cannot be
+    averaged.
+
+    Returns:
+        [D] float32.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    factors = {}
+    for module in layout.modules:
+        bound = 1 / math.sqrt(module.d_in)
+        a = torch.empty(layout.rank, module.d_in).uniform_(-bound, bound, generator=generator)
+        factors[module.name] = (a, torch.zeros(module.d_out, layout.rank))
+    return layout.pack(factors)
+
+
+def check_vectors(vectors: np.ndarray, layout: Layout, max_norm: float | None = None) -> None:
+    """Refuse adapters that may not be used.
+
+    Args:
+        vectors: [..., D], any float type.
+        layout: what the last axis must fit.
+        max_norm: largest Euclidean norm allowed, or None for no bound.
+
+    Raises:
+        LayoutError: when the last axis is not D.
+        AdapterValueError: on NaN, infinity or a norm beyond the bound.
+    """
+    if vectors.ndim < 1 or vectors.shape[-1] != layout.size:
+        raise LayoutError(f"vectors have shape {vectors.shape}; the last axis must be {layout.size}")
+    if not np.isfinite(vectors).all():
+        bad = int((~np.isfinite(vectors)).sum())
+        raise AdapterValueError(f"{bad} of {vectors.size} numbers are NaN or infinite")
+    if max_norm is not None and vectors.size:
+        largest = float(np.linalg.norm(vectors.astype(np.float32), axis=-1).max())
+        if largest > max_norm:
+            raise AdapterValueError(f"an adapter has norm {largest:.4g}; at most {max_norm:.4g}")

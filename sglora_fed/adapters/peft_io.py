@@ -1,0 +1,116 @@
+"""Adapters as PEFT directories: written by us, loaded by ``PeftModel.from_pretrained``, and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from sglora_fed.adapters.layout import Layout, ModuleShape, check_vectors
+from sglora_fed.errors import AdapterFileError
+from sglora_fed.files import write_atomically
+
+PREFIX = "base_model.model."
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def write_peft(vector: np.ndarray, layout: Layout, base_name: str, folder: Path) -> None:
+    """Write one adapter as a PEFT LoRA directory.
+
+    Args:
+        vector: [D].
+        layout: of the vector.
+        base_name: what ``base_model_name_or_path`` says.
+        folder: made when missing.
+
+    Raises:
+        LayoutError, AdapterValueError: when the vector is unusable; nothing is written then.
+        ResultsError: when the files cannot be written.
+    """
+    check_vectors(vector[None], layout)
+    factors = layout.unpack(torch.from_numpy(np.ascontiguousarray(vector, np.float32))[None])
+    tensors = {}
+    for name, (a, b) in factors.items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = a[0].contiguous()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = b[0].contiguous()
+    write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    config = json.dumps(_peft_config(layout, base_name), indent=2, sort_keys=True)
+    write_atomically(folder / CONFIG_FILE, config.encode())
+
+
+def _peft_config(layout: Layout, base_name: str) -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "base_model_name_or_path": base_name,
+        "r": layout.rank,
+        "lora_alpha": layout.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+        "target_modules": [module.name for module in layout.modules],
+        "task_type": None,
+    }
+
+
+def read_peft(folder: Path) -> tuple[np.ndarray, Layout]:
+    """Read a PEFT LoRA directory, ours or another tool's.
+
+    Returns:
+        The vector [D] float32 and its layout; modules in the order of their names in the file's
+        configuration when that lists full names, else sorted.
+
+    Raises:
+        AdapterFileError: when a file is missing or damaged, or the LoRA has parts that a vector
+            cannot hold (biases, several ranks, DoRA).
+    """
+    config = _read_config(folder)
+    factors = _read_factors(folder)
+    ranks = {int(a.shape[0]) for a, _ in factors.values()}
+    if ranks != {int(config["r"])}:
+        raise AdapterFileError(f"{folder}: ranks {sorted(ranks)}; need one rank, r={config['r']}")
+    listed = [name for name in config.get("target_modules") or [] if name in factors]
+    names = listed if len(listed) == len(factors) else sorted(factors)
+    shapes = (ModuleShape(n, factors[n][0].shape[1], factors[n][1].shape[0]) for n in names)
+    layout = Layout(tuple(shapes), int(config["r"]), float(config["lora_alpha"]))
+    vector = layout.pack({name: factors[name] for name in names}).numpy()
+    check_vectors(vector[None], layout)
+    return vector, layout
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterFileError(f"{path} cannot be read as JSON: {type(error).__name__}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AdapterFileError(f"{path} does not describe a LoRA adapter (peft_type LORA)")
+    for key, plain in (("use_dora", False), ("use_rslora", False), ("bias", "none")):
+        if config.get(key, plain) not in (plain, None):
+            raise AdapterFileError(f"{path}: {key}={config[key]!r}; only {plain!r} is supported")
+    if not isinstance(config.get("r"), int) or "lora_alpha" not in config:
+        raise AdapterFileError(f"{path} lacks r or lora_alpha")
+    return config
+
+
+def _read_factors(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    path = folder / WEIGHTS_FILE
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise AdapterFileError(f"{path} cannot be read: {type(error).__name__}") from error
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, rest = key.removeprefix(PREFIX).rpartition(".lora_")
+        if rest not in ("A.weight", "B.weight") or not name or tensor.ndim != 2:
+            raise AdapterFileError(f"{path}: tensor {key!r} is no LoRA factor of a linear module")
+        found.setdefault(name, {})[rest[0]] = tensor.float()
+    if lone := [name for name, pair in found.items() if len(pair) < 2]:
+        raise AdapterFileError(f"{path}: {lone} have only one of the factors A and B")
+    return {name: (pair["A"], pair["B"]) for name, pair in found.items()}
