@@ -1,0 +1,104 @@
+"""Plain values and arrays in and out of Flower records; everything read is checked first."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from sglora_fed.errors import MessageError
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+FIELDS, ARRAYS = "fields", "arrays"
+
+Field = int | float | str | list[str]
+
+
+def pack(fields: Mapping[str, Field], arrays: Mapping[str, np.ndarray]) -> RecordDict:
+    """One message body: named plain values and named arrays (fp16, fp32, fp64, int64)."""
+    packed = {name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    return RecordDict({FIELDS: ConfigRecord(dict(fields)), ARRAYS: ArrayRecord(packed)})
+
+
+class Reader:
+    """Checked access to a message body; every violation is a :class:`MessageError`."""
+
+    def __init__(self, body: RecordDict) -> None:
+        fields, arrays = body.get(FIELDS), body.get(ARRAYS)
+        if not isinstance(fields, ConfigRecord) or not isinstance(arrays, ArrayRecord):
+            raise MessageError(f"the body has {sorted(body)}; need {FIELDS!r} and {ARRAYS!r}")
+        self._fields = fields
+        self._arrays = arrays
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """An integer in [low, high]."""
+        value = self._fields.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise MessageError(f"{name} is {_shown(value)}; need an integer in [{low}, {high}]")
+        return value
+
+    def number(self, name: str) -> float:
+        """A finite float."""
+        value = self._fields.get(name)
+        if not isinstance(value, float) or not math.isfinite(value):
+            raise MessageError(f"{name} is {_shown(value)}; need a finite float")
+        return value
+
+    def text(self, name: str, allowed: Collection[str]) -> str:
+        """One of some known words."""
+        value = self._fields.get(name)
+        if not isinstance(value, str) or value not in allowed:
+            raise MessageError(f"{name} is {_shown(value)}; need one of {sorted(allowed)}")
+        return value
+
+    def identifiers(self, name: str, most: int) -> tuple[str, ...]:
+        """Distinct identifiers (letters, digits, ``._-``; 64 characters at most)."""
+        values = self.names(name, most)
+        if len(set(values)) < len(values):
+            raise MessageError(f"{name} holds an identifier twice")
+        return values
+
+    def names(self, name: str, most: int) -> tuple[str, ...]:
+        """Identifiers that may repeat."""
+        values = self._fields.get(name)
+        if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+            raise MessageError(f"{name} is {_shown(values)}; need a list of identifiers")
+        if len(values) > most:
+            raise MessageError(f"{name} holds {len(values)} identifiers; at most {most}")
+        for value in values:
+            if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
+                raise MessageError(f"{name} holds something that is no identifier")
+        return tuple(str(value) for value in values)
+
+    def array(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """An array of exactly this type and shape (None: any length), all values finite."""
+        packed = self._arrays.get(name)
+        if packed is None:
+            raise MessageError(f"array {name!r} is missing; there is {sorted(self._arrays)}")
+        if packed.dtype != dtype or not _fits(packed.shape, shape):
+            raise MessageError(
+                f"{name} claims {packed.dtype}{tuple(packed.shape)}; need {dtype}{shape}"
+            )
+        try:
+            array = packed.numpy()
+        except (ValueError, EOFError, TypeError, OSError) as error:
+            raise MessageError(f"{name} cannot be decoded: {type(error).__name__}") from None
+        if array.dtype != np.dtype(dtype) or not _fits(array.shape, shape):
+            raise MessageError(f"{name} is {array.dtype}{array.shape}; need {dtype}{shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise MessageError(f"{name} holds NaN or infinity")
+        return array
+
+
+def _fits(shape: Sequence[int], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        want is None or have == want for have, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _shown(value: object) -> str:
+    """A value for an error message: type and a short form, never a long or private text."""
+    return repr(value) if isinstance(value, (int, float)) else type(value).__name__
