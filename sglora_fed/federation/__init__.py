@@ -1,0 +1,1 @@
+"""Messages between server and client, their validation, and both sides of the work."""

@@ -1,0 +1,267 @@
+"""What a node does for its virtual clients. Knows messages' types, nothing of Flower's apps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from sglora_fed.adapters import (
+    Layout,
+    Prepared,
+    check_vectors,
+    few_shot,
+    initial_vector,
+    layout_of,
+    prepare,
+    score_tasks,
+    train_adapters,
+)
+from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone
+from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.messages import (
+    AdoptReply,
+    AdoptRequest,
+    DescribeReply,
+    DescribeRequest,
+    ExpertReply,
+    SharedReply,
+    TrainRequest,
+)
+from sglora_fed.privacy import make_mechanism
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.types import Example, Task
+
+NORM_BOUND = 10.0
+"""A delivered adapter may have this many times the norm of an untrained one, not more."""
+
+SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
+NO_ADAPTER = ("zero_shot", "described")
+LOCAL_METHODS = (*NO_ADAPTER, *SHOTS, "oracle")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node's share of a federation.
+
+    Attributes:
+        config: of the run.
+        partition: this node's number, 0 <= partition < partitions.
+        partitions: number of nodes.
+    """
+
+    config: RunConfig
+    partition: int
+    partitions: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.partition < self.partitions:
+            raise MessageError(f"partition {self.partition} of {self.partitions}; need 0 <= p < n")
+
+    @cached_property
+    def encoder(self) -> DualEncoder:
+        """The frozen backbone."""
+        return load_backbone(self.config.backbone, self.config.adapter)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of all adapters of this run."""
+        return run_layout(self.config)
+
+    @cached_property
+    def describer(self) -> DescriptionEncoder:
+        """The description encoder; runs here, on the client."""
+        return DescriptionEncoder(self.config.backbone)
+
+    @cached_property
+    def experts(self) -> dict[str, Task]:
+        """This node's expert tasks by id."""
+        return self._share("expert")
+
+    @cached_property
+    def clients(self) -> dict[str, Task]:
+        """This node's virtual clients by id."""
+        return self._share("client")
+
+    def _share(self, role: str) -> dict[str, Task]:
+        tasks = [task for task in load_family(self.config.family).tasks if task.role == role]
+        return {task.id: task for task in tasks[self.partition :: self.partitions]}
+
+
+open_node = lru_cache(maxsize=2)(Node)
+"""The same node for the same arguments: in simulation a process serves many messages."""
+
+
+def run_layout(config: RunConfig) -> Layout:
+    """The adapters' layout that a configuration means."""
+    encoder = load_backbone(config.backbone, config.adapter)
+    return layout_of(
+        encoder.model, encoder.adaptable(), config.adapter.rank, config.adapter.alpha
+    )
+
+
+def federation_start(layout: Layout, seed: int) -> np.ndarray:
+    """[1, D] the LoRA that every expert of a run starts from."""
+    return initial_vector(layout, derive_seed(seed, "adapter_start")).numpy()[None]
+
+
+def wording(task: Task, seed: int) -> str:
+    """The words this client uses for its task in a run: its description or a paraphrase."""
+    choices = (task.description, *task.paraphrases)
+    return choices[derive_seed(seed, "wording", task.id) % len(choices)]
+
+
+def train_experts(node: Node, request: TrainRequest) -> ExpertReply:
+    """Train the node's next experts that the server does not know yet."""
+    waiting = [task for name, task in node.experts.items() if name not in set(request.known)]
+    tasks, seed = waiting[: request.limit], request.seed
+    parts = [prepare(node.encoder, task, task.train) for task in tasks]
+    trained = train_adapters(
+        node.encoder,
+        node.layout,
+        federation_start(node.layout, seed),
+        parts,
+        node.config.adapter.train,
+        [derive_seed(seed, "expert", task.id) for task in tasks],
+    )
+    return ExpertReply(
+        partition=node.partition,
+        ids=tuple(task.id for task in tasks),
+        embeddings=_embed(node, [wording(task, seed) for task in tasks]),
+        means=trained.mean,
+        variances=trained.variance,
+        examples=np.array([len(part) for part in parts], np.int64),
+        remaining=len(waiting) - len(tasks),
+    )
+
+
+def train_shared(node: Node, request: TrainRequest) -> SharedReply:
+    """One round of FedAvg (McMahan et al. 2017) on the node's experts that take part."""
+    if request.start is None:
+        raise MessageError("a round of the shared LoRA needs a start vector")
+    check_vectors(request.start, node.layout)
+    tasks = [node.experts[name] for name in request.known if name in node.experts]
+    parts = [_cached_train(node, task.id) for task in tasks]
+    steps = node.config.federation.shared_steps
+    seeds = [derive_seed(request.seed, "shared", request.round, task.id) for task in tasks]
+    config = replace(node.config.adapter.train, steps=steps, checkpoints=1, patience=0)
+    trained = train_adapters(node.encoder, node.layout, request.start[None], parts, config, seeds)
+    examples = np.array([len(part) for part in parts], np.float64)
+    total = examples @ trained.final.astype(np.float64).reshape(len(parts), node.layout.size)
+    return SharedReply(node.partition, total, int(examples.sum()))
+
+
+@lru_cache(maxsize=256)
+def _cached_train(node: Node, name: str) -> Prepared:
+    task = node.experts[name]
+    return prepare(node.encoder, task, task.train)
+
+
+def describe(node: Node, request: DescribeRequest) -> DescribeReply:
+    """The requests of the node's virtual clients: embed on the device, then privatise."""
+    tasks = list(node.clients.values())
+    clear = _embed(node, [wording(task, request.seed) for task in tasks])
+    mechanism = make_mechanism(node.config.privacy, clear.shape[1])
+    released = [mechanism.release(embedding) for embedding in clear]
+    ids = tuple(task.id for task in tasks)
+    return DescribeReply(node.partition, ids, np.array(released, np.float32).reshape(clear.shape))
+
+
+def _embed(node: Node, texts: Sequence[str]) -> np.ndarray:
+    if not texts:
+        return np.empty((0, node.describer.dim), np.float32)
+    return node.describer.encode(texts)
+
+
+def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
+    """Check the delivered adapters, measure them, and measure the clients' alternatives.
+
+    Raises:
+        MessageError: for a client that is not on this node.
+        AdapterValueError: for an adapter beyond the norm bound.
+    """
+    if foreign := set(request.ids) - set(node.clients):
+        raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
+    bound = NORM_BOUND * float(np.linalg.norm(federation_start(node.layout, request.seed)))
+    check_vectors(request.adapters, node.layout, bound)
+    check_vectors(request.common, node.layout, bound)
+    bench = _Bench(node, [node.clients[name] for name in request.ids], request)
+    wanted = [name for name in LOCAL_METHODS if name in node.config.experiment.methods]
+    methods = [*wanted, *request.methods, *request.common_methods]
+    measured = [bench.measure(method) for method in methods]
+    return AdoptReply(
+        partition=node.partition,
+        ids=request.ids,
+        splits=tuple(task.split for task in bench.tasks),
+        methods=tuple(methods),
+        metrics=bench.metrics,
+        values=np.stack([values for values, _ in measured], axis=1),
+        seconds=np.array([seconds for _, seconds in measured]),
+    )
+
+
+class _Bench:
+    """Some virtual clients of a node, every method measured on the same test examples."""
+
+    def __init__(self, node: Node, tasks: list[Task], request: AdoptRequest) -> None:
+        self._node, self.tasks, self._request = node, tasks, request
+        self._tests = [prepare(node.encoder, task, task.test) for task in tasks]
+        self.metrics: tuple[str, ...] = ()
+
+    def measure(self, method: str) -> tuple[np.ndarray, float]:
+        """[n, K] metrics of a method and its seconds per client, training included."""
+        started = time.perf_counter()
+        if method in NO_ADAPTER:
+            scores = score_tasks(self._node.encoder, self._candidates(method == "described"))
+        else:
+            vectors = self._adapters(method)
+            scores = score_tasks(self._node.encoder, self._tests, self._node.layout, vectors)
+        found = [
+            task_metrics(part.kind, score, part.targets)
+            for part, score in zip(self._tests, scores, strict=True)
+        ]
+        self.metrics = tuple(found[0])
+        values = np.array([[row[name] for name in self.metrics] for row in found])
+        return values, (time.perf_counter() - started) / len(self.tasks)
+
+    def _candidates(self, hints: bool) -> list[Prepared]:
+        if not hints:
+            return self._tests
+        encoder = self._node.encoder
+        return [prepare(encoder, task, task.test, hints=True) for task in self.tasks]
+
+    def _adapters(self, method: str) -> np.ndarray:
+        """[n, D] float32."""
+        request = self._request
+        if method in request.methods:
+            return request.adapters[:, request.methods.index(method)].astype(np.float32)
+        if method in request.common_methods:
+            shared = request.common[request.common_methods.index(method)].astype(np.float32)
+            return np.broadcast_to(shared, (len(self.tasks), shared.size))
+        return self._trained(method)
+
+    def _trained(self, method: str) -> np.ndarray:
+        config = self._node.config
+        steps = config.experiment.local_steps if method in SHOTS else config.experiment.oracle_steps
+        start = federation_start(self._node.layout, self._request.seed)
+        if method == "generated_5shot":
+            start = self._adapters(config.generator.name)
+        return train_adapters(
+            self._node.encoder,
+            self._node.layout,
+            start,
+            [prepare(self._node.encoder, task, self._examples(task, method)) for task in self.tasks],
+            replace(config.adapter.train, steps=steps, checkpoints=1),
+            [derive_seed(self._request.seed, "local", task.id) for task in self.tasks],
+        ).final
+
+    def _examples(self, task: Task, method: str) -> tuple[Example, ...]:
+        if method in SHOTS:
+            return few_shot(task, SHOTS[method], self._request.seed)
+        return task.train
