@@ -1,0 +1,41 @@
+"""The Flower ServerApp: composes the configuration and runs the experiment on Flower's grid."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import time
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from sglora_fed.config import compose, home
+from sglora_fed.errors import SgloraError
+from sglora_fed.experiments.run import run_experiment
+from sglora_fed.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run one experiment; a failure is written beside the results and fails the run."""
+    asked = str(context.run_config.get("output", ""))
+    fallback = home() / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}-{context.run_id}"
+    output = Path(asked) if asked else fallback
+    try:
+        config = compose(shlex.split(str(context.run_config.get("overrides", ""))))
+        folder = run_experiment(config, grid, output)
+    except SgloraError as error:
+        _write_error(output, error)
+        raise
+    logger.info("Results: %s", folder)
+
+
+def _write_error(output: Path, error: SgloraError) -> None:
+    body = {"code": error.code, "message": str(error)}
+    write_atomically(output / "error.json", json.dumps(body, indent=2).encode())

@@ -1,0 +1,264 @@
+"""One run: from a configuration and a grid of nodes to results on disk."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from sglora_fed import __version__
+from sglora_fed.adapters import Layout, read_peft, write_peft
+from sglora_fed.backbones import DescriptionEncoder, load_backbone
+from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.errors import ZooForeignError
+from sglora_fed.experiments.progress import ProgressLog
+from sglora_fed.experiments.results import Row, RunFacts, write_results
+from sglora_fed.federation.coordinator import (
+    Federation,
+    Requests,
+    collect_requests,
+    deliver,
+    enrol,
+    train_shared_lora,
+)
+from sglora_fed.federation.exchange import wait_for_nodes
+from sglora_fed.federation.messages import AdoptReply, ExpertReply
+from sglora_fed.federation.node import LOCAL_METHODS, federation_start, run_layout
+from sglora_fed.generators import make_generator
+from sglora_fed.privacy import make_mechanism
+from sglora_fed.seeds import derive_seed
+from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo
+
+SHARED = "shared_lora"
+COMMON = ("soup", SHARED)
+SHUFFLED = "shuffled"
+
+
+@dataclass
+class _Record:
+    """What a run has measured so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    experts: int = 0
+    clients: set[str] = field(default_factory=set)
+    stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    confidence: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bytes_up: int = 0
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.stages[stage] += time.perf_counter() - started
+
+
+def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
+    """Run all seeds and write the results.
+
+    Args:
+        config: of the run.
+        grid: Flower's, or the in-process one.
+        output: folder of the results.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SgloraError: of any part; nothing is reported as done then.
+    """
+    started, record = time.perf_counter(), _Record()
+    progress = ProgressLog(output / "progress.jsonl")
+    layout = run_layout(config)
+    nodes = tuple(wait_for_nodes(grid, config.federation))
+    dim = DescriptionEncoder(config.backbone).dim
+    federation = Federation(grid, nodes, config.federation, dim, layout.size)
+    for seed in config.seeds:
+        _run_seed(config, federation, layout, seed, record, progress)
+    facts = _facts(config, record, layout, len(nodes), time.perf_counter() - started)
+    return write_results(
+        output, record.rows, facts, config_yaml(config), config.experiment.bootstrap
+    )
+
+
+def _run_seed(
+    config: RunConfig,
+    federation: Federation,
+    layout: Layout,
+    seed: int,
+    record: _Record,
+    progress: ProgressLog,
+) -> None:
+    identity = zoo_identity(config, layout, seed)
+    store = open_zoo(zoo_path(config, seed), identity)
+    with record.timed("experts"):
+        _enrol(federation, store, seed, progress)
+    zoo = store.load()
+    with record.timed("shared"):
+        shared = _shared_lora(config, federation, layout, store, zoo, seed, progress)
+    requests = collect_requests(federation, seed)
+    adapters = _generate(config, zoo, requests, seed, record, progress)
+    if shared is not None:
+        adapters[SHARED] = np.broadcast_to(shared, (len(requests.ids), layout.size))
+    common = {name: adapters.pop(name)[0] for name in COMMON if name in adapters}
+    with record.timed("evaluate"):
+        replies = deliver(
+            federation, seed, requests, adapters, common, progress.reporter("evaluate")
+        )
+    record.experts = max(record.experts, len(zoo.ids))
+    record.bytes_up = federation.dim * 4 + max(len(name) for name in requests.ids)
+    _keep(replies, seed, record)
+
+
+def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
+    """What a zoo must match to be reused by a run."""
+    backbone = load_backbone(config.backbone, config.adapter)
+    names = ("flwr", "torch", "transformers")
+    return ZooIdentity(
+        backbone=backbone.id,
+        weights_sha256=backbone.weights_sha256,
+        encoder=DescriptionEncoder(config.backbone).id,
+        layout=layout.to_dict(),
+        seed=seed,
+        config_sha256=subset_sha256(config, "family", "backbone", "adapter"),
+        versions={"sglora-fed": __version__, **{name: version(name) for name in names}},
+    )
+
+
+def zoo_path(config: RunConfig, seed: int) -> Path:
+    """Where a run keeps its zoo: as configured, else by what it depends on."""
+    if config.zoo.path:
+        return Path(config.zoo.path).expanduser().absolute()
+    key = subset_sha256(config, "family", "backbone", "adapter")[:16]
+    return home() / "zoos" / f"{config.family.name}-{key}-seed{seed}"
+
+
+def _enrol(federation: Federation, store: ZooStore, seed: int, progress: ProgressLog) -> None:
+    def keep(reply: ExpertReply) -> None:
+        store.add(
+            Zoo(reply.ids, reply.embeddings, reply.means, reply.variances, reply.examples)
+        )
+
+    enrol(federation, seed, store.ids(), keep, progress.reporter("experts"))
+
+
+def _shared_lora(
+    config: RunConfig,
+    federation: Federation,
+    layout: Layout,
+    store: ZooStore,
+    zoo: Zoo,
+    seed: int,
+    progress: ProgressLog,
+) -> np.ndarray | None:
+    """The shared LoRA [D], kept beside the zoo under the settings that made it."""
+    if SHARED not in config.experiment.methods:
+        return None
+    key = subset_sha256(config, "federation")[:12]
+    folder = store.path / f"{SHARED}-{key}"
+    if folder.exists():
+        vector, found = read_peft(folder)
+        if found != layout:
+            raise ZooForeignError(f"{folder} has another layout than this run; remove it")
+        return vector
+    start = federation_start(layout, seed)[0]
+    report = progress.reporter("shared LoRA")
+    vector = train_shared_lora(federation, start, sorted(zoo.ids), seed, report)
+    write_peft(vector, layout, config.backbone.name, folder)
+    return vector
+
+
+def _generate(
+    config: RunConfig,
+    zoo: Zoo,
+    requests: Requests,
+    seed: int,
+    record: _Record,
+    progress: ProgressLog,
+) -> dict[str, np.ndarray]:
+    """Method -> [n, D] for every generator in the run, and the shuffled control."""
+    wanted = [m for m in config.experiment.methods if m not in (*LOCAL_METHODS, SHARED)]
+    if config.generator.name not in wanted:
+        wanted.append(config.generator.name)
+    adapters = {}
+    for done, name in enumerate(wanted, 1):
+        generator = make_generator(config.generator, name)
+        with record.timed("fit"):
+            generator.fit(zoo, derive_seed(seed, "fit", name))
+        started = time.perf_counter()
+        made = generator.generate(requests.embeddings, 1, derive_seed(seed, "generate", name))
+        adapters[name] = made.adapters[:, 0]
+        record.method_seconds[name].append((time.perf_counter() - started) / len(requests.ids))
+        if name == config.generator.name:
+            pairs = zip(made.similarity.tolist(), made.entropy.tolist(), strict=True)
+            record.confidence.update(zip(requests.ids, pairs, strict=True))
+            record.stages["generate_per_adapter"] = record.method_seconds[name][-1]
+            if config.experiment.controls:
+                adapters[SHUFFLED] = adapters[name][_derangement(len(requests.ids), seed)]
+        progress.reporter("generators")(done, len(wanted))
+    return adapters
+
+
+def _derangement(count: int, seed: int) -> np.ndarray:
+    """[count] a seeded permutation in which nobody keeps its own place (one long cycle)."""
+    order = np.random.default_rng(derive_seed(seed, SHUFFLED)).permutation(count)
+    places = np.empty(count, np.int64)
+    places[order] = np.roll(order, 1)
+    return places
+
+
+def _keep(replies: list[AdoptReply], seed: int, record: _Record) -> None:
+    for reply in replies:
+        for client, split, values in zip(reply.ids, reply.splits, reply.values, strict=True):
+            record.clients.add(client)
+            record.rows += [
+                Row(client, split, seed, method, metric, float(values[m, k]))
+                for m, method in enumerate(reply.methods)
+                for k, metric in enumerate(reply.metrics)
+            ]
+        for method, seconds in zip(reply.methods, reply.seconds.tolist(), strict=True):
+            record.method_seconds[f"client:{method}"].append(seconds)
+    record.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
+
+
+def _facts(
+    config: RunConfig, record: _Record, layout: Layout, nodes: int, seconds: float
+) -> RunFacts:
+    mechanism = make_mechanism(config.privacy, 1)
+    down = 2 * layout.size
+    methods = sorted({row.method for row in record.rows})
+    sent = {m: 0 if m in LOCAL_METHODS and m != "generated_5shot" else down for m in methods}
+    return RunFacts(
+        name=config.name,
+        seeds=config.seeds,
+        seconds=seconds,
+        config_sha256=config_sha256(config),
+        versions={n: version(n) for n in ("flwr", "torch", "transformers", "peft", "sglora-fed")},
+        experts=record.experts,
+        clients=len(record.clients),
+        virtual_clients_per_node=-(-len(record.clients) // nodes),
+        privacy={
+            "mechanism": config.privacy.mechanism,
+            "epsilon": mechanism.epsilon,
+            "delta": mechanism.delta,
+            "unit": "one description, local",
+        },
+        bytes_per_client={"up": record.bytes_up, "down": down},
+        seconds_by_stage=dict(record.stages),
+        seconds_by_method={m: _client_seconds(record, m) for m in methods},
+        bytes_by_method=sent,
+        confidence=record.confidence,
+    )
+
+
+def _client_seconds(record: _Record, method: str) -> float:
+    times = record.method_seconds[f"client:{method}"]
+    return float(np.mean(times)) if times else 0.0
