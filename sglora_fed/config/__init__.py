@@ -1,0 +1,21 @@
+"""Configuration: typed, frozen, composed by one function."""
+
+from sglora_fed.config.compose import (
+    compose,
+    config_folder,
+    config_sha256,
+    config_yaml,
+    home,
+    subset_sha256,
+)
+from sglora_fed.config.schema import RunConfig
+
+__all__ = [
+    "RunConfig",
+    "compose",
+    "config_folder",
+    "config_sha256",
+    "config_yaml",
+    "home",
+    "subset_sha256",
+]
