@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 
 from sglora_fed import __version__
 from sglora_fed.adapters import Layout, read_peft, write_peft
-from sglora_fed.backbones import DescriptionEncoder, load_backbone
+from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import ZooForeignError
@@ -79,7 +79,7 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     progress = ProgressLog(output / "progress.jsonl")
     layout = run_layout(config)
     nodes = tuple(wait_for_nodes(grid, config.federation))
-    dim = DescriptionEncoder(config.backbone).dim
+    dim = load_describer(config.backbone).dim
     federation = Federation(grid, nodes, config.federation, dim, layout.size)
     for seed in config.seeds:
         _run_seed(config, federation, layout, seed, record, progress)
@@ -125,7 +125,7 @@ def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
     return ZooIdentity(
         backbone=backbone.id,
         weights_sha256=backbone.weights_sha256,
-        encoder=DescriptionEncoder(config.backbone).id,
+        encoder=load_describer(config.backbone).id,
         layout=layout.to_dict(),
         seed=seed,
         config_sha256=subset_sha256(config, "family", "backbone", "adapter"),

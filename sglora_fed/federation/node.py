@@ -20,7 +20,7 @@ from sglora_fed.adapters import (
     score_tasks,
     train_adapters,
 )
-from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone
+from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone, load_describer
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
@@ -77,7 +77,7 @@ class Node:
     @cached_property
     def describer(self) -> DescriptionEncoder:
         """The description encoder; runs here, on the client."""
-        return DescriptionEncoder(self.config.backbone)
+        return load_describer(self.config.backbone)
 
     @cached_property
     def experts(self) -> dict[str, Task]:

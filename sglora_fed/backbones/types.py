@@ -1,0 +1,53 @@
+"""The one interface of frozen dual encoders: score an item against candidate texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class DualEncoder(Protocol):
+    """A frozen model that maps items and texts to one space.
+
+    ``prepare_*`` runs everything below the first adapted layer, which is the same for all
+    adapters, once per item. ``encode_*`` runs the rest, through the model's own modules, so that
+    adapters placed in them take effect; its rows are independent and keep their order.
+
+    Attributes:
+        id: name of the model.
+        weights_sha256: of its weights.
+        scale: logits are ``scale * cosine(item, text)``.
+        dim: numbers of an embedding.
+        model: the frozen module whose linear submodules carry adapters.
+        device: where it runs.
+    """
+
+    id: str
+    weights_sha256: str
+    scale: float
+    dim: int
+    model: nn.Module
+    device: torch.device
+
+    def adaptable(self) -> tuple[str, ...]:
+        """Names of the linear modules that carry adapters."""
+        ...
+
+    def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
+        """One tensor per item, without gradient."""
+        ...
+
+    def prepare_texts(self, texts: Sequence[str]) -> list[Tensor]:
+        """One tensor per text, without gradient."""
+        ...
+
+    def encode_items(self, prepared: Sequence[Tensor]) -> Tensor:
+        """[n, dim] unit rows."""
+        ...
+
+    def encode_texts(self, prepared: Sequence[Tensor]) -> Tensor:
+        """[n, dim] unit rows."""
+        ...
