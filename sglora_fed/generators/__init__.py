@@ -1,0 +1,22 @@
+"""Generators: description embeddings in, adapters out."""
+
+from sglora_fed.generators.base import Generated, Generator
+from sglora_fed.generators.prior import semantic_prior
+from sglora_fed.generators.registry import (
+    generator_names,
+    load_generator,
+    make_generator,
+    register_generator,
+    save_generator,
+)
+
+__all__ = [
+    "Generated",
+    "Generator",
+    "generator_names",
+    "load_generator",
+    "make_generator",
+    "register_generator",
+    "save_generator",
+    "semantic_prior",
+]

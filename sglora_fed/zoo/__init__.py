@@ -1,0 +1,16 @@
+"""The zoo: experts on disk, their statistics, nearest-description search."""
+
+from sglora_fed.zoo.search import entropy, similarities, topk_weights
+from sglora_fed.zoo.store import ZooStore, open_zoo, read_store
+from sglora_fed.zoo.types import Zoo, ZooIdentity
+
+__all__ = [
+    "Zoo",
+    "ZooIdentity",
+    "ZooStore",
+    "entropy",
+    "open_zoo",
+    "read_store",
+    "similarities",
+    "topk_weights",
+]
