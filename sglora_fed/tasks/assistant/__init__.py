@@ -1,0 +1,1 @@
+"""The embedded task family: what people say to an on-device assistant."""
