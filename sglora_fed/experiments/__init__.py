@@ -1,0 +1,1 @@
+"""Experiments: one run, its statistics and its results on disk."""

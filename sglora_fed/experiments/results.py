@@ -1,0 +1,219 @@
+"""Results of a run: rows per client, their summary, and both on disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sglora_fed.errors import ResultsError
+from sglora_fed.experiments.statistics import Estimate, estimate, estimate_gap, resamples
+from sglora_fed.files import write_atomically
+
+SCHEMA = 1
+FLOOR, CEILING = "zero_shot", "oracle"
+REFERENCES = ("zero_shot", "described", "topk", "ridge", "shared_lora", "oracle")
+"""Methods that every other one is compared with, client by client."""
+
+SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One client's value of one metric for one method and seed; a fraction."""
+
+    client: str
+    split: str
+    seed: int
+    method: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run was and what it cost.
+
+    Attributes:
+        name: of the run.
+        seeds: run through.
+        seconds: of the whole run.
+        config_sha256: of its configuration.
+        versions: library -> version.
+        experts: in the zoo.
+        clients: unseen, measured.
+        virtual_clients_per_node: at most.
+        privacy: mechanism, epsilon, delta, unit.
+        bytes_per_client: up and down, for one request and one adapter.
+        seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
+        seconds_by_method: on the client, per client: training and evaluation.
+        bytes_by_method: down, per client.
+        confidence: client -> (nearest similarity, weight entropy in nats).
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    seconds: float
+    config_sha256: str
+    versions: Mapping[str, str]
+    experts: int
+    clients: int
+    virtual_clients_per_node: int
+    privacy: Mapping[str, Any]
+    bytes_per_client: Mapping[str, int]
+    seconds_by_stage: Mapping[str, float]
+    seconds_by_method: Mapping[str, float]
+    bytes_by_method: Mapping[str, int]
+    confidence: Mapping[str, tuple[float, float]]
+
+
+def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str, Any]:
+    """The summary as in ``summary.json``: means with 95 % intervals, all numbers finite.
+
+    A client's value is its mean over seeds; clients are resampled, methods paired on clients.
+
+    Raises:
+        ResultsError: without rows.
+    """
+    if not rows:
+        raise ResultsError("there is nothing to summarise: no client sent a result")
+    return {
+        "schema": SCHEMA,
+        "run": {
+            "name": facts.name,
+            "seeds": list(facts.seeds),
+            "seconds": round(facts.seconds, 2),
+            "config_sha256": facts.config_sha256,
+            "versions": dict(facts.versions),
+        },
+        "counts": {
+            "experts": facts.experts,
+            "clients": facts.clients,
+            "virtual_clients_per_node": facts.virtual_clients_per_node,
+        },
+        "results": _results(rows, facts, bootstrap),
+        "privacy": dict(facts.privacy),
+        "bytes_per_client": dict(facts.bytes_per_client),
+        "seconds": {name: round(s, 6) for name, s in facts.seconds_by_stage.items()},
+        "confidence": {name: list(pair) for name, pair in facts.confidence.items()},
+    }
+
+
+def _results(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> list[dict[str, Any]]:
+    found = []
+    for (split, metric), values in sorted(_by_split(rows).items()):
+        complete = sorted(set.intersection(*(set(v) for v in values.values())))
+        if not complete:
+            raise ResultsError(f"split {split}: no client has a value for every method")
+        table = {m: np.array([v[client] for client in complete]) for m, v in values.items()}
+        draws = resamples(len(complete), bootstrap, seed=0)
+        for method in table:
+            entry = {"method": method, "split": split, "metric": metric}
+            found.append(entry | _entry(method, table, draws, facts))
+    return found
+
+
+def _entry(
+    method: str, table: Mapping[str, np.ndarray], draws: np.ndarray, facts: RunFacts
+) -> dict[str, Any]:
+    own = estimate(table[method], draws)
+    gap = None
+    if FLOOR in table and CEILING in table:
+        gap = estimate_gap(table[method], table[FLOOR], table[CEILING], draws)
+    against = {
+        other: _shown(estimate(table[method] - table[other], draws))
+        for other in REFERENCES
+        if other in table and other != method
+    }
+    return {
+        "mean": round(own.mean, 6),
+        "ci95": [round(own.low, 6), round(own.high, 6)],
+        "clients": int(draws.shape[1]),
+        "gap_closed": None if gap is None else round(gap.mean, 6),
+        "gap_closed_ci95": None if gap is None else [round(gap.low, 6), round(gap.high, 6)],
+        "minus": against,
+        "client_seconds": round(facts.seconds_by_method.get(method, 0.0), 4),
+        "bytes_down": facts.bytes_by_method.get(method, 0),
+    }
+
+
+def _shown(value: Estimate) -> dict[str, Any]:
+    return {"mean": round(value.mean, 6), "ci95": [round(value.low, 6), round(value.high, 6)]}
+
+
+def _by_split(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """(split, metric) -> method -> client -> mean over seeds."""
+    cells: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        cells[row.split, row.metric, row.method, row.client].append(row.value)
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(dict)
+    for (split, metric, method, client), values in cells.items():
+        found[split, metric].setdefault(method, {})[client] = float(np.mean(values))
+    return dict(found)
+
+
+def write_results(
+    folder: Path, rows: Sequence[Row], facts: RunFacts, config_yaml: str, bootstrap: int
+) -> Path:
+    """Write configuration, rows and summary, then figures and the page.
+
+    Returns:
+        The folder, absolute.
+
+    Raises:
+        ResultsError: when there are no rows or the disk is full.
+    """
+    # The page reads what this module writes; importing it up there would be a circle.
+    from sglora_fed.report.page import write_report
+
+    summary = summarise(rows, facts, bootstrap)
+    write_atomically(folder / CONFIG, config_yaml.encode())
+    write_atomically(folder / CLIENTS, rows_to_csv(rows).encode())
+    write_report(folder, summary, rows)
+    # Last, because its presence says that the run is complete.
+    write_atomically(folder / SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode())
+    return folder.absolute()
+
+
+def rows_to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([item.name for item in fields(Row)])
+    writer.writerows(astuple(row) for row in rows)
+    return text.getvalue()
+
+
+def read_results(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """The summary and the rows of a finished run.
+
+    Raises:
+        ResultsError: when a file is missing, damaged or of another schema.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        with (folder / CLIENTS).open(newline="", encoding="utf-8") as file:
+            rows = [_row(values) for values in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{folder} holds no finished run: {type(error).__name__}") from error
+    if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
+        raise ResultsError(f"{folder / SUMMARY}: need schema {SCHEMA}")
+    return summary, rows
+
+
+def _row(values: Mapping[str, str]) -> Row:
+    return Row(
+        values["client"],
+        values["split"],
+        int(values["seed"]),
+        values["method"],
+        values["metric"],
+        float(values["value"]),
+    )
