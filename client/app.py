@@ -31,7 +31,9 @@ def sanitised(message: Message, context: Context, call_next: ClientAppCallable) 
         return call_next(message, context)
     except Exception as error:  # noqa: BLE001 - whatever fails, its text must not leave the node
         code = error.code if isinstance(error, SgloraError) else ClientTaskError.code
-        logger.error("%s failed: %s, SGL-%d", message.metadata.message_type, type(error).__name__, code)
+        logger.error(
+            "%s failed: %s, SGL-%d", message.metadata.message_type, type(error).__name__, code
+        )
         return Message(Error(code, f"SGL-{code}"), reply_to=message)
 
 

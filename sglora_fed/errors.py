@@ -1,4 +1,4 @@
-"""Errors of sglora-fed: one base class, a stable code each, one page in ``docs/reference/errors.md``.
+"""Errors of sglora-fed: one base class, a stable code each, listed in the docs.
 
 Every error names the offending value and what is allowed. Codes never change their meaning;
 hundreds group them by part: 1xx configuration, 2xx tasks, 3xx backbones, 4xx adapters, 5xx zoo,

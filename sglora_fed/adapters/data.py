@@ -100,9 +100,7 @@ def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[l
     return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
 
 
-def batch_indices(
-    lengths: np.ndarray, batch_size: int, steps: int, seed: int
-) -> list[np.ndarray]:
+def batch_indices(lengths: np.ndarray, batch_size: int, steps: int, seed: int) -> list[np.ndarray]:
     """Length-bucketed batches: rows of similar length go together, so little is padded.
 
     Each epoch cuts a seeded permutation into batches after sorting windows of four batches by

@@ -26,7 +26,9 @@ class ModuleShape:
 
     def __post_init__(self) -> None:
         if not self.name or self.d_in < 1 or self.d_out < 1:
-            raise LayoutError(f"module {self.name!r} has width {self.d_in} x {self.d_out}; both > 0")
+            raise LayoutError(
+                f"module {self.name!r} has width {self.d_in} x {self.d_out}; both > 0"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,9 @@ def check_vectors(vectors: np.ndarray, layout: Layout, max_norm: float | None = 
         AdapterValueError: on NaN, infinity or a norm beyond the bound.
     """
     if vectors.ndim < 1 or vectors.shape[-1] != layout.size:
-        raise LayoutError(f"vectors have shape {vectors.shape}; the last axis must be {layout.size}")
+        raise LayoutError(
+            f"vectors have shape {vectors.shape}; the last axis must be {layout.size}"
+        )
     if not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors)).sum())
         raise AdapterValueError(f"{bad} of {vectors.size} numbers are NaN or infinite")

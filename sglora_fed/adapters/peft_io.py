@@ -1,4 +1,4 @@
-"""Adapters as PEFT directories: written by us, loaded by ``PeftModel.from_pretrained``, and back."""
+"""Adapters as PEFT directories that ``PeftModel.from_pretrained`` loads, and back."""
 
 from __future__ import annotations
 

@@ -145,7 +145,8 @@ def _train_group(
     for step in range(config.steps):
         optimiser.zero_grad(set_to_none=True)
         with adapted(encoder.model, layout, vectors):
-            task_losses(encoder, parts, [plan[step] for plan in plans]).sum().backward()
+            losses = task_losses(encoder, parts, [plan[step] for plan in plans])
+            torch.autograd.backward(losses.sum())
         _clip_rows(vectors, config.max_grad_norm)
         frozen = vectors.detach().clone()
         optimiser.step()

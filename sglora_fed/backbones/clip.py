@@ -16,6 +16,8 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError, BackboneMissingError, LayoutError
 
+CPU = torch.device("cpu")
+
 PIXEL_LIMIT = 50_000_000
 """Pixels of the largest image read: beyond it a small file can fill the memory."""
 
@@ -43,16 +45,19 @@ class Clip:
         targets: Sequence[str] = ("q_proj", "k_proj", "v_proj"),
         layers: Sequence[int] = (),
         scale: float | None = None,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device = CPU,
     ) -> None:
         self._clip, self._tokenizer, self._processor = _load(folder)
-        self._clip.eval().requires_grad_(False).to(device)
+        self._clip.train(False)
+        self._clip.requires_grad_(False).to(device)
         self.model: nn.Module = self._clip
         self.id = f"clip:{self._clip.config.name_or_path or folder.name}".split("/")[-1]
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         self.scale = float(self._clip.logit_scale.exp()) if scale is None else scale
-        self.dim, self.device = int(self._clip.config.projection_dim), device
-        count = int(self._clip.config.vision_config.num_hidden_layers)
+        config: Any = self._clip.config
+        self.dim, self.device = int(config.projection_dim), device
+        self._longest = int(config.text_config.max_position_embeddings)
+        count = int(config.vision_config.num_hidden_layers)
         self._targets, self._layers = tuple(targets), tuple(sorted(layers) or range(count))
         if self._layers[-1] >= count:
             raise LayoutError(f"layer {self._layers[-1]}: the vision tower has 0-{count - 1}")
@@ -81,8 +86,7 @@ class Clip:
         """
         if any(not text.strip() for text in texts):
             raise BackboneInputError("a text is empty; it needs a character")
-        longest = int(self._clip.config.text_config.max_position_embeddings)
-        ids = self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self._longest)["input_ids"]
         return [torch.tensor(row, device=self.device) for row in ids]
 
     def encode_items(self, prepared: Sequence[Tensor]) -> Tensor:
@@ -116,5 +120,7 @@ def _load(folder: Path) -> tuple[CLIPModel, Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise BackboneMissingError(f"{folder} is no CLIP checkpoint: {type(error).__name__}") from error
+        raise BackboneMissingError(
+            f"{folder} is no CLIP checkpoint: {type(error).__name__}"
+        ) from error
     return model, tokenizer, processor

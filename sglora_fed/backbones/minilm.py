@@ -21,6 +21,8 @@ MAX_TOKENS = 256
 
 PREPARE_BATCH = 64
 
+CPU = torch.device("cpu")
+
 
 @lru_cache(maxsize=2)
 def load_bert(folder: Path, device: torch.device) -> tuple[BertModel, Any]:
@@ -33,8 +35,11 @@ def load_bert(folder: Path, device: torch.device) -> tuple[BertModel, Any]:
         model = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
-        raise BackboneMissingError(f"{folder} is no BERT checkpoint: {type(error).__name__}") from error
-    return model.eval().requires_grad_(False).to(device), tokenizer
+        raise BackboneMissingError(
+            f"{folder} is no BERT checkpoint: {type(error).__name__}"
+        ) from error
+    model.train(False)
+    return model.requires_grad_(False).to(device), tokenizer
 
 
 class MiniLM:
@@ -59,7 +64,7 @@ class MiniLM:
         targets: Sequence[str] = ("query", "value"),
         layers: Sequence[int] = (),
         scale: float = 20.0,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device = CPU,
     ) -> None:
         self.model: nn.Module
         self._bert, self._tokenizer = load_bert(folder, device)

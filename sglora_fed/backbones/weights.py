@@ -59,7 +59,9 @@ def resolve_checkpoint(path: str, revision: str | None, sha256: str | None) -> P
 def _local(path: str) -> Path:
     folder = Path(path).expanduser().absolute()
     if not (folder / WEIGHTS_FILE).is_file():
-        raise BackboneMissingError(f"{folder} has no {WEIGHTS_FILE}; set backbone.path to one that has")
+        raise BackboneMissingError(
+            f"{folder} has no {WEIGHTS_FILE}; set backbone.path to one that has"
+        )
     return folder
 
 
@@ -68,7 +70,11 @@ def _cached_or_hub(revision: str | None) -> Path | None:
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(HUB_TIMEOUT)))
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            LocalEntryNotFoundError,
+            OfflineModeIsEnabled,
+        )
     except ImportError:
         return None
     wanted = revision or MINILM_REVISION
@@ -109,7 +115,9 @@ def _snapshot(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", WEIGHTS_FILE])
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=["*.json", "*.txt", WEIGHTS_FILE]
+        )
     except (OSError, ValueError) as error:
         raise BackboneMissingError(
             f"{name!r} at {revision} is in no cache and cannot be downloaded"

@@ -35,7 +35,7 @@ def home() -> Path:
 
 
 def config_folder() -> Path:
-    """Hydra's groups: inside an installed package, beside it in the repository and in an app bundle.
+    """Hydra's groups: inside an installed package, or beside it in the repository and the bundle.
 
     Raises:
         ConfigError: when neither is there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -14,11 +15,9 @@ from sglora_fed.errors import MessageError
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 FIELDS, ARRAYS = "fields", "arrays"
 
-Field = int | float | str | list[str]
 
-
-def pack(fields: Mapping[str, Field], arrays: Mapping[str, np.ndarray]) -> RecordDict:
-    """One message body: named plain values and named arrays (fp16, fp32, fp64, int64)."""
+def pack(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RecordDict:
+    """One message body: named ints, floats, strings and lists of strings; named arrays."""
     packed = {name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()}
     return RecordDict({FIELDS: ConfigRecord(dict(fields)), ARRAYS: ArrayRecord(packed)})
 

@@ -144,7 +144,7 @@ def _shared_round(federation: Federation, request: TrainRequest) -> np.ndarray:
     if not examples:
         raise RepliesError(f"round {request.round}: none of {len(request.known)} experts replied")
     total = np.sum([reply.total for reply in replies.values()], axis=0)
-    mean = (total / examples).astype(np.float32)
+    mean: np.ndarray = (total / examples).astype(np.float32)
     if not np.isfinite(mean).all():
         raise AdapterValueError(f"round {request.round}: the shared LoRA is NaN or infinite")
     return mean
@@ -161,7 +161,9 @@ def collect_requests(federation: Federation, seed: int) -> Requests:
     )
     ids = [name for reply in replies.values() for name in reply.ids]
     if len(set(ids)) < len(ids) or not ids:
-        raise MessageError(f"{len(ids)} clients, {len(set(ids))} distinct; need at least one, each once")
+        raise MessageError(
+            f"{len(ids)} clients, {len(set(ids))} distinct; need at least one, each once"
+        )
     nodes = np.array([node for node, reply in replies.items() for _ in reply.ids], object)
     embeddings = np.concatenate([reply.embeddings for reply in replies.values()])
     order = np.argsort(np.array(ids))

@@ -44,7 +44,9 @@ class TrainRequest:
     def pack(self) -> RecordDict:
         """The message body."""
         fields = {"seed": self.seed, "limit": self.limit, "round": self.round}
-        arrays = {} if self.start is None else {"start": self.start.astype(np.float32)}
+        arrays: dict[str, np.ndarray] = (
+            {} if self.start is None else {"start": self.start.astype(np.float32)}
+        )
         shared = {"shared": int(self.start is not None)}
         return pack({**fields, **shared, "known": list(self.known)}, arrays)
 

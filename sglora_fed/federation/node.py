@@ -101,9 +101,7 @@ open_node = lru_cache(maxsize=2)(Node)
 def run_layout(config: RunConfig) -> Layout:
     """The adapters' layout that a configuration means."""
     encoder = load_backbone(config.backbone, config.adapter)
-    return layout_of(
-        encoder.model, encoder.adaptable(), config.adapter.rank, config.adapter.alpha
-    )
+    return layout_of(encoder.model, encoder.adaptable(), config.adapter.rank, config.adapter.alpha)
 
 
 def federation_start(layout: Layout, seed: int) -> np.ndarray:
@@ -176,7 +174,7 @@ def describe(node: Node, request: DescribeRequest) -> DescribeReply:
 def _embed(node: Node, texts: Sequence[str]) -> np.ndarray:
     if not texts:
         return np.empty((0, node.describer.dim), np.float32)
-    return node.describer.encode(texts)
+    return np.asarray(node.describer.encode(texts))
 
 
 def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
@@ -256,7 +254,10 @@ class _Bench:
             self._node.encoder,
             self._node.layout,
             start,
-            [prepare(self._node.encoder, task, self._examples(task, method)) for task in self.tasks],
+            [
+                prepare(self._node.encoder, task, self._examples(task, method))
+                for task in self.tasks
+            ],
             replace(config.adapter.train, steps=steps, checkpoints=1),
             [derive_seed(self._request.seed, "local", task.id) for task in self.tasks],
         ).final

@@ -59,7 +59,9 @@ class SemanticVae(nn.Module):
         return torch.as_tensor(self.decoder(torch.cat([z, condition], 1)))
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log: Tensor) -> Tensor:
+def gaussian_kl(
+    mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log: Tensor
+) -> Tensor:
     """[n] KL(N(mean, exp(log_variance)) || N(prior_mean, exp(prior_log))), diagonal, in nats."""
     ratio = (log_variance - prior_log).exp()
     distance = (mean - prior_mean) ** 2 * (-prior_log).exp()
@@ -118,7 +120,8 @@ class SgLora:
             )
             noise = torch.randn(BATCH, config.latent, generator=random)
             optimiser.zero_grad(set_to_none=True)
-            vae.loss(x, conditions[rows], noise, config.kl_weight).backward()
+            loss = vae.loss(x, conditions[rows], noise, config.kl_weight)
+            torch.autograd.backward(loss)
             optimiser.step()
 
     @torch.no_grad()

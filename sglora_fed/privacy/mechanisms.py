@@ -25,22 +25,22 @@ UNIT_TOLERANCE = 1e-3
 
 
 class Mechanism(Protocol):
-    """Releases one embedding.
-
-    Attributes:
-        name: what configuration and results call it.
-        epsilon: of one release; None when nothing is promised.
-        delta: of one release; None when nothing is promised.
-    """
+    """Releases one embedding; epsilon and delta are None when nothing is promised."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What configuration and results call it."""
+        ...
 
     @property
-    def epsilon(self) -> float | None: ...
+    def epsilon(self) -> float | None:
+        """Of one release."""
+        ...
 
     @property
-    def delta(self) -> float | None: ...
+    def delta(self) -> float | None:
+        """Of one release."""
+        ...
 
     def release(self, embedding: np.ndarray) -> np.ndarray:
         """A [d] unit vector from a [d] unit vector."""
@@ -169,5 +169,7 @@ def make_mechanism(config: PrivacyConfig, dim: int) -> Mechanism:
         PrivacyError: for an unknown name or impossible parameters.
     """
     if config.mechanism not in _FACTORIES:
-        raise PrivacyError(f"unknown mechanism {config.mechanism!r}; there are {sorted(_FACTORIES)}")
+        raise PrivacyError(
+            f"unknown mechanism {config.mechanism!r}; there are {sorted(_FACTORIES)}"
+        )
     return _FACTORIES[config.mechanism](config, dim)

@@ -35,7 +35,9 @@ def topk_weights(
         scores[np.arange(rows), own] = -np.inf
     usable = experts - (own is not None)
     if usable < 1:
-        raise ZooSizeError(f"the zoo has {experts} expert(s); at least {2 if own is not None else 1}")
+        raise ZooSizeError(
+            f"the zoo has {experts} expert(s); at least {2 if own is not None else 1}"
+        )
     count = min(neighbours, usable)
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     near = np.take_along_axis(scores, nearest, axis=1)
