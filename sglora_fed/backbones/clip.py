@@ -47,6 +47,7 @@ class Clip:
         scale: float | None = None,
         device: torch.device = CPU,
     ) -> None:
+        self._clip: Any
         self._clip, self._tokenizer, self._processor = _load(folder)
         self._clip.train(False)
         self._clip.requires_grad_(False).to(device)

@@ -32,7 +32,7 @@ def load_bert(folder: Path, device: torch.device) -> tuple[BertModel, Any]:
         BackboneMissingError: when the files cannot be read as a BERT checkpoint.
     """
     try:
-        model = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
+        model: Any = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise BackboneMissingError(

@@ -88,7 +88,7 @@ class ExpertReply:
     def pack(self) -> RecordDict:
         """The message body."""
         fields = {"partition": self.partition, "remaining": self.remaining, "ids": list(self.ids)}
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "embeddings": self.embeddings.astype(np.float32),
             "means": self.means.astype(np.float32),
             "variances": self.variances.astype(np.float32),
