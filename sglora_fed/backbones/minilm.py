@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertModel
+from transformers.utils.logging import disable_progress_bar
 
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError, BackboneMissingError, LayoutError
@@ -31,8 +32,9 @@ def load_bert(folder: Path, device: torch.device) -> tuple[BertModel, Any]:
     Raises:
         BackboneMissingError: when the files cannot be read as a BERT checkpoint.
     """
+    disable_progress_bar()
     try:
-        model: Any = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
+        model: Any = BertModel.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise BackboneMissingError(

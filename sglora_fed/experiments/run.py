@@ -121,7 +121,6 @@ def _run_seed(
 def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
     """What a zoo must match to be reused by a run."""
     backbone = load_backbone(config.backbone, config.adapter)
-    names = ("flwr", "torch", "transformers")
     return ZooIdentity(
         backbone=backbone.id,
         weights_sha256=backbone.weights_sha256,
@@ -129,8 +128,13 @@ def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
         layout=layout.to_dict(),
         seed=seed,
         config_sha256=subset_sha256(config, "family", "backbone", "adapter"),
-        versions={"sglora-fed": __version__, **{name: version(name) for name in names}},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("flwr", "torch", "transformers", "peft", "numpy")
+    return {"sglora-fed": __version__, **{name: version(name) for name in libraries}}
 
 
 def zoo_path(config: RunConfig, seed: int) -> Path:
@@ -239,7 +243,7 @@ def _facts(
         seeds=config.seeds,
         seconds=seconds,
         config_sha256=config_sha256(config),
-        versions={n: version(n) for n in ("flwr", "torch", "transformers", "peft", "sglora-fed")},
+        versions=_versions(),
         experts=record.experts,
         clients=len(record.clients),
         virtual_clients_per_node=-(-len(record.clients) // nodes),
