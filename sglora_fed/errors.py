@@ -66,6 +66,13 @@ class BackboneInputError(SgloraError):
     title = "item cannot be encoded"
 
 
+class BackboneFileError(SgloraError):
+    """A checkpoint is there but cannot be used: truncated, of another architecture, incomplete."""
+
+    code = 303
+    title = "backbone checkpoint cannot be read"
+
+
 class LayoutError(SgloraError):
     """A layout does not fit the model or the vector: unknown module, other size, other rank."""
 

@@ -8,34 +8,44 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+from transformers import CLIPImageProcessorPil, CLIPModel
 
+from sglora_fed.backbones.checkpoint import (
+    check_linear,
+    chosen_layers,
+    read_model,
+    read_part,
+    read_tokenizer,
+)
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
-from sglora_fed.errors import BackboneInputError, BackboneMissingError, LayoutError
-
-CPU = torch.device("cpu")
+from sglora_fed.errors import BackboneInputError
 
 PIXEL_LIMIT = 50_000_000
 """Pixels of the largest image read: beyond it a small file can fill the memory."""
+
+# What Pillow raises for a file that is missing, no image, cut off, or far too large.
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+CPU = torch.device("cpu")
 
 
 class Clip:
     """A :class:`~sglora_fed.backbones.types.DualEncoder` in which items are image files.
 
-    Adapters lie in the vision tower's attention, as in the SG-LoRA paper.
+    Adapters lie in the vision tower's attention, as in the SG-LoRA paper; the text tower stays as
+    it is.
 
     Args:
         folder: of the checkpoint.
         targets: names of the adapted modules in each layer's attention.
-        layers: adapted layers; empty for all.
+        layers: adapted layers of the vision tower; empty for all.
         scale: factor on cosines; None for the checkpoint's own.
         device: where it runs.
 
     Raises:
-        BackboneMissingError: when the files cannot be read as a CLIP checkpoint.
+        BackboneFileError: when the files cannot be read as a CLIP checkpoint.
         LayoutError: for a layer or target that the model lacks.
     """
 
@@ -47,24 +57,25 @@ class Clip:
         scale: float | None = None,
         device: torch.device = CPU,
     ) -> None:
-        self._clip: Any
-        self._clip, self._tokenizer, self._processor = _load(folder)
-        self._clip.train(False)
-        self._clip.requires_grad_(False).to(device)
+        self._clip = read_model(CLIPModel, folder, device)
+        self._tokenizer = read_tokenizer(folder)
+        self._processor = read_part(CLIPImageProcessorPil, folder)
         self.model: nn.Module = self._clip
-        self.id = f"clip:{self._clip.config.name_or_path or folder.name}".split("/")[-1]
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         self.scale = float(self._clip.logit_scale.exp()) if scale is None else scale
-        config: Any = self._clip.config
-        self.dim, self.device = int(config.projection_dim), device
-        self._longest = int(config.text_config.max_position_embeddings)
-        count = int(config.vision_config.num_hidden_layers)
-        self._targets, self._layers = tuple(targets), tuple(sorted(layers) or range(count))
-        if self._layers[-1] >= count:
-            raise LayoutError(f"layer {self._layers[-1]}: the vision tower has 0-{count - 1}")
+        self.device = device
+        vision: Any = self._clip.config.vision_config
+        self._side = int(vision.image_size)
+        # Not the folder's name: a checkpoint that was moved is still the same backbone.
+        self.id = f"clip-vit-patch{vision.patch_size}-{self._side}"
+        self.dim = int(self._clip.config.projection_dim)
+        self._longest = int(self._clip.config.text_config.max_position_embeddings)
+        self._targets = tuple(targets)
+        self._layers = chosen_layers(layers, int(vision.num_hidden_layers))
+        check_linear(self.model, self.adaptable())
 
     def adaptable(self) -> tuple[str, ...]:
-        """``vision_model.encoder.layers.<i>.self_attn.<target>``."""
+        """``vision_model.encoder.layers.<i>.self_attn.<target>`` for each layer and target."""
         return tuple(
             f"vision_model.encoder.layers.{layer}.self_attn.{target}"
             for layer in self._layers
@@ -85,43 +96,47 @@ class Clip:
         Raises:
             BackboneInputError: for an empty text.
         """
-        if any(not text.strip() for text in texts):
-            raise BackboneInputError("a text is empty; it needs a character")
+        if empty := [index for index, text in enumerate(texts) if not text.strip()]:
+            raise BackboneInputError(f"texts number {empty} are empty; each needs a character")
+        if not texts:
+            return []
         ids = self._tokenizer(list(texts), truncation=True, max_length=self._longest)["input_ids"]
         return [torch.tensor(row, device=self.device) for row in ids]
 
     def encode_items(self, prepared: Sequence[Tensor]) -> Tensor:
         """[n, dim] unit rows through the vision tower and its projection."""
+        if not prepared:
+            return torch.empty(0, self.dim, device=self.device)
         pooled = self._clip.vision_model(torch.stack(list(prepared))).pooler_output
-        return F.normalize(self._clip.visual_projection(pooled), dim=-1)
+        return nn.functional.normalize(self._clip.visual_projection(pooled), dim=-1)
 
     def encode_texts(self, prepared: Sequence[Tensor]) -> Tensor:
         """[n, dim] unit rows through the text tower and its projection."""
+        if not prepared:
+            return torch.empty(0, self.dim, device=self.device)
         padding = int(self._tokenizer.pad_token_id or 0)
         ids = nn.utils.rnn.pad_sequence(list(prepared), batch_first=True, padding_value=padding)
         lengths = torch.tensor([len(row) for row in prepared], device=ids.device)
         mask = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
         pooled = self._clip.text_model(ids, attention_mask=mask.long()).pooler_output
-        return F.normalize(self._clip.text_projection(pooled), dim=-1)
+        return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
 
     def _pixels(self, path: str) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                if image.width * image.height > PIXEL_LIMIT:
-                    raise BackboneInputError(f"{path}: more than {PIXEL_LIMIT} pixels")
-                pixels = self._processor(image.convert("RGB"), return_tensors="np")["pixel_values"]
-        except (OSError, UnidentifiedImageError) as error:
-            raise BackboneInputError(f"{path} is no readable image") from error
-        return torch.from_numpy(np.asarray(pixels[0], np.float32)).to(self.device)
+        pixels = self._processor(_read_image(path), return_tensors="np")["pixel_values"][0]
+        if pixels.shape != (3, self._side, self._side):
+            raise BackboneInputError(
+                f"{path} became {pixels.shape} pixels; the model takes {self._side} x {self._side}:"
+                " preprocessor_config.json does not fit the checkpoint"
+            )
+        return torch.from_numpy(np.asarray(pixels, np.float32)).to(self.device)
 
 
-def _load(folder: Path) -> tuple[CLIPModel, Any, Any]:
+def _read_image(path: str) -> Image.Image:
     try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise BackboneMissingError(
-            f"{folder} is no CLIP checkpoint: {type(error).__name__}"
-        ) from error
-    return model, tokenizer, processor
+        with Image.open(path) as image:
+            pixels = image.width * image.height
+            if pixels <= PIXEL_LIMIT:
+                return image.convert("RGB")
+    except IMAGE_ERRORS as error:
+        raise BackboneInputError(f"{path} is no readable image ({type(error).__name__})") from error
+    raise BackboneInputError(f"{path} has {pixels} pixels; at most {PIXEL_LIMIT} are read")

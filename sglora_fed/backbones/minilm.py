@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertModel
-from transformers.utils.logging import disable_progress_bar
+from transformers import BertModel
 
+from sglora_fed.backbones.checkpoint import (
+    check_linear,
+    chosen_layers,
+    read_model,
+    read_tokenizer,
+    twin,
+)
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
-from sglora_fed.errors import BackboneInputError, BackboneMissingError, LayoutError
+from sglora_fed.errors import BackboneInputError
 
 MAX_TOKENS = 256
-"""Word pieces the model was trained for; longer texts are cut."""
+"""Word pieces the model was trained for (its model card); longer texts are cut."""
 
-PREPARE_BATCH = 64
+CHUNK = 64
+"""Texts in one forward without gradient."""
 
 CPU = torch.device("cpu")
 
 
 @lru_cache(maxsize=2)
-def load_bert(folder: Path, device: torch.device) -> tuple[BertModel, Any]:
-    """The frozen model and its tokenizer, once per process.
+def load_bert(folder: Path, device: torch.device) -> tuple[Any, Any]:
+    """The frozen model and its tokenizer, read once per process; take a :func:`twin` of the model.
 
     Raises:
-        BackboneMissingError: when the files cannot be read as a BERT checkpoint.
+        BackboneFileError: when the files cannot be read as a BERT checkpoint.
     """
-    disable_progress_bar()
-    try:
-        model: Any = BertModel.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BackboneMissingError(
-            f"{folder} is no BERT checkpoint: {type(error).__name__}"
-        ) from error
-    model.train(False)
-    return model.requires_grad_(False).to(device), tokenizer
+    model = read_model(BertModel, folder, device, add_pooling_layer=False)
+    return model, read_tokenizer(folder)
 
 
 class MiniLM:
@@ -55,6 +53,7 @@ class MiniLM:
         device: where it runs.
 
     Raises:
+        BackboneFileError: when the files cannot be read as a BERT checkpoint.
         LayoutError: for a layer or target that the model lacks.
     """
 
@@ -68,18 +67,15 @@ class MiniLM:
         scale: float = 20.0,
         device: torch.device = CPU,
     ) -> None:
-        self.model: nn.Module
-        self._bert, self._tokenizer = load_bert(folder, device)
-        self.model = self._bert
+        bert, self._tokenizer = load_bert(folder, device)
+        self._bert = twin(bert)
+        self.model: nn.Module = self._bert
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         self.scale, self.device = scale, device
         self.dim = int(self._bert.config.hidden_size)
         self._count = int(self._bert.config.num_hidden_layers)
-        self._targets, self._layers = tuple(targets), tuple(sorted(layers) or range(self._count))
-        if self._layers[-1] >= self._count:
-            raise LayoutError(f"layer {self._layers[-1]}: the model has layers 0-{self._count - 1}")
-        for name in self.adaptable():
-            _linear(self._bert, name)
+        self._targets, self._layers = tuple(targets), chosen_layers(layers, self._count)
+        check_linear(self.model, self.adaptable())
 
     def adaptable(self) -> tuple[str, ...]:
         """``encoder.layer.<i>.attention.self.<target>`` for each adapted layer and target."""
@@ -94,75 +90,94 @@ class MiniLM:
         """Activations [tokens, hidden] below the first adapted layer, one tensor per text.
 
         Raises:
-            BackboneInputError: for an empty text.
+            BackboneInputError: for a text without a word piece.
         """
-        if empty := [i for i, text in enumerate(items) if not text.strip()]:
-            raise BackboneInputError(f"texts number {empty} are empty; a text needs a character")
-        # The tokenizer's length warning would print nothing useful: longer texts are cut.
-        ids = self._tokenizer(list(items), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        ids = _tokens(self._tokenizer, items)
         prepared: list[Tensor] = [torch.empty(0)] * len(ids)
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        for start in range(0, len(order), PREPARE_BATCH):
-            chunk = order[start : start + PREPARE_BATCH]
-            hidden = self._below([torch.tensor(ids[i], device=self.device) for i in chunk])
+        for chunk in _by_length(ids):
+            hidden, _ = _run(self._bert, *self._embedded(ids, chunk), range(self._layers[0]))
             for row, index in zip(hidden, chunk, strict=True):
+                # A copy, so that one text does not keep the whole chunk in memory.
                 prepared[index] = row[: len(ids[index])].clone()
         return prepared
 
     def prepare_texts(self, texts: Sequence[str]) -> list[Tensor]:
         """As items: both sides are texts."""
-        return self.prepare_items(texts) if texts else []
+        return self.prepare_items(texts)
 
     def encode_items(self, prepared: Sequence[Tensor]) -> Tensor:
-        """[n, dim] unit rows: the adapted layers, then the mean over tokens."""
-        hidden, mask = _pad(prepared)
-        hidden = self._run(hidden, mask, range(self._layers[0], self._count))
-        if mask is None:
-            return F.normalize(hidden.mean(dim=1), dim=-1)
-        weights = mask.to(hidden.dtype).unsqueeze(-1)
-        return F.normalize((hidden * weights).sum(dim=1) / weights.sum(dim=1), dim=-1)
+        """[n, dim] unit rows: the layers from the first adapted one on, then the token mean."""
+        if not prepared:
+            return torch.empty(0, self.dim, device=self.device)
+        layers = range(self._layers[0], self._count)
+        return _pool(*_run(self._bert, *_pad(prepared), layers))
 
     def encode_texts(self, prepared: Sequence[Tensor]) -> Tensor:
         """As items: both sides share the adapters."""
         return self.encode_items(prepared)
 
-    def _below(self, ids: list[Tensor]) -> Tensor:
-        embedded, mask = _pad([self._bert.embeddings(row.unsqueeze(0))[0] for row in ids])
-        return self._run(embedded, mask, range(self._layers[0]))
-
-    def _run(self, hidden: Tensor, mask: Tensor | None, layers: range) -> Tensor:
-        allowed = None if mask is None else mask[:, None, None, :]
-        for index in layers:
-            hidden = self._bert.encoder.layer[index](hidden, allowed)
-        return hidden
+    def _embedded(self, ids: list[Tensor], chunk: list[int]) -> tuple[Tensor, Tensor | None]:
+        padded, mask = _pad([ids[i].to(self.device) for i in chunk])
+        return self._bert.embeddings(padded), mask
 
 
 class DescriptionEncoder:
-    """The bare MiniLM that embeds descriptions on the client; it never carries an adapter.
+    """The bare MiniLM that embeds descriptions on the client.
+
+    It shares the loaded weights with a backbone but has modules of its own, so that adapters in
+    the backbone never reach a description.
 
     Args:
         folder: of the checkpoint.
+
+    Raises:
+        BackboneFileError: when the files cannot be read as a BERT checkpoint.
     """
 
     id = MiniLM.id
 
     def __init__(self, folder: Path) -> None:
-        self._encoder = MiniLM(folder)
-        self.dim = self._encoder.dim
+        bert, self._tokenizer = load_bert(folder, CPU)
+        self._bert = twin(bert)
+        self.dim = int(self._bert.config.hidden_size)
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> Any:
-        """[n, dim] float32 unit rows.
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, dim] float32 unit rows; word pieces beyond the model's 256 are cut.
 
         Raises:
-            BackboneInputError: for an empty text.
+            BackboneInputError: for a text without a word piece.
         """
-        prepared = self._encoder.prepare_texts(texts)
-        return self._encoder.encode_texts(prepared).numpy()
+        ids = _tokens(self._tokenizer, texts)
+        embeddings = np.empty((len(ids), self.dim), np.float32)
+        every = range(int(self._bert.config.num_hidden_layers))
+        for chunk in _by_length(ids):
+            padded, mask = _pad([ids[i] for i in chunk])
+            hidden = self._bert.embeddings(padded)
+            embeddings[chunk] = _pool(*_run(self._bert, hidden, mask, every)).numpy()
+        return embeddings
+
+
+def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[Tensor]:
+    """[tokens] ids of each text, with the two marks at its ends."""
+    if not texts:
+        return []
+    ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    # Numbers only: what a client wrote must not travel in a message.
+    if empty := [index for index, row in enumerate(ids) if len(row) <= 2]:
+        raise BackboneInputError(f"texts number {empty} are empty; each needs a visible character")
+    return [torch.tensor(row) for row in ids]
+
+
+def _by_length(ids: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Indices in chunks of texts of similar length, so that little is padded."""
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    for start in range(0, len(order), CHUNK):
+        yield order[start : start + CHUNK]
 
 
 def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """[n, longest, hidden] and the mask of true tokens; no mask when all are equally long."""
+    """[n, longest, ...] and the mask [n, longest] of true tokens; no mask when all are alike."""
     lengths = [row.shape[0] for row in rows]
     if min(lengths) == max(lengths):
         return torch.stack(list(rows)), None
@@ -171,11 +186,19 @@ def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     return padded, positions[None] < torch.tensor(lengths, device=padded.device)[:, None]
 
 
-def _linear(model: nn.Module, name: str) -> nn.Linear:
-    try:
-        module = model.get_submodule(name)
-    except AttributeError:
-        raise LayoutError(f"the model has no module {name!r}; check adapter.targets") from None
-    if not isinstance(module, nn.Linear):
-        raise LayoutError(f"{name!r} is a {type(module).__name__}; adapters need a linear module")
-    return module
+def _run(
+    bert: Any, hidden: Tensor, mask: Tensor | None, layers: range
+) -> tuple[Tensor, Tensor | None]:
+    """Hidden states after some layers, called as modules so that adapters take effect."""
+    allowed = None if mask is None else mask[:, None, None, :]
+    for index in layers:
+        hidden = bert.encoder.layer[index](hidden, allowed)
+    return hidden, mask
+
+
+def _pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Unit rows: the mean over true tokens, scaled to length 1."""
+    if mask is None:
+        return nn.functional.normalize(hidden.mean(dim=1), dim=-1)
+    weights = mask.to(hidden.dtype).unsqueeze(-1)
+    return nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
