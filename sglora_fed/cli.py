@@ -1,0 +1,139 @@
+"""The command line: ``sglora-fed``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sglora_fed.adapters import Layout, write_peft
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import compose
+from sglora_fed.errors import ConfigError, SgloraError
+from sglora_fed.experiments.results import read_results
+from sglora_fed.generators import make_generator
+from sglora_fed.launch import run_flower
+from sglora_fed.report.page import write_report
+from sglora_fed.report.table import results_table
+from sglora_fed.zoo import read_store
+
+app = typer.Typer(
+    help="Adapters for a frozen model from task descriptions, in a federation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+zoo_app = typer.Typer(help="Look at a zoo of experts.", no_args_is_help=True)
+app.add_typer(zoo_app, name="zoo")
+
+console = Console()
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Hydra overrides, e.g. generator=sglora privacy=gaussian seeds=[0,1,2]"),
+]
+
+
+@app.command()
+def simulate(
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
+) -> None:
+    """Run the whole loop in simulation: experts, zoo, generators, clients, report."""
+    config = compose(overrides or [])
+    default = Path("results") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = (output or default).absolute()
+    run_flower(config, overrides or [], folder, console)
+    _show(folder)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
+    """Draw the table, the figures and the page of a finished run again."""
+    summary, rows = read_results(folder)
+    write_report(folder, summary, rows)
+    _show(folder.absolute())
+
+
+def _show(folder: Path) -> None:
+    summary, _ = read_results(folder)
+    console.print(results_table(summary))
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    console.print(str(folder), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def generate(
+    description: Annotated[str, typer.Argument(help="What the adapter should be for.")],
+    zoo: Annotated[Path, typer.Option(help="Folder of a zoo.")],
+    out: Annotated[Path, typer.Option(help="Folder of the PEFT adapter to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write a PEFT adapter for a description, from a zoo on disk."""
+    config = compose(overrides or [])
+    store = read_store(zoo)
+    layout = Layout.from_dict(store.identity.layout)
+    embedding = load_describer(config.backbone).encode([description])
+    generator = make_generator(config.generator)
+    generator.fit(store.load(), store.identity.seed)
+    made = generator.generate(np.asarray(embedding), 1, store.identity.seed)
+    write_peft(made.adapters[0, 0], layout, store.identity.backbone, out)
+    console.print(
+        f"nearest expert similarity {made.similarity[0]:.3f}, weight entropy"
+        f" {made.entropy[0]:.3f} nats"
+    )
+    console.print(str(out.absolute()), soft_wrap=True, highlight=False)
+
+
+@zoo_app.command("show")
+def zoo_show(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
+    """What a zoo was made for and how many experts it holds."""
+    store = read_store(folder)
+    console.print_json(
+        json.dumps(
+            {
+                "experts": len(store.ids()),
+                "backbone": store.identity.backbone,
+                "encoder": store.identity.encoder,
+                "adapter_numbers": Layout.from_dict(store.identity.layout).size,
+                "rank": store.identity.layout["rank"],
+                "seed": store.identity.seed,
+                "versions": dict(store.identity.versions),
+            }
+        )
+    )
+
+
+@zoo_app.command("list")
+def zoo_list(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
+    """The experts of a zoo."""
+    zoo = read_store(folder).load()
+    table = Table("expert", "examples", "norm of mean", "mean deviation")
+    for row, name in enumerate(zoo.ids):
+        norm = float(np.linalg.norm(zoo.means[row]))
+        deviation = float(np.sqrt(zoo.variances[row]).mean())
+        table.add_row(name, str(zoo.examples[row]), f"{norm:.3f}", f"{deviation:.2e}")
+    console.print(table)
+
+
+@zoo_app.command("verify")
+def zoo_verify(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
+    """Check every file of a zoo: header, sha256, shapes and values."""
+    count = len(read_store(folder).load().ids)
+    console.print(f"{count} experts, all files as written: {folder.absolute()}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; our own errors become one line and a non-zero exit code."""
+    try:
+        app(standalone_mode=True)
+    except SgloraError as error:
+        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
