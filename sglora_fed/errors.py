@@ -1,8 +1,8 @@
 """Errors of sglora-fed: one base class, a stable code each, listed in the docs.
 
-Every error names the offending value and what is allowed; ``resolve`` says what to do next. Codes never change their meaning;
-hundreds group them by part: 1xx configuration, 2xx tasks, 3xx backbones, 4xx adapters, 5xx zoo,
-6xx generators, 7xx privacy, 8xx federation, 9xx results on disk.
+Every error names the offending value and what is allowed; ``resolve`` says what to do next. Codes
+never change their meaning; hundreds group them by part: 1xx configuration, 2xx tasks, 3xx
+backbones, 4xx adapters, 5xx zoo, 6xx generators, 7xx privacy, 8xx federation, 9xx results on disk.
 """
 
 from __future__ import annotations
@@ -98,6 +98,10 @@ class BackboneFileError(SgloraError):
 
     code = 303
     title = "backbone checkpoint cannot be read"
+    resolve = (
+        "Fetch the checkpoint again, whole (config.json, tokeniser or preprocessor, "
+        "model.safetensors), or choose the backbone.name that it belongs to."
+    )
 
 
 class LayoutError(SgloraError):

@@ -8,7 +8,8 @@ import json
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from threading import Lock
@@ -18,6 +19,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -48,7 +50,7 @@ def config_folder() -> Path:
 
 
 def compose(overrides: Sequence[str] = ()) -> RunConfig:
-    """Compose a configuration.
+    """Compose a configuration. Safe to call again and again, from threads and from workers.
 
     Args:
         overrides: as Hydra takes them, e.g. ``["generator=ridge", "privacy.epsilon=4"]``.
@@ -56,44 +58,73 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: naming every unknown override, wrong type and impossible value at once.
     """
-    good, problems = _known(overrides)
-    values = _hydra_values(good, problems)
-    config = _build(RunConfig, values, "", problems)
-    problems += config.problems()
+    with _private_hydra():
+        good, problems = _known(overrides)
+        values = _hydra_values(good, problems)
+    config = typing.cast(RunConfig, _build(RunConfig, values, "", problems))
+    reported = {problem.partition("=")[0] for problem in problems}
+    problems += [new for new in config.problems() if new.partition("=")[0] not in reported]
     if problems:
         raise ConfigError(problems)
-    return typing.cast(RunConfig, config)
+    return config
+
+
+@contextmanager
+def _private_hydra() -> Iterator[None]:
+    """Hydra's one global object for ourselves; whoever else uses Hydra gets it back as it was."""
+    with _LOCK:
+        theirs = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(config_folder()), "sglora-fed", version_base="1.3"):
+                yield
+        finally:
+            GlobalHydra.instance().hydra = theirs
 
 
 def _hydra_values(overrides: list[str], problems: list[str]) -> dict[str, Any]:
-    with _LOCK:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(config_folder()), version_base="1.3", job_name="sglora"):
-            try:
-                composed = hydra_compose("config", overrides)
-                return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
-            except (HydraException, OmegaConfBaseException) as error:
-                problems.append(f"{overrides}: {str(error).splitlines()[0]}")
-                return {}
+    try:
+        composed = hydra_compose("config", overrides)
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        return typing.cast(dict[str, Any], plain)
+    except (HydraException, OmegaConfBaseException) as error:
+        problems.append(f"{' '.join(overrides)}: {str(error).splitlines()[0]}")
+        return {}
 
 
 def _known(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Overrides that name something real, and a problem for each other one."""
-    keys, groups = option_types(), _groups()
+    parser, keys, groups = OverridesParser.create(), list(option_types()), _groups()
     good, problems = [], []
     for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            problems.append(f"{override!r}: an override is KEY=VALUE")
-        elif key in groups and value not in groups[key]:
-            problems.append(f"{override}: {key} must be one of {', '.join(groups[key])}")
-        elif key in keys or key in groups:
-            good.append(override)
+        found = _problem(override, parser, keys, groups)
+        if found:
+            problems.append(found)
         else:
-            near = difflib.get_close_matches(key, [*keys, *groups], n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; see docs/reference/configuration.md"
-            problems.append(f"{override}: unknown option {key!r}{hint}")
+            good.append(override)
     return good, problems
+
+
+def _problem(
+    override: str, parser: OverridesParser, keys: list[str], groups: Mapping[str, list[str]]
+) -> str | None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        return f"{override!r}: an override is KEY=VALUE"
+    if key in groups:
+        allowed = f"{override}: {key} must be one of {', '.join(groups[key])}"
+        return None if value in groups[key] else allowed
+    if key not in keys:
+        near = difflib.get_close_matches(key.lstrip("+~"), [*keys, *groups], n=1)
+        hint = f"did you mean {near[0]}?" if near else "see docs/reference/configuration.md"
+        return f"{override}: unknown option {key!r}; {hint}"
+    try:
+        is_sweep = parser.parse_override(override).is_sweep_override()
+    except HydraException:
+        return (
+            f"{override}: cannot be read; put text with special characters in quotes: {key}='...'"
+        )
+    return f"{override}: one value only; a list is written [a,b]" if is_sweep else None
 
 
 def _groups() -> dict[str, list[str]]:
@@ -125,10 +156,8 @@ def _build(schema: type, values: Mapping[str, Any], prefix: str, problems: list[
         if name not in hints:
             problems.append(f"{prefix}{name}: unknown option")
         elif is_dataclass(hints[name]):
-            group = value if isinstance(value, Mapping) else {}
-            given[name] = _build(
-                typing.cast(type, hints[name]), group, f"{prefix}{name}.", problems
-            )
+            inner = typing.cast(type, hints[name])
+            given[name] = _build(inner, value, f"{prefix}{name}.", problems)
         else:
             try:
                 given[name] = _cast(value, hints[name])
@@ -164,7 +193,7 @@ def type_name(kind: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(type_name(arg) for arg in typing.get_args(kind))
     if origin is tuple:
-        return f"a list of {type_name(typing.get_args(kind)[0])}"
+        return "a list [a,b], each " + type_name(typing.get_args(kind)[0])
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
     return "null" if kind is type(None) else names[kind]
 

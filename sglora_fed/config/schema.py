@@ -7,12 +7,23 @@ name all of them. ``doc`` metadata feeds ``docs/reference/configuration.md``.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 NO_ADAPTER_METHODS = ("zero_shot", "described")
 TRAINED_METHODS = ("local_1shot", "local_5shot", "generated_5shot", "oracle")
 SHARED_METHOD = "shared_lora"
+
+GENERATORS = ["soup", "nearest", "topk", "ridge", "sglora"]
+"""Names of generators; ``register_generator`` adds to them."""
+
+MECHANISMS = ["none", "gaussian"]
+"""Names of privacy mechanisms; ``register_mechanism`` adds to them."""
+
+MAX_EPSILON = 1000.0
+"""Beyond it the noise is lost in the rounding of a request and promises nothing."""
 
 
 def option(default: Any, doc: str) -> Any:
@@ -36,7 +47,7 @@ def _positive(**values: float | None) -> list[str]:
     ]
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> list[str]:
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> list[str]:
     return [] if value in allowed else [f"{name}={value!r}: must be one of {', '.join(allowed)}"]
 
 
@@ -63,7 +74,10 @@ class FamilyConfig:
         found += _at_least(0, family__seed=self.seed, family__rule_experts=self.rule_experts)
         found += _at_least(0, family__style_experts=self.style_experts)
         if self.rule_experts + self.style_experts < 2:
-            found.append("family.rule_experts + family.style_experts: must be >= 2")
+            found.append(
+                f"family.rule_experts={self.rule_experts}, style_experts={self.style_experts}:"
+                " must be at least 2 together"
+            )
         return found + _at_least(
             1,
             family__clients_per_split=self.clients_per_split,
@@ -89,8 +103,8 @@ class BackboneConfig:
         found += _one_of("backbone.device", self.device, ("cpu", "cuda", "auto"))
         if self.name == "clip" and not self.path:
             found.append("backbone.path=None: backbone=clip needs a checkpoint folder or hub id")
-        if self.sha256 is not None and len(self.sha256) != 64:
-            found.append(f"backbone.sha256={self.sha256!r}: must be 64 hexadecimal digits")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            found.append(f"backbone.sha256={self.sha256!r}: must be 64 digits 0-9a-f")
         return found + ([] if self.scale is None else _positive(backbone__scale=self.scale))
 
 
@@ -174,7 +188,8 @@ class GeneratorConfig:
     def problems(self) -> list[str]:
         """All mistakes in this group."""
         return (
-            _at_least(
+            _one_of("generator.name", self.name, GENERATORS)
+            + _at_least(
                 1,
                 generator__neighbours=self.neighbours,
                 generator__latent=self.latent,
@@ -201,6 +216,7 @@ class PrivacyConfig:
 
     def problems(self) -> list[str]:
         """All mistakes in this group."""
+        found = _one_of("privacy.mechanism", self.mechanism, MECHANISMS)
         if self.mechanism == "none":
             given = {"epsilon": self.epsilon, "delta": self.delta}
             return [
@@ -208,10 +224,16 @@ class PrivacyConfig:
                 for name, value in given.items()
                 if value is not None
             ]
-        found = _positive(privacy__epsilon=self.epsilon)
+        if self.mechanism == "gaussian" or self.epsilon is not None:
+            found += self._epsilon_problems()
         if self.mechanism == "gaussian" and not (self.delta is not None and 0 < self.delta < 1):
             found.append(f"privacy.delta={self.delta!r}: must lie between 0 and 1")
         return found
+
+    def _epsilon_problems(self) -> list[str]:
+        if self.epsilon is not None and 0 < self.epsilon <= MAX_EPSILON:
+            return []
+        return [f"privacy.epsilon={self.epsilon!r}: must lie in (0, {MAX_EPSILON:g}]"]
 
 
 @dataclass(frozen=True)
@@ -268,6 +290,10 @@ class ExperimentConfig:
         found = []
         if not self.methods or len(set(self.methods)) < len(self.methods):
             found.append(f"experiment.methods={list(self.methods)}: at least one, each once")
+        known = [*NO_ADAPTER_METHODS, *GENERATORS, SHARED_METHOD, *TRAINED_METHODS]
+        unknown = [method for method in self.methods if method not in known]
+        if unknown:
+            found.append(f"experiment.methods has {unknown}: must be of {', '.join(known)}")
         return found + _at_least(
             1,
             experiment__local_steps=self.local_steps,
@@ -293,7 +319,7 @@ class RunConfig:
 
     def problems(self) -> list[str]:
         """All mistakes in the configuration."""
-        found = []
+        found = [] if self.name.strip() else [f"name={self.name!r}: must not be empty"]
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             found.append(f"seeds={list(self.seeds)}: at least one, each once, all >= 0")
         for item in fields(self):

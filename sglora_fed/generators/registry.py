@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.config.schema import GENERATORS, GeneratorConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError
 from sglora_fed.files import write_atomically
 from sglora_fed.generators.base import Generator
@@ -41,6 +41,7 @@ def register_generator(name: str, factory: Factory) -> None:
     if name in _FACTORIES:
         raise GeneratorError(f"the name {name!r} is taken; there are {generator_names()}")
     _FACTORIES[name] = factory
+    GENERATORS.append(name)
 
 
 def generator_names() -> list[str]:
