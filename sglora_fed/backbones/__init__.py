@@ -11,6 +11,7 @@ from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.backbones.weights import resolve_checkpoint, resolve_minilm
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
+from sglora_fed.errors import ConfigError
 
 __all__ = ["DescriptionEncoder", "DualEncoder", "load_backbone", "load_describer"]
 
@@ -22,9 +23,14 @@ def load_backbone(backbone: BackboneConfig, adapter: AdapterConfig) -> DualEncod
     """The configured backbone, loaded once per process.
 
     Raises:
-        BackboneMissingError, BackboneHashError: when the right weights are not to be had.
+        ConfigError: for a mistake in the backbone's group, or a device that is not there.
+        BackboneMissingError: when the weights are nowhere to be found.
+        BackboneHashError: when the weights found are others.
+        BackboneFileError: when the checkpoint cannot be read.
         LayoutError: when the adapter's layers or targets are not in the model.
     """
+    if problems := backbone.problems():
+        raise ConfigError(problems)
     device = _device(backbone.device)
     if backbone.name == "clip":
         folder = resolve_checkpoint(str(backbone.path), backbone.revision, backbone.sha256)
@@ -36,13 +42,20 @@ def load_backbone(backbone: BackboneConfig, adapter: AdapterConfig) -> DualEncod
 
 @lru_cache(maxsize=2)
 def load_describer(backbone: BackboneConfig) -> DescriptionEncoder:
-    """The description encoder: MiniLM on the CPU, whatever the backbone is."""
+    """The description encoder: MiniLM on the CPU, whatever the backbone is.
+
+    Raises:
+        BackboneMissingError: when the weights are nowhere to be found.
+        BackboneHashError: when the weights found are others.
+        BackboneFileError: when the checkpoint cannot be read.
+    """
     if backbone.name == "clip":
         return DescriptionEncoder(resolve_minilm(None, None, None))
     return DescriptionEncoder(resolve_minilm(backbone.path, backbone.revision, backbone.sha256))
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("backbone.device='cuda': no CUDA device here; use cpu or auto")
+    return torch.device("cuda" if name != "cpu" and there else "cpu")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 RECALL_AT = (1, 5, 10)
 
 
 def task_metrics(
-    kind: Literal["labelled", "retrieval"], scores: Tensor, targets: np.ndarray
+    kind: Literal["labelled", "retrieval"],
+    scores: Tensor,
+    targets: np.ndarray,
+    pairs: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, float]:
     """All metrics of one task.
 
@@ -20,34 +24,78 @@ def task_metrics(
         kind: of the task.
         scores: [items, texts].
         targets: [items], the index of the right text.
+        pairs: retrieval only: the (item, caption) of each example, so that an image with several
+            captions counts as one image; None when no item and no caption occurs twice.
 
     Returns:
         Metric name -> fraction. Retrieval: ``i2t_r1``, ... (item to text), ``t2i_r1``, ...
     """
-    right = torch.from_numpy(np.asarray(targets))
     if kind == "labelled":
-        return {"accuracy": accuracy(scores, right)}
-    to_text = {f"i2t_r{k}": recall_at(scores, right, k) for k in RECALL_AT}
-    back = torch.empty(scores.shape[1], dtype=torch.int64)
-    back[right] = torch.arange(len(right))
-    return to_text | {f"t2i_r{k}": recall_at(scores.T, back, k) for k in RECALL_AT}
+        return {"accuracy": accuracy(scores, torch.from_numpy(np.asarray(targets)))}
+    if pairs is None:
+        relevant = _one_hot(torch.from_numpy(np.asarray(targets)), scores.shape[1])
+    else:
+        scores, relevant = distinct(scores, pairs)
+    to_text = {f"i2t_r{k}": recall_at(scores, relevant, k) for k in RECALL_AT}
+    return to_text | {f"t2i_r{k}": recall_at(scores.T, relevant.T, k) for k in RECALL_AT}
 
 
 def accuracy(scores: Tensor, targets: Tensor) -> float:
-    """Share of rows whose target has the strictly highest score; a tie counts as wrong."""
-    return recall_at(scores, targets, 1)
-
-
-def recall_at(scores: Tensor, targets: Tensor, k: int) -> float:
-    """Share of rows with the target among the k best; equal scores rank before the target.
-
-    Counting ties against the model keeps a collapsed encoder, which scores all alike, at zero.
+    """Share of rows whose target has the strictly highest score; a tie counts as wrong.
 
     Args:
         scores: [rows, columns].
-        targets: [rows] column that is right.
+        targets: [rows] int64, the column that is right.
+    """
+    return recall_at(scores, _one_hot(targets, scores.shape[1]), 1)
+
+
+def recall_at(scores: Tensor, relevant: Tensor, k: int) -> float:
+    """Share of rows with a relevant column among the k best.
+
+    Ties count against the model: a column that is not relevant and scores the same ranks first, so
+    an encoder that scores all alike gets no credit. NaN is never a hit and never ranks below.
+
+    Args:
+        scores: [rows, columns].
+        relevant: [rows, columns] bool; a hit is the best of a row's relevant columns.
         k: places counted.
     """
-    own = scores.gather(1, targets.unsqueeze(1))
-    better_or_equal = (scores >= own).sum(dim=1) - 1
-    return float((better_or_equal < k).double().mean())
+    best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1)
+    ahead = (~(scores < best[:, None]) & ~relevant).sum(dim=1)
+    hits = (ahead < k) & relevant.any(dim=1) & ~best.isnan()
+    return float(hits.double().mean())
+
+
+def distinct(scores: Tensor, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """Scores and relevance of distinct items against distinct captions.
+
+    Data sets with several captions per image repeat the image in each pair; the usual protocol
+    ranks each image and each caption once, and any caption of an image is right for it.
+
+    Args:
+        scores: [n, n] of n pairs' items against n pairs' captions.
+        pairs: n times (item, caption).
+
+    Returns:
+        The scores [items, captions] of first occurrences, and which of them are pairs (bool).
+    """
+    items = _first_places([item for item, _ in pairs])
+    captions = _first_places([caption for _, caption in pairs])
+    row = {pairs[place][0]: index for index, place in enumerate(items)}
+    column = {pairs[place][1]: index for index, place in enumerate(captions)}
+    relevant = torch.zeros(len(items), len(captions), dtype=torch.bool, device=scores.device)
+    for item, caption in pairs:
+        relevant[row[item], column[caption]] = True
+    return scores[items][:, captions], relevant
+
+
+def _first_places(names: Sequence[str]) -> list[int]:
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, place)
+    return list(places.values())
+
+
+def _one_hot(targets: Tensor, columns: int) -> Tensor:
+    return nn.functional.one_hot(targets.long(), columns).bool()

