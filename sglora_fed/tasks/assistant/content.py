@@ -16,7 +16,7 @@ from importlib import resources
 from itertools import chain, islice
 from typing import Any, Literal
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from sglora_fed.errors import TaskError
 
@@ -117,16 +117,15 @@ def parse_topic(raw: Mapping[str, Any]) -> Topic:
     """
     try:
         slots: Slots = raw["slots"]
+        _check_slots(str(raw["topic"]), slots)
         intents = tuple(
             _parse_intent(str(raw["topic"]), key, intent, slots)
             for key, intent in raw["intents"].items()
         )
         names, names_test = tuple(raw["names"]), tuple(raw["names_test"])
-        topic = Topic(str(raw["topic"]), names, names_test, intents)
+        return Topic(str(raw["topic"]), names, names_test, intents)
     except KeyError as error:
         raise TaskError(f"topic {raw.get('topic')!r} lacks the field or slot {error}") from error
-    _check_slots_apart(topic.key, slots)
-    return topic
 
 
 def expand(
@@ -206,8 +205,10 @@ def _check_distinct(texts: Sequence[str], what: str) -> None:
         seen.add(text)
 
 
-def _check_slots_apart(topic: str, slots: Slots) -> None:
-    train = {value.lower() for slot in slots.values() for value in slot["train"]}
-    test = {value.lower() for slot in slots.values() for value in slot["test"]}
-    if shared := sorted(train & test):
+def _check_slots(topic: str, slots: Slots) -> None:
+    train = [value for slot in slots.values() for value in slot["train"]]
+    test = [value for slot in slots.values() for value in slot["test"]]
+    if wrong := [value for value in train + test if not isinstance(value, str)]:
+        raise TaskError(f"topic {topic!r}: slot values must be text, quote {wrong}")
+    if shared := sorted({v.lower() for v in train} & {v.lower() for v in test}):
         raise TaskError(f"topic {topic!r}: slot values {shared} are both in train and in test")
