@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import dp_accounting
 import numpy as np
 from scipy.special import ndtri
 
-from sglora_fed.config.schema import PrivacyConfig
+from sglora_fed.config.schema import MAX_EPSILON, MECHANISMS, PrivacyConfig
 from sglora_fed.errors import PrivacyError
 
 SENSITIVITY = 2.0
 """Largest Euclidean distance between two unit vectors (replace one description by any other)."""
 
+UNIT = "one description, local"
+"""What epsilon and delta protect."""
+
 UNIT_TOLERANCE = 1e-3
+
+SOLVER_SLACK = 1e-9
+"""Relative; the calibration's root may stop on the weak side of the exact sigma."""
 
 
 class Mechanism(Protocol):
@@ -42,6 +48,11 @@ class Mechanism(Protocol):
         """Of one release."""
         ...
 
+    @property
+    def unit(self) -> str:
+        """What they protect."""
+        ...
+
     def release(self, embedding: np.ndarray) -> np.ndarray:
         """A [d] unit vector from a [d] unit vector."""
         ...
@@ -59,6 +70,7 @@ class NoMechanism:
     name: str = "none"
     epsilon: float | None = None
     delta: float | None = None
+    unit: str = UNIT
 
     def release(self, embedding: np.ndarray) -> np.ndarray:
         """The embedding.
@@ -75,13 +87,17 @@ class GaussianMechanism:
 
     Adds N(0, sigma^2 I) with the smallest sigma that gives (epsilon, delta) at sensitivity 2, then
     scales to unit norm, which is free post-processing. The noise comes from the operating system's
-    generator. It is continuous noise in double precision: the attacks on floating-point noise
-    (Mironov 2012) are made harder by the rounding to single precision, not excluded by proof.
+    generator. It is double-precision noise, while the theorem is about real numbers: scaling and
+    rounding to single precision make the known attacks on the low bits (Mironov 2012) harder, no
+    proof excludes them.
 
     Args:
         dim: numbers of an embedding, d.
-        epsilon: > 0.
+        epsilon: in (0, 1000].
         delta: in (0, 1).
+
+    Attributes:
+        sigma: standard deviation of the noise on each coordinate of the unit vector.
 
     Raises:
         PrivacyError: for impossible parameters.
@@ -91,17 +107,17 @@ class GaussianMechanism:
     epsilon: float
     delta: float
     name: str = "gaussian"
+    unit: str = UNIT
+    sigma: float = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.epsilon > 0 or not 0 < self.delta < 1:
+        if not 0 < self.epsilon <= MAX_EPSILON or not 0 < self.delta < 1:
             raise PrivacyError(
-                f"epsilon={self.epsilon!r}, delta={self.delta!r}; need epsilon > 0, 0 < delta < 1"
+                f"epsilon={self.epsilon!r}, delta={self.delta!r}; need 0 < epsilon <="
+                f" {MAX_EPSILON:g} and 0 < delta < 1"
             )
-
-    @property
-    def sigma(self) -> float:
-        """Standard deviation of the noise on each coordinate."""
-        return SENSITIVITY * float(dp_accounting.get_sigma_gaussian(self.epsilon, self.delta))
+        exact = SENSITIVITY * float(dp_accounting.get_sigma_gaussian(self.epsilon, self.delta))
+        object.__setattr__(self, "sigma", exact * (1 + SOLVER_SLACK))
 
     def release(self, embedding: np.ndarray) -> np.ndarray:
         """The noisy embedding, scaled to unit norm.
@@ -116,17 +132,21 @@ class GaussianMechanism:
 def system_normals(count: int) -> np.ndarray:
     """[count] standard normals from the operating system's generator, float64.
 
-    53 random bits each, placed at the middle of their cell of (0, 1), through the inverse of the
-    normal distribution function.
+    One random bit gives the sign and 52 the place in the lower half of (0, 1), at the middle of one
+    of 2^52 equal cells, through the inverse of the normal distribution function: every value is
+    exact before that function, finite, and as likely as its negative.
     """
     bits = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> np.uint64(11)
-    return np.asarray(ndtri((bits.astype(np.float64) + 0.5) * 2.0**-53), np.float64)
+    lower = ((bits >> np.uint64(1)).astype(np.float64) + 0.5) * 2.0**-53
+    return np.asarray(np.where(bits & np.uint64(1), 1.0, -1.0) * ndtri(lower), np.float64)
 
 
 def _checked(embedding: np.ndarray, dim: int) -> np.ndarray:
     """The embedding in double precision, exactly on the unit sphere; no value is echoed."""
-    if embedding.shape != (dim,):
-        raise PrivacyError(f"the embedding has shape {embedding.shape}; need ({dim},)")
+    if embedding.shape != (dim,) or embedding.dtype.kind != "f":
+        raise PrivacyError(
+            f"the embedding is {embedding.dtype} of shape {embedding.shape}; need floats ({dim},)"
+        )
     values = embedding.astype(np.float64)
     if not np.isfinite(values).all():
         raise PrivacyError("the embedding holds NaN or infinity")
@@ -152,7 +172,11 @@ _FACTORIES: dict[str, Factory] = {
 
 
 def register_mechanism(name: str, factory: Factory) -> None:
-    """Make a mechanism of your own known by name.
+    """Make a mechanism of your own known by name: ``privacy.mechanism=NAME``.
+
+    Args:
+        name: in configuration and results.
+        factory: the mechanism for a configuration and a number of dimensions.
 
     Raises:
         PrivacyError: when the name is taken.
@@ -160,6 +184,7 @@ def register_mechanism(name: str, factory: Factory) -> None:
     if name in _FACTORIES:
         raise PrivacyError(f"the name {name!r} is taken; there are {sorted(_FACTORIES)}")
     _FACTORIES[name] = factory
+    MECHANISMS.append(name)
 
 
 def make_mechanism(config: PrivacyConfig, dim: int) -> Mechanism:
