@@ -93,8 +93,9 @@ def _superlink(log: Path) -> Iterator[_SuperLink]:
                 command, cwd=home, env=link.env, stdout=file, stderr=subprocess.STDOUT
             )
         _wait_until_up(process, link.port, log)
-        connection = f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{link.port}"\ninsecure = true\n'
-        (home / "config.toml").write_text(connection, encoding="utf-8")
+        lines = ["[superlink]", 'default = "own"', "[superlink.own]"]
+        lines += [f'address = "127.0.0.1:{link.port}"', "insecure = true"]
+        (home / "config.toml").write_text("\n".join(lines), encoding="utf-8")
         yield link
     finally:
         _end_processes_of(home)

@@ -61,8 +61,8 @@ class FamilyConfig:
     rule_experts: int = option(48, "experts with a personal rule")
     style_experts: int = option(32, "experts with a writing style")
     clients_per_split: int = option(24, "unseen clients in each split")
-    train_per_label: int = option(40, "training examples per label")
-    test_per_client: int = option(48, "test examples per client")
+    train_per_client: int = option(128, "training examples of a task, evenly over its labels")
+    test_per_client: int = option(48, "test examples of a task, evenly over its labels")
     dataset: str = option("clinc_oos", "`hub` only: `clinc_oos` or `banking77`")
 
     def problems(self) -> list[str]:
@@ -81,7 +81,7 @@ class FamilyConfig:
         return found + _at_least(
             1,
             family__clients_per_split=self.clients_per_split,
-            family__train_per_label=self.train_per_label,
+            family__train_per_client=self.train_per_client,
             family__test_per_client=self.test_per_client,
         )
 

@@ -1,0 +1,164 @@
+"""Writing styles: deterministic changes of spelling, and tasks over them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import MappingProxyType
+
+import numpy as np
+
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.topics import Part, TopicLike, draw_utterances
+from sglora_fed.tasks.types import Example, Role, Task
+from sglora_fed.tasks.wording import HABITS, STYLE_FRAMES, UNSEEN
+
+_LEET = str.maketrans("aeiostb", "4310578")
+_SOUNDS = (
+    ("ough", "uff"), ("tion", "shun"), ("igh", "y"), ("ph", "f"), ("ck", "k"), ("qu", "kw"),
+    ("wh", "w"), ("kn", "n"), ("wr", "r"), ("ee", "ea"), ("ce", "se"), ("ci", "si"), ("ch", "tsh"),
+    ("x", "ks"), ("c", "k"), ("oo", "u"), ("ai", "ay"), ("th", "d"),
+)  # fmt: skip
+
+
+def no_vowels(text: str) -> str:
+    """Vowels inside words go; a word of vowels alone stays."""
+    return _per_word(text, lambda word: re.sub("[aeiou]", "", word) or word)
+
+
+def leetspeak(text: str) -> str:
+    """Digits for the letters they look like."""
+    return text.lower().translate(_LEET)
+
+
+def swapped_letters(text: str) -> str:
+    """Neighbouring letters inside a word change places, its ends stay."""
+    return _per_word(text, _swap)
+
+
+def pig_latin(text: str) -> str:
+    """Leading consonants go to the end, then ``ay``."""
+    return _per_word(text, lambda word: re.sub("^([^aeiou]*)(.*)$", r"\2\1ay", word))
+
+
+def doubled_vowels(text: str) -> str:
+    """Each vowel twice."""
+    return re.sub("([aeiou])", r"\1\1", text.lower())
+
+
+def doubled_consonants(text: str) -> str:
+    """Each consonant twice."""
+    return re.sub("([bcdfghjklmnpqrstvwxyz])", r"\1\1", text.lower())
+
+
+def phonetic(text: str) -> str:
+    """As it sounds."""
+    return _per_word(text, _sound)
+
+
+def missing_letters(text: str) -> str:
+    """Every third letter of a word is lost."""
+    return _per_word(text, lambda word: "".join(c for i, c in enumerate(word) if i % 3 != 2))
+
+
+def glued_words(text: str) -> str:
+    """Every second space is lost."""
+    words = text.lower().split()
+    return " ".join("".join(words[i : i + 2]) for i in range(0, len(words), 2))
+
+
+def clipped_words(text: str) -> str:
+    """Words end after four letters."""
+    return _per_word(text, lambda word: word[:4])
+
+
+def _per_word(text: str, change: Callable[[str], str]) -> str:
+    return " ".join(change(word) for word in text.lower().split())
+
+
+def _swap(word: str) -> str:
+    letters = list(word)
+    for i in range(1, len(letters) - 2, 2):
+        letters[i], letters[i + 1] = letters[i + 1], letters[i]
+    return "".join(letters)
+
+
+def _sound(word: str) -> str:
+    for written, spoken in _SOUNDS:
+        word = word.replace(written, spoken)
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+STYLES: MappingProxyType[str, Callable[[str], str]] = MappingProxyType(
+    {
+        "no_vowels": no_vowels,
+        "leetspeak": leetspeak,
+        "swapped_letters": swapped_letters,
+        "pig_latin": pig_latin,
+        "doubled_vowels": doubled_vowels,
+        "phonetic": phonetic,
+        "missing_letters": missing_letters,
+        "glued_words": glued_words,
+        "doubled_consonants": doubled_consonants,
+        "clipped_words": clipped_words,
+    }
+)
+"""Style -> what it does to a text."""
+
+
+def style_task(
+    task_id: str,
+    topic: TopicLike,
+    style: str,
+    role: Role,
+    split: str,
+    sizes: dict[Part, int],
+    seed: int,
+) -> Task:
+    """A topic's intents typed in one style; the labels are the intents' names in plain English.
+
+    Args:
+        task_id: unique in the family.
+        topic: whose intents are told apart.
+        style: a key of :data:`STYLES`.
+        role: of the task.
+        split: of the task.
+        sizes: examples in all for each part.
+        seed: of the family.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "style", task_id))
+    labels = {f"i{index}": intent.name for index, intent in enumerate(topic.intents)}
+    hints = {f"i{index}": intent.hint for index, intent in enumerate(topic.intents)}
+    examples: dict[Part, tuple[Example, ...]] = {}
+    for part, size in sizes.items():
+        each = -(-size // len(labels))
+        examples[part] = tuple(
+            Example(STYLES[style](text), key)
+            for key, intent in zip(labels, topic.intents, strict=True)
+            for text in draw_utterances([intent], part, each, rng)
+        )
+    words = style_wordings(topic.names, style, rng)
+    return Task(
+        id=task_id,
+        description=words[0],
+        labels=labels,
+        train=examples["train"],
+        test=examples["test"],
+        role=role,
+        split=split,
+        paraphrases=words[1:],
+        hints=hints,
+    )
+
+
+def style_wordings(names: tuple[str, ...], style: str, rng: np.random.Generator) -> tuple[str, ...]:
+    """A description and five paraphrases, each with a frame of its own."""
+    frames = STYLE_FRAMES[:-UNSEEN]
+    chosen = rng.choice(len(frames), size=6, replace=False)
+    found = []
+    for number, index in enumerate(chosen):
+        topic = names[int(rng.integers(len(names)))]
+        habit = HABITS[style][(number + int(rng.integers(2))) % len(HABITS[style])]
+        sentence = frames[index].format(topic=topic, habit=habit)
+        found.append(sentence[0].upper() + sentence[1:] if sentence.endswith(".") else sentence)
+    return tuple(found)

@@ -1,0 +1,146 @@
+"""How people say a personal rule or name a writing style: authored sentence frames.
+
+``{a}``, ``{b}``, ``{c}`` are the private label words, ``{x}`` and ``{y}`` lists of topics. The last
+frames of each form are kept for wording that no training task shows (``UNSEEN`` of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+UNSEEN = 4
+
+SET_FRAMES = (
+    "Mark as {a} anything about {x}; everything else is {b}.",
+    "{x}: that is {a} to me. All the rest is {b}.",
+    "If it has to do with {x}, call it {a}, otherwise {b}.",
+    "i only care about {x}, so tag those {a} and the others {b}",
+    "Please file messages on {x} under {a}. Anything different goes to {b}.",
+    "Could you treat whatever concerns {x} as {a}? The remainder counts as {b}.",
+    "{a} = {x}. {b} = everything else.",
+    "Whenever I talk about {x} that's {a}, and if it's something else that's {b}.",
+    "Sort my requests: {x} belong in {a}, all other things in {b}.",
+    "for me {x} are {a}, everything apart from that is just {b}",
+    "Keep {x} in the {a} pile, put what is left in the {b} pile.",
+    "My rule is simple, {x} means {a} and any other subject means {b}.",
+    "Use {a} for {x} and use {b} when it is about anything else.",
+    "label it {a} when it's on {x}, label it {b} when it isn't",
+    # Kept for unseen wording:
+    "Nothing matters to me but {x}. Those get {a}, the remaining stuff gets {b}.",
+    "hey, quick one: {x} go to {a} pls, whatever else shows up goes to {b}",
+    "I'd like every item that touches on {x} to be considered {a}, with {b} for all others.",
+    "Anything I say regarding {x} should land in {a}; don't bother, it's {b}, in other cases.",
+)
+
+EXCEPTION_FRAMES = (
+    "Mark as {a} anything about {x}, except {y}; that and everything else is {b}.",
+    "{x} are {a} to me, but not {y}. All the rest is {b}.",
+    "If it has to do with {x} call it {a}, unless it is {y}, then {b} like everything else.",
+    "tag {x} as {a}, leave out {y} though, that one is {b} like the others",
+    "Please file messages on {x} under {a}, apart from {y}. Anything different goes to {b}.",
+    "{a} = {x} without {y}. {b} = everything else.",
+    "Whenever I talk about {x} that's {a}, only {y} is {b}, same as all other subjects.",
+    "Sort my requests: {x} belong in {a}, with the exception of {y}; other things in {b}.",
+    "Use {a} for {x}, but skip {y}. Use {b} for that and for anything else.",
+    "for me {x} are {a}, just not when it's {y}, then it's {b} as usual",
+    # Kept for unseen wording:
+    "Nothing matters to me but {x}, and even there {y} does not. Those get {a}, the rest {b}.",
+    "hey, {x} go to {a} pls, oh but never {y}, that goes to {b} with whatever else shows up",
+    "I'd like all that touches on {x} to be {a}, {y} aside, with {b} for all others.",
+    "Regarding {x} say {a}; should it be {y}, or anything else, say {b}.",
+)
+
+PRIORITY_FRAMES = (
+    "Mark as {a} anything about {x}, as {b} anything about {y}; everything else is {c}.",
+    "{x} come first, that is {a}. Then {y}, that is {b}. All the rest is {c}.",
+    "If it has to do with {x}, call it {a}; with {y}, call it {b}; otherwise {c}.",
+    "tag {x} as {a}, {y} as {b} and all the others {c}",
+    "Please file messages on {x} under {a} and those on {y} under {b}. The rest goes to {c}.",
+    "{a} = {x}. {b} = {y}. {c} = everything else.",
+    "Whenever I talk about {x} that's {a}, {y} is {b}, and something else is {c}.",
+    "Sort my requests: {x} belong in {a}, {y} in {b}, all other things in {c}.",
+    "Use {a} for {x}, {b} for {y} and {c} when it is about anything else.",
+    "for me {x} are {a}, {y} are {b}, everything apart from that is just {c}",
+    # Kept for unseen wording:
+    "What matters most is {x}, so {a}. Next comes {y}, so {b}. I don't mind the rest: {c}.",
+    "hey, {x} go to {a} pls, {y} to {b}, whatever else shows up goes to {c}",
+    "I'd like all that touches on {x} to be {a}, {y} to be {b}, with {c} for all others.",
+    "Regarding {x} say {a}; regarding {y} say {b}; say {c} in other cases.",
+)
+
+STYLE_FRAMES = (
+    "Sort what I say about {topic} by what I want; {habit}.",
+    "My messages are on {topic} and {habit}. Tell me which request each one is.",
+    "{habit}, so please read me right when it comes to {topic}",
+    "Find out what I need regarding {topic}. Be warned, {habit}.",
+    "requests on {topic}, which one is it? {habit}",
+    "I talk to you about {topic}; note that {habit}.",
+    "You help me with {topic}. When I type, {habit}.",
+    "It is all about {topic}: recognise the request although {habit}.",
+    # Kept for unseen wording:
+    "Whatever I write concerns {topic}. Please get the meaning even though {habit}.",
+    "{topic} it is, and sorry, {habit}",
+    "Understand my {topic} questions. One thing to know: {habit}.",
+    "Figure out the purpose of each note on {topic}, bearing in mind that {habit}.",
+)
+
+HABITS: dict[str, tuple[str, ...]] = {
+    "no_vowels": (
+        "I leave out all the vowels",
+        "my texts have no vowels in them",
+        "I write only the consonants",
+    ),
+    "leetspeak": (
+        "I use numbers in place of letters",
+        "I write in leetspeak",
+        "many of my letters are digits that look alike",
+    ),
+    "swapped_letters": (
+        "I often swap neighbouring letters",
+        "the letters inside my words change places",
+        "I mix up the order of letters when I type fast",
+    ),
+    "pig_latin": (
+        "I write in pig latin",
+        "I move the start of each word to its end and add ay",
+        "my words are in that children's language, pig latin",
+    ),
+    "doubled_vowels": (
+        "I stretch every vowel",
+        "my vowels come twice",
+        "I write each vowel double",
+    ),
+    "phonetic": (
+        "I spell the way it sounds",
+        "my spelling is phonetic",
+        "I write words as I hear them",
+    ),
+    "missing_letters": (
+        "letters are missing in my words",
+        "my keyboard drops about every third letter",
+        "I lose letters while typing",
+    ),
+    "glued_words": (
+        "I forget most spaces between words",
+        "my words are glued together in pairs",
+        "the space bar works only every second time",
+    ),
+    "doubled_consonants": (
+        "my consonants come twice",
+        "I double each consonant",
+        "every consonant is typed two times",
+    ),
+    "clipped_words": (
+        "I cut long words short",
+        "I write just the first few letters of a word",
+        "my words end after four letters",
+    ),
+}
+"""Writing style -> how its user would put it."""
+
+
+def join_names(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
