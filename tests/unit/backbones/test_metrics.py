@@ -1,0 +1,107 @@
+"""Metrics against a brute-force ranking in plain Python."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglora_fed.backbones.metrics import accuracy, distinct, recall_at, task_metrics
+
+# Few distinct values, so that ties and NaN are common.
+VALUES = st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0, math.nan])
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[list[list[float]], list[set[int]]]:
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 12))
+    scores = [[draw(VALUES) for _ in range(columns)] for _ in range(rows)]
+    right = [draw(st.sets(st.integers(0, columns - 1), max_size=3)) for _ in range(rows)]
+    return scores, right
+
+
+def hit(row: list[float], right: set[int], k: int) -> bool:
+    """Sort the columns, worst luck first among equals, and look at the first k."""
+    if not right or any(math.isnan(row[i]) for i in right):
+        return False
+
+    def place(column: int) -> tuple[float, bool]:
+        value = math.inf if math.isnan(row[column]) else row[column]
+        return (-value, column in right)
+
+    wrong = [c for c in range(len(row)) if c not in right]
+    best = min(right, key=place)
+    order = sorted([*wrong, best], key=place)
+    return order.index(best) < k
+
+
+@given(scored(), st.sampled_from([1, 5, 10]))
+def test_recall_equals_brute_force(case: tuple[list[list[float]], list[set[int]]], k: int) -> None:
+    scores, right = case
+    relevant = torch.zeros(len(scores), len(scores[0]), dtype=torch.bool)
+    for row, columns in enumerate(right):
+        relevant[row, list(columns)] = True
+    expected = sum(hit(row, r, k) for row, r in zip(scores, right, strict=True)) / len(scores)
+    assert recall_at(torch.tensor(scores), relevant, k) == pytest.approx(expected)
+
+
+@given(scored())
+def test_accuracy_equals_brute_force(case: tuple[list[list[float]], list[set[int]]]) -> None:
+    scores, _ = case
+    targets = [i % len(scores[0]) for i in range(len(scores))]
+    right = sum(
+        all(row[t] > other for c, other in enumerate(row) if c != t) and not math.isnan(row[t])
+        for row, t in zip(scores, targets, strict=True)
+    )
+    assert accuracy(torch.tensor(scores), torch.tensor(targets)) == pytest.approx(
+        right / len(scores)
+    )
+
+
+def test_an_encoder_that_fails_or_collapses_gets_no_credit() -> None:
+    targets = np.arange(3)
+    for scores in (torch.full((3, 3), math.nan), torch.zeros(3, 3)):
+        assert task_metrics("labelled", scores, targets) == {"accuracy": 0.0}
+        assert task_metrics("retrieval", scores, targets)["i2t_r1"] == 0.0
+
+
+def test_retrieval_by_hand() -> None:
+    # Item 0 finds its text first; item 1 third; text 0 finds its item first, text 2 second.
+    scores = torch.tensor([[0.9, 0.1, 0.8], [0.5, 0.2, 0.4], [0.1, 0.0, 0.7]])
+    found = task_metrics("retrieval", scores, np.arange(3))
+    assert found == {
+        "i2t_r1": pytest.approx(2 / 3),
+        "i2t_r5": 1.0,
+        "i2t_r10": 1.0,
+        "t2i_r1": pytest.approx(2 / 3),
+        "t2i_r5": 1.0,
+        "t2i_r10": 1.0,
+    }
+
+
+def test_an_image_with_several_captions_counts_once() -> None:
+    images = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    captions = torch.tensor([[1.0, 0.1], [0.9, 0.2], [0.1, 1.0], [0.2, 0.9]])
+    pairs = [("a", "one"), ("a", "two"), ("b", "three"), ("b", "four")]
+    scores = images @ captions.T
+    kept, relevant = distinct(scores, pairs)
+    assert kept.shape == (2, 4)
+    assert relevant.tolist() == [[True, True, False, False], [False, False, True, True]]
+    found = task_metrics("retrieval", scores, np.arange(4), pairs)
+    assert found["i2t_r1"] == 1.0
+    assert found["t2i_r1"] == 1.0
+    swapped = task_metrics("retrieval", scores.flip(0), np.arange(4), pairs)
+    assert swapped["t2i_r1"] == 0.0
+
+
+def test_a_caption_shared_by_two_images() -> None:
+    scores = torch.tensor([[0.9, 0.9, 0.1], [0.8, 0.8, 0.2], [0.1, 0.1, 0.7]])
+    pairs = [("a", "dog"), ("b", "dog"), ("c", "cat")]
+    kept, relevant = distinct(scores, pairs)
+    torch.testing.assert_close(kept, torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7]]))
+    assert relevant.tolist() == [[True, False], [True, False], [False, True]]
+    assert task_metrics("retrieval", scores, np.arange(3), pairs)["i2t_r1"] == 1.0

