@@ -150,7 +150,8 @@ def _checked(embedding: np.ndarray, dim: int) -> np.ndarray:
     values = embedding.astype(np.float64)
     if not np.isfinite(values).all():
         raise PrivacyError("the embedding holds NaN or infinity")
-    norm = float(np.linalg.norm(values))
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(values))
     if abs(norm - 1) > UNIT_TOLERANCE:
         raise PrivacyError("the embedding is no unit vector; normalise it first")
     return np.asarray(values / norm)

@@ -1,0 +1,266 @@
+"""Mechanisms: the promise holds by independent integration, and a weaker one would be caught."""
+
+from __future__ import annotations
+
+import ast
+import math
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.integrate import quad
+
+import sglora_fed.privacy.mechanisms as mechanisms
+from sglora_fed.config.schema import MECHANISMS, PrivacyConfig
+from sglora_fed.errors import PrivacyError
+from sglora_fed.privacy import (
+    GaussianMechanism,
+    NoMechanism,
+    make_mechanism,
+    register_mechanism,
+)
+
+DIM = 384
+
+
+def spent_delta(epsilon: float, sigma: float, distance: float) -> float:
+    """The least delta of N(0, sigma^2) against N(distance, sigma^2), by its definition.
+
+    It is the hockey-stick divergence, the integral of max(0, p - e^epsilon q): both densities are
+    integrated where p - e^epsilon q > 0, which is one half-line. No formula of the mechanism.
+    """
+    edge = distance / 2 - sigma**2 * epsilon / distance
+
+    def excess(x: float) -> float:
+        p, q = stats.norm.pdf(x, 0, sigma), stats.norm.pdf(x, distance, sigma)
+        return float(p - math.exp(epsilon) * q)
+
+    assert abs(excess(edge)) < 1e-9 * stats.norm.pdf(edge, 0, sigma) + 1e-300
+    assert excess(edge - 0.01 * sigma) > 0
+    return float(quad(excess, edge - 40 * sigma, edge, epsabs=0, epsrel=1e-9, limit=400)[0])
+
+
+def unit(*values: float) -> np.ndarray:
+    vector = np.zeros(DIM)
+    vector[: len(values)] = values
+    return vector / np.linalg.norm(vector)
+
+
+class TestCalibration:
+    @pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0, 8.0])
+    @pytest.mark.parametrize("delta", [1e-6, 1e-3])
+    def test_antipodal_descriptions_spend_delta_and_no_more(
+        self, epsilon: float, delta: float
+    ) -> None:
+        sigma = GaussianMechanism(DIM, epsilon, delta).sigma
+        farthest = float(np.linalg.norm(unit(3, 4) - unit(-3, -4)))
+        assert farthest == pytest.approx(2)
+        assert spent_delta(epsilon, sigma, farthest) == pytest.approx(delta, rel=1e-5)
+
+    @pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0, 8.0])
+    def test_a_thousandth_less_noise_breaks_the_promise(self, epsilon: float) -> None:
+        sigma = GaussianMechanism(DIM, epsilon, 1e-6).sigma
+        assert spent_delta(epsilon, 0.999 * sigma, 2.0) > 1.002e-6
+
+    def test_sensitivity_one_would_be_caught(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mechanisms, "SENSITIVITY", 1.0)
+        sigma = GaussianMechanism(DIM, 4.0, 1e-6).sigma
+        assert spent_delta(4.0, sigma, 2.0) > 100 * 1e-6
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.floats(0.01, 50), st.floats(-9, -1))
+    def test_never_on_the_weak_side(self, epsilon: float, exponent: float) -> None:
+        """Theorem 8 with scipy's distribution, independent of the calibration's own search."""
+        delta = 10**exponent
+        ratio = 2 / GaussianMechanism(DIM, epsilon, delta).sigma
+        first = stats.norm.cdf(ratio / 2 - epsilon / ratio)
+        second = math.exp(epsilon + stats.norm.logcdf(-ratio / 2 - epsilon / ratio))
+        assert first - second <= delta
+        assert first - second >= delta * (1 - 1e-5)
+
+    @pytest.mark.parametrize(
+        ("epsilon", "sigma"),
+        [(0.1, 72.61), (1, 8.449), (4, 2.387), (8, 1.306), (16, 0.737), (64, 0.264)],
+    )
+    def test_published_table(self, epsilon: float, sigma: float) -> None:
+        assert GaussianMechanism(DIM, epsilon, 1e-6).sigma == pytest.approx(sigma, rel=2e-3)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 2**32 - 1))
+    def test_no_two_descriptions_are_farther_apart_than_the_sensitivity(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        first, second = rng.normal(size=(2, 5))
+        pairs = [(first, second), (first, -first), (first * 1e-30, -first)]
+        for one, other in pairs:
+            one, other = one / np.linalg.norm(one), other / np.linalg.norm(other)
+            one, other = (mechanisms._checked(v * 1.0009, 5) for v in (one, other))
+            assert np.linalg.norm(one - other) <= mechanisms.SENSITIVITY * (1 + 1e-12)
+
+
+class TestRelease:
+    def test_is_the_noisy_vector_at_unit_norm(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        noise = np.linspace(-1, 1, DIM)
+        monkeypatch.setattr(mechanisms, "system_normals", lambda count: noise[:count])
+        released = GaussianMechanism(DIM, 8.0, 1e-6).release(unit(1.0))
+        expected = unit(1.0) + 1.3059 * noise
+        assert released.dtype == np.float32
+        np.testing.assert_allclose(released, expected / np.linalg.norm(expected), rtol=2e-4)
+
+    def test_in_one_dimension_the_sign_flips_as_often_as_the_noise_says(self) -> None:
+        """A unit vector on the line is +1 or -1, so the release is its sign or the other."""
+        mechanism = GaussianMechanism(1, 4.0, 1e-6)
+        kept = sum(mechanism.release(np.ones(1))[0] > 0 for _ in range(20_000))
+        share = stats.norm.cdf(1 / 2.387)
+        assert kept / 20_000 == pytest.approx(share, abs=5 * math.sqrt(0.25 / 20_000))
+
+    def test_published_similarity_at_64(self) -> None:
+        """At epsilon 64 and 384 dimensions the expected cosine is 0.190; half the noise: 0.36."""
+        mechanism, vector = GaussianMechanism(DIM, 64.0, 1e-6), unit(1.0, 2.0, -1.0)
+        cosines = [float(mechanism.release(vector) @ vector) for _ in range(2000)]
+        assert np.mean(cosines) == pytest.approx(0.190, abs=0.006)
+
+    def test_the_same_description_twice_differs(self) -> None:
+        mechanism = GaussianMechanism(DIM, 8.0, 1e-6)
+        assert not np.array_equal(mechanism.release(unit(1.0)), mechanism.release(unit(1.0)))
+
+    def test_none_gives_the_embedding(self) -> None:
+        mechanism = NoMechanism(DIM)
+        np.testing.assert_allclose(mechanism.release(unit(3.0, 4.0))[:2], [0.6, 0.8], rtol=1e-6)
+        assert (mechanism.epsilon, mechanism.delta) == (None, None)
+        assert mechanism.unit == "one description, local"
+
+
+SECRET = 0.7312465
+
+
+@pytest.fixture(params=["none", "gaussian"])
+def mechanism(request: pytest.FixtureRequest) -> mechanisms.Mechanism:
+    epsilon, delta = (8.0, 1e-6) if request.param == "gaussian" else (None, None)
+    return make_mechanism(PrivacyConfig(request.param, epsilon, delta), DIM)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "vector",
+        [
+            pytest.param(np.full(DIM, np.nan), id="nan"),
+            pytest.param(np.r_[SECRET, np.inf, np.zeros(DIM - 2)], id="infinity"),
+            pytest.param(np.r_[SECRET, np.zeros(DIM - 1)], id="short of the sphere"),
+            pytest.param(np.r_[1e200 * SECRET, np.full(DIM - 1, 1e200)], id="huge"),
+            pytest.param(np.zeros(DIM), id="zero"),
+            pytest.param(unit(SECRET)[:-1], id="one number less"),
+            pytest.param(unit(SECRET)[None], id="a batch"),
+            pytest.param(unit(1.0).astype(np.int64), id="integers"),
+            pytest.param(unit(1.0).astype(np.complex128), id="complex"),
+            pytest.param(unit(1.0).astype(object), id="objects"),
+        ],
+    )
+    def test_unfit_vectors_never_reach_the_noise_nor_the_message(
+        self,
+        mechanism: mechanisms.Mechanism,
+        vector: np.ndarray,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(count: int) -> np.ndarray:
+            raise AssertionError("noise was drawn for a vector that must be refused")
+
+        monkeypatch.setattr(mechanisms, "system_normals", fail)
+        with pytest.raises(PrivacyError) as caught:
+            mechanism.release(vector)
+        assert str(SECRET)[:4] not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("epsilon", "delta"),
+        [(0, 1e-6), (-1, 1e-6), (math.nan, 1e-6), (math.inf, 1e-6), (4, 0), (4, 1), (4, math.nan)],
+    )
+    def test_impossible_parameters(self, epsilon: float, delta: float) -> None:
+        with pytest.raises(PrivacyError, match="need 0 < epsilon"):
+            GaussianMechanism(DIM, epsilon, delta)
+
+    def test_gaussian_without_parameters(self) -> None:
+        with pytest.raises(PrivacyError, match=r"needs privacy\.epsilon"):
+            make_mechanism(PrivacyConfig("gaussian"), DIM)
+
+
+def _normals(count: int) -> np.ndarray:
+    np.random.seed(0)
+    return mechanisms.system_normals(count)
+
+
+class TestSystemNoise:
+    def test_scale_and_shape_of_the_distribution(self) -> None:
+        noise = mechanisms.system_normals(100_000)
+        assert noise.std() == pytest.approx(1, rel=0.01)
+        low, high = stats.chi2.ppf([1e-7, 1 - 1e-7], len(noise))
+        assert low < float(noise @ noise) < high
+        assert stats.kstest(noise, "norm").pvalue > 1e-7
+
+    def test_neighbours_are_uncorrelated(self) -> None:
+        noise = mechanisms.system_normals(100_000)
+        assert abs(float(noise[1:] @ noise[:-1])) / len(noise) < 0.02
+
+    @pytest.mark.parametrize(
+        ("byte", "value"),
+        [(b"\xff", stats.norm.ppf(0.5 - 2.0**-54)), (b"\x00", stats.norm.isf(2.0**-54))],
+    )
+    def test_extreme_bits_give_finite_noise(
+        self, byte: bytes, value: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mechanisms.secrets, "token_bytes", lambda size: byte * size)
+        noise = mechanisms.system_normals(3)
+        assert np.isfinite(noise).all()
+        assert noise.tolist() == pytest.approx([value] * 3)
+
+    def test_forks_draw_different_noise(self) -> None:
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            drawn = pool.map(_normals, [4] * 8, chunksize=1)
+        assert len({values.tobytes() for values in [*drawn, _normals(4)]}) == 9
+
+    def test_fresh_processes_draw_different_noise(self) -> None:
+        code = "from sglora_fed.privacy.mechanisms import system_normals as n; print(n(4).tolist())"
+        root = Path(mechanisms.__file__).parents[2]
+        command = [sys.executable, "-c", code]
+        runs = [subprocess.run(command, cwd=root, capture_output=True, check=True) for _ in "ab"]
+        assert runs[0].stdout != runs[1].stdout
+
+    def test_nothing_can_seed_it(self) -> None:
+        assert {item.name for item in fields(PrivacyConfig)} == {"mechanism", "epsilon", "delta"}
+        folder = Path(mechanisms.__file__).parent
+        for path in folder.glob("*.py"):
+            tree = ast.parse(path.read_text())
+            names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            assert names.isdisjoint({"random", "default_rng", "seed", "derive_seed", "torch"}), path
+
+
+class TestRegistry:
+    @pytest.fixture
+    def own(self) -> Iterator[str]:
+        yield "identity"
+        del mechanisms._FACTORIES["identity"]
+        MECHANISMS.remove("identity")
+
+    def test_a_mechanism_of_ones_own(self, own: str) -> None:
+        register_mechanism(own, lambda config, dim: NoMechanism(dim, own, config.epsilon))
+        config = PrivacyConfig(own, epsilon=2.0)
+        assert config.problems() == []
+        assert make_mechanism(config, DIM).epsilon == 2.0
+
+    def test_names_are_taken_once(self) -> None:
+        with pytest.raises(PrivacyError, match="'gaussian' is taken"):
+            register_mechanism("gaussian", lambda config, dim: NoMechanism(dim))
+
+    def test_unknown_name_lists_the_known(self) -> None:
+        with pytest.raises(PrivacyError, match=r"'laplace'.*gaussian.*none"):
+            make_mechanism(PrivacyConfig("laplace"), DIM)
+
+    def test_configuration_knows_the_same_names(self) -> None:
+        assert sorted(MECHANISMS) == sorted(mechanisms._FACTORIES)
