@@ -43,6 +43,7 @@ class RunFacts:
 
     Attributes:
         name: of the run.
+        generator: whose adapters the clients adopt.
         seeds: run through.
         seconds: of the whole run.
         config_sha256: of its configuration.
@@ -59,6 +60,7 @@ class RunFacts:
     """
 
     name: str
+    generator: str
     seeds: tuple[int, ...]
     seconds: float
     config_sha256: str
@@ -88,6 +90,7 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
         "schema": SCHEMA,
         "run": {
             "name": facts.name,
+            "generator": facts.generator,
             "seeds": list(facts.seeds),
             "seconds": round(facts.seconds, 2),
             "config_sha256": facts.config_sha256,

@@ -240,6 +240,7 @@ def _facts(
     sent = {m: 0 if m in LOCAL_METHODS and m != "generated_5shot" else down for m in methods}
     return RunFacts(
         name=config.name,
+        generator=config.generator.name,
         seeds=config.seeds,
         seconds=seconds,
         config_sha256=config_sha256(config),

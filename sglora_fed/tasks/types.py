@@ -39,7 +39,7 @@ class Task:
         train: examples for training; empty for a client that has none.
         test: examples for evaluation.
         role: ``expert`` trains a LoRA for the zoo; ``client`` receives one.
-        split: ``"expert"`` for experts, else the kind of unseen task (``new_rule``, ``combo``, ...).
+        split: ``"expert"`` for experts, else the kind of unseen task (``new_rule``, ...).
         paraphrases: the same description as other people would type it.
         hints: label key -> the client's own words about it, for the ``described`` baseline.
         kind: ``labelled`` (accuracy) or ``retrieval`` (R@k).

@@ -1,0 +1,1 @@
+"""Reports: a table in the terminal, figures, one HTML page."""
