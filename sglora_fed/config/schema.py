@@ -91,10 +91,10 @@ class BackboneConfig:
     """The frozen dual encoder."""
 
     name: str = option("minilm", "`minilm` (text-text) or `clip` (image-text)")
-    path: str | None = option(None, "checkpoint folder, or a hub id for `clip`; None: the default")
-    revision: str | None = option(None, "hub revision; None: the pinned one")
-    sha256: str | None = option(None, "expected hash of model.safetensors; None: the pinned one")
-    scale: float | None = option(None, "factor on cosines; None: the backbone's own")
+    path: str | None = option(None, "checkpoint folder, or a hub id for `clip`; null: the default")
+    revision: str | None = option(None, "hub revision; null: the pinned one")
+    sha256: str | None = option(None, "expected hash of model.safetensors; null: the pinned one")
+    scale: float | None = option(None, "factor on cosines; null: the backbone's own")
     device: str = option("cpu", "`cpu`, `cuda` or `auto`")
 
     def problems(self) -> list[str]:
@@ -142,7 +142,7 @@ class TrainConfig:
 class AdapterConfig:
     """The LoRA and its training."""
 
-    rank: int = option(4, "r")
+    rank: int = option(4, "r, the inner size of the LoRA")
     alpha: float = option(8.0, "the LoRA term is multiplied by alpha / rank")
     targets: tuple[str, ...] = option(("query", "value"), "names of the adapted linear modules")
     layers: tuple[int, ...] = option((3, 4, 5), "adapted layers; empty: all")
@@ -162,7 +162,7 @@ class AdapterConfig:
 class ZooConfig:
     """The experts on disk."""
 
-    path: str | None = option(None, "folder; None: by configuration under the home folder")
+    path: str | None = option(None, "folder; null: by configuration under the home folder")
 
     def problems(self) -> list[str]:
         """All mistakes in this group."""
@@ -211,7 +211,7 @@ class PrivacyConfig:
     """What protects a request before it leaves the client."""
 
     mechanism: str = option("none", "`none` or `gaussian`, or a registered one")
-    epsilon: float | None = option(None, "local differential privacy of one description")
+    epsilon: float | None = option(None, f"of one description, local; at most {MAX_EPSILON:g}")
     delta: float | None = option(None, "the failure probability of `gaussian`")
 
     def problems(self) -> list[str]:

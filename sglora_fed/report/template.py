@@ -83,7 +83,7 @@ dt { font-family: ui-monospace, monospace; } dd { margin: 0; color: var(--soft);
  {{ "%.0f" | format(100 * r.gap_closed) }} %{% endif %}</span>{% endif %}</td>{% endfor %}
 {% set cost = found.get((method, splits[0])) %}
 <td>{{ cost.bytes_down | size if cost else "" }}</td>
-<td>{{ "%.2f" | format(cost.client_seconds) if cost else "" }}</td></tr>
+<td>{{ "%.2f" | format(cost.client_seconds) if cost }}</td></tr>
 {% endfor %}{% endfor %}
 </tbody></table></div>
 
