@@ -193,7 +193,8 @@ def type_name(kind: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(type_name(arg) for arg in typing.get_args(kind))
     if origin is tuple:
-        return {int: "a list of integers", str: "a list of texts"}[typing.get_args(kind)[0]]
+        many = {int: "integers", float: "numbers", str: "texts"}
+        return f"a list of {many[typing.get_args(kind)[0]]}"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
     return "null" if kind is type(None) else names[kind]
 

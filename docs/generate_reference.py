@@ -1,0 +1,160 @@
+"""Write docs/reference/configuration.md and errors.md from the code.
+
+python docs/generate_reference.py            # write both pages
+python docs/generate_reference.py --check    # exit code 1 when a page is out of date
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sglora_fed import errors
+from sglora_fed.config import RunConfig, config_folder
+from sglora_fed.config.compose import type_name
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTICE = "<!-- Made by docs/generate_reference.py; change the code, not this page. -->\n"
+
+CONFIGURATION = """# Configuration
+
+Every option has a default. Override any of them, in any number, on the command line or in
+`flwr run`:
+
+```
+sglora-fed simulate generator=topk privacy=gaussian privacy.epsilon=4 "seeds=[0,1,2]"
+flwr run . --run-config 'overrides="generator=topk privacy=gaussian privacy.epsilon=4"'
+```
+
+`GROUP=FILE` takes all settings of a group from `configs/GROUP/FILE.yaml`; `group.option=VALUE`
+sets one of them. A list is written `[a,b]`, nothing is `null`, and text with special characters
+goes in single quotes: `"family.path='/data/a=b'"`. All mistakes are reported at once (error
+[SGL-100](errors.md#sgl-100)).
+"""
+
+ERRORS = """# Errors
+
+Every error of sglora-fed derives from `sglora_fed.errors.SgloraError` and starts with its code.
+Codes never change their meaning. A process that ends with one has a non-zero exit code. Whatever
+fails on a client travels to the server as its code alone.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or compare them with the code; returns the exit code."""
+    pages = {"configuration.md": configuration_page(), "errors.md": errors_page()}
+    if arguments == ["--check"]:
+        stale = [name for name, text in pages.items() if not _is(REFERENCE / name, text)]
+        for name in stale:
+            print(f"docs/reference/{name} is out of date; run: python docs/generate_reference.py")
+        return 1 if stale else 0
+    REFERENCE.mkdir(exist_ok=True)
+    for name, text in pages.items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def configuration_page() -> str:
+    """All options by group, with type, default and meaning."""
+    sections = [NOTICE + CONFIGURATION, _table("Run", RunConfig, "")]
+    hints = typing.get_type_hints(RunConfig)
+    for item in fields(RunConfig):
+        if is_dataclass(hints[item.name]):
+            kind = typing.cast(type, hints[item.name])
+            sections.append(_table(f"`{item.name}`", kind, f"{item.name}.") + _files(item.name))
+    return "\n".join(sections)
+
+
+def _table(title: str, schema: type, prefix: str) -> str:
+    rows = "".join(_rows(schema, prefix))
+    head = "| option | type | default | meaning |\n| --- | --- | --- | --- |\n"
+    return f"## {title}\n\n{(schema.__doc__ or '').strip()}\n\n{head}{rows}"
+
+
+def _rows(schema: type, prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(schema)
+    for item in fields(schema):
+        kind = hints[item.name]
+        if not is_dataclass(kind):
+            columns = (f"`{prefix}{item.name}`", type_name(kind), _default(item))
+            yield f"| {' | '.join(columns)} | {item.metadata['doc']} |\n"
+        elif schema is not RunConfig:
+            yield from _rows(typing.cast(type, kind), f"{prefix}{item.name}.")
+
+
+def _default(item: Field[Any]) -> str:
+    if item.default is MISSING:
+        raise ValueError(f"{item.name} has no default")
+    return f"`{_plain(item.default)}`"
+
+
+def _files(group: str) -> str:
+    """The ready-made settings of a group; each file's first line says what they are for."""
+    paths = sorted((config_folder() / group).glob("*.yaml"))
+    return "\nReady-made:\n\n" + "".join(
+        f"- `{group}={path.stem}`: {_file(path)}\n" for path in paths
+    )
+
+
+def _file(path: Path) -> str:
+    """A settings file in one line: its purpose, and what differs from the defaults."""
+    text = path.read_text(encoding="utf-8")
+    usual = asdict(getattr(RunConfig(), path.parent.name))
+    differs = {
+        name: value
+        for name, value in yaml.safe_load(text).items()
+        if name not in ("defaults", "name", "mechanism") and value != _listed(usual[name])
+    }
+    sets = ", ".join(f"`{name}={_plain(value)}`" for name, value in differs.items())
+    return text.splitlines()[0].removeprefix("# ") + (f" Sets {sets}." if sets else "")
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _listed(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _plain(value: Any) -> str:
+    """A value as an override writes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
+
+
+def errors_page() -> str:
+    """All errors in the order of their codes."""
+    return "\n".join([NOTICE + ERRORS, *map(_error, error_classes())])
+
+
+def error_classes() -> list[type[errors.SgloraError]]:
+    """Every class of errors.py that has a code of its own."""
+    found = [
+        item
+        for item in vars(errors).values()
+        if isinstance(item, type) and issubclass(item, errors.SgloraError) and item.code
+    ]
+    return sorted(found, key=lambda item: item.code)
+
+
+def _error(kind: type[errors.SgloraError]) -> str:
+    return (
+        f"## SGL-{kind.code}\n\n`{kind.__name__}`: {kind.title}.\n\n{(kind.__doc__ or '').strip()}"
+        f"\n\n**How to resolve.** {kind.resolve}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
