@@ -104,7 +104,10 @@ def _superlink(log: Path) -> Iterator[_SuperLink]:
 
 def _environment(home: Path) -> dict[str, str]:
     # FLWR_HOME is also the mark by which our processes are found again.
+    tools = str(Path(sys.executable).parent)
     return os.environ | {
+        # SuperLink starts its own commands by name; the environment may not be activated.
+        "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
