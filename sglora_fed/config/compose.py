@@ -115,7 +115,7 @@ def _problem(
         allowed = f"{override}: {key} must be one of {', '.join(groups[key])}"
         return None if value in groups[key] else allowed
     if key not in keys:
-        near = difflib.get_close_matches(key.lstrip("+~"), [*keys, *groups], n=1)
+        near = difflib.get_close_matches(key, [*keys, *groups], n=1)
         hint = f"did you mean {near[0]}?" if near else "see docs/reference/configuration.md"
         return f"{override}: unknown option {key!r}; {hint}"
     try:
