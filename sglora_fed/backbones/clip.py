@@ -116,9 +116,8 @@ class Clip:
             return torch.empty(0, self.dim, device=self.device)
         padding = int(self._tokenizer.pad_token_id or 0)
         ids = nn.utils.rnn.pad_sequence(list(prepared), batch_first=True, padding_value=padding)
-        lengths = torch.tensor([len(row) for row in prepared], device=ids.device)
-        mask = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
-        pooled = self._clip.text_model(ids, attention_mask=mask.long()).pooler_output
+        # No mask: the tower is causal and reads a text at its end mark, before any padding.
+        pooled = self._clip.text_model(ids).pooler_output
         return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
 
     def _pixels(self, path: str) -> Tensor:

@@ -70,11 +70,11 @@ def test_an_encoder_that_fails_or_collapses_gets_no_credit() -> None:
 
 
 def test_retrieval_by_hand() -> None:
-    # Item 0 finds its text first; item 1 third; text 0 finds its item first, text 2 second.
-    scores = torch.tensor([[0.9, 0.1, 0.8], [0.5, 0.2, 0.4], [0.1, 0.0, 0.7]])
+    # First place: of the items (rows) only 0 finds its text; texts (columns) 0 and 1 their items.
+    scores = torch.tensor([[0.9, 0.1, 0.8], [0.5, 0.2, 0.4], [0.75, 0.0, 0.7]])
     found = task_metrics("retrieval", scores, np.arange(3))
     assert found == {
-        "i2t_r1": pytest.approx(2 / 3),
+        "i2t_r1": pytest.approx(1 / 3),
         "i2t_r5": 1.0,
         "i2t_r10": 1.0,
         "t2i_r1": pytest.approx(2 / 3),

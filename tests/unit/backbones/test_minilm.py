@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, BertModel
 
 from sglora_fed.backbones import load_backbone, load_describer
-from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM
+from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM, load_bert
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError, LayoutError
 
@@ -164,7 +164,8 @@ def test_unknown_modules_are_refused(
 
 
 def test_loaded_once_per_configuration_and_silently(capfd: pytest.CaptureFixture[str]) -> None:
-    load_backbone.cache_clear()
+    for cached in (load_backbone, load_describer, load_bert):
+        cached.cache_clear()
     first = load_backbone(BackboneConfig(), AdapterConfig())
     assert load_backbone(BackboneConfig(), AdapterConfig()) is first
     assert (first.id, first.dim, first.scale) == ("all-MiniLM-L6-v2", 384, 20.0)

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import huggingface_hub
 import pytest
@@ -150,6 +151,19 @@ class silent_server:  # noqa: N801 (used like a function)
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+def test_a_name_look_up_that_hangs_is_not_waited_for(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = Event()
+    monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.2)
+    # No timeout of a request covers the look-up of its host, so this one ignores its own.
+    monkeypatch.setattr(weights, "get_hf_file_metadata", lambda *_, **__: over.wait(5))
+    started = time.monotonic()
+    assert weights.resolve_minilm(None, None, None) == minilm_folder
+    assert time.monotonic() - started < 1.5
+    over.set()
 
 
 def test_a_download_that_breaks_falls_to_the_next_place(
