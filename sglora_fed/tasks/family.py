@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations, product
+from math import comb
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sglora_fed.tasks.topics import Part, TopicLike
 from sglora_fed.tasks.types import EXPERT_SPLIT, Role, Task, TaskFamily
 
 HELD_OUT = 3
-"""Topics that no expert knows."""
+"""Topics that no expert knows; fewer when the others would not give enough tasks."""
 
 IN_RULE = 3
 """Topics that a rule names."""
@@ -36,21 +37,43 @@ def build_family(name: str, topics: Sequence[TopicLike], config: FamilyConfig) -
 
     Args:
         name: of the family.
-        topics: at least seven, else a rule has no rest.
-        config: sizes and seed.
+        topics: at least five, else a rule has no rest.
+        config: sizes and seed; without experts of a kind, the family has none of that kind.
 
     Raises:
         TaskError: when the topics allow fewer different tasks than asked for.
     """
-    if len(topics) < HELD_OUT + IN_RULE + 1:
-        raise TaskError(f"{name}: {len(topics)} topics; at least {HELD_OUT + IN_RULE + 1}")
+    count = _held_out(name, len(topics), config)
     rng = np.random.default_rng(derive_seed(config.seed, "family", name))
     order = rng.permutation(len(topics))
-    held_out = [topics[i] for i in order[:HELD_OUT]]
-    seen = [topics[i] for i in order[HELD_OUT:]]
+    held_out = [topics[i] for i in order[:count]]
+    seen = [topics[i] for i in order[count:]]
     rules = _rule_tasks(seen, held_out, config, rng)
     styles = _style_tasks(seen, held_out, config, rng) if config.style_experts else []
     return TaskFamily(name, (*rules, *styles))
+
+
+def _held_out(name: str, topics: int, config: FamilyConfig) -> int:
+    """How many topics to hold out: as many as leave enough different tasks."""
+    for count in range(HELD_OUT, 0, -1):
+        if _enough(topics - count, count, config):
+            return count
+    raise TaskError(
+        f"{name}: {topics} topics are too few for family.rule_experts={config.rule_experts},"
+        f" family.style_experts={config.style_experts} and"
+        f" family.clients_per_split={config.clients_per_split}; ask for fewer"
+    )
+
+
+def _enough(seen: int, held_out: int, config: FamilyConfig) -> bool:
+    clients = config.clients_per_split
+    rules = seen > IN_RULE and (
+        comb(seen, IN_RULE) >= config.rule_experts + clients and comb(seen, IN_RULE - 1) >= clients
+    )
+    styles = (
+        seen * len(STYLES) >= config.style_experts + clients and held_out * len(STYLES) >= clients
+    )
+    return (rules or not config.rule_experts) and (styles or not config.style_experts)
 
 
 def _rule_tasks(
@@ -60,25 +83,35 @@ def _rule_tasks(
         return []
     sets = list(combinations(range(len(seen)), IN_RULE))
     rng.shuffle(sets)
-    needed = config.rule_experts + config.clients_per_split
-    if needed > len(sets):
-        raise TaskError(
-            f"{len(seen)} seen topics give {len(sets)} rules; family.rule_experts +"
-            f" family.clients_per_split is {needed}"
-        )
-    known = [_rule([seen[i] for i in chosen], seen, rng) for chosen in sets[:needed]]
-    experts, fresh = known[: config.rule_experts], known[config.rule_experts :]
+    named = {index for chosen in sets[: config.rule_experts] for index in chosen}
+    experts = [_rule([seen[i] for i in c], seen, rng) for c in sets[: config.rule_experts]]
+    known_sets = _of(named, sets[config.rule_experts :], "new_rule", config)
+    fresh = [_rule([seen[i] for i in chosen], seen, rng) for chosen in known_sets]
     pairs = list(combinations(range(len(seen)), IN_RULE - 1))
     rng.shuffle(pairs)
     foreign = [
-        _rule([held_out[n % HELD_OUT], *(seen[i] for i in pair)], [*seen, *held_out], rng)
-        for n, pair in enumerate(pairs[: config.clients_per_split])
+        _rule([held_out[n % len(held_out)], *(seen[i] for i in pair)], [*seen, *held_out], rng)
+        for n, pair in enumerate(_of(named, pairs, "new_topic", config))
     ]
     return [
         *_numbered_rules("rule-expert", experts, "expert", EXPERT_SPLIT, config),
         *_numbered_rules("new_rule", fresh, "client", "new_rule", config),
         *_numbered_rules("new_topic", foreign, "client", "new_topic", config),
     ]
+
+
+def _of(
+    named: set[int], sets: Sequence[tuple[int, ...]], split: str, config: FamilyConfig
+) -> list[tuple[int, ...]]:
+    """The split's sets: of topics that some expert's rule names, the rest would be new topics."""
+    known = [chosen for chosen in sets if named.issuperset(chosen)]
+    if len(known) < config.clients_per_split:
+        raise TaskError(
+            f"{split}: the experts' rules name {len(named)} topics, which leaves {len(known)}"
+            f" rules; family.clients_per_split is {config.clients_per_split}:"
+            " take more family.rule_experts or fewer clients"
+        )
+    return known[: config.clients_per_split]
 
 
 def _rule(chosen: list[TopicLike], known: Sequence[TopicLike], rng: np.random.Generator) -> Rule:

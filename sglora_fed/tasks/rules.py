@@ -17,6 +17,8 @@ from sglora_fed.tasks.wording import (
     PRIORITY_FRAMES,
     SET_FRAMES,
     UNSEEN,
+    as_noun,
+    as_sentence,
     join_names,
 )
 
@@ -64,25 +66,18 @@ class Rule:
         if (self.form == "priority") != bool(self.second):
             raise TaskError(f"rule of form {self.form!r} with {len(self.second)} second topics")
 
-    @property
-    def key(self) -> str:
-        """What two rules share when they mean the same."""
-        sides = [sorted(t.key for t in side) for side in (self.first, self.second)]
-        extra = f"-{self.first[0].key}.{self.excluded}" if self.form == "exception" else ""
-        return f"{self.form}:{'+'.join(sides[0])}>{'+'.join(sides[1])}{extra}"
-
 
 def rule_task(
     task_id: str, rule: Rule, role: Role, split: str, sizes: dict[Part, int], seed: int
 ) -> Task:
-    """A task for one rule, with as many examples of each label.
+    """A task for one rule, with the same number of examples of each label.
 
     Args:
         task_id: unique in the family.
         rule: what the user wants.
         role: of the task.
         split: of the task.
-        sizes: examples in all for each part.
+        sizes: examples in all for each part; fewer when a label has fewer utterances.
         seed: of the family.
     """
     rng = np.random.default_rng(derive_seed(seed, "rule", task_id))
@@ -112,36 +107,35 @@ def rule_wordings(
         rule: to be told.
         words: the private label words.
         rng: chooses frames, names and their order.
-        unseen: use the frames that no training task shows.
+        unseen: use the frames and topic names that no training task shows.
 
     Returns:
         Six sentences (four when unseen), and for each label what the client says about it.
     """
     frames = FRAMES[rule.form][-UNSEEN:] if unseen else FRAMES[rule.form][:-UNSEEN]
     order = rng.permutation(len(frames))[:6]
-    sentences, first = [], ""
+    sentences = []
     for index in order:
-        sides = _spoken(rule, rng)
-        first = first or sides["x"]
-        values = dict(zip("abc", words, strict=False)) | sides
-        sentence = frames[index].format(**values)
-        sentences.append(sentence[0].upper() + sentence[1:] if sentence.endswith(".") else sentence)
+        values = dict(zip("abc", words, strict=False)) | _spoken(rule, rng, unseen)
+        sentences.append(as_sentence(frames[index].format(**values)))
     return tuple(sentences), _hints(rule, rng)
 
 
-def _spoken(rule: Rule, rng: np.random.Generator) -> dict[str, str]:
+def _spoken(rule: Rule, rng: np.random.Generator, unseen: bool) -> dict[str, str]:
+    first = _named(rule.first, rng, unseen)
     if rule.form == "exception":
-        return {"x": _named(rule.first, rng), "y": rule.first[0].intents[rule.excluded].name}
-    return {"x": _named(rule.first, rng), "y": _named(rule.second, rng)}
+        return {"x": first, "y": as_noun(rule.first[0].intents[rule.excluded].name)}
+    return {"x": first, "y": _named(rule.second, rng, unseen)}
 
 
-def _named(topics: Sequence[TopicLike], rng: np.random.Generator) -> str:
-    order = rng.permutation(len(topics))
-    return join_names([topics[i].names[int(rng.integers(len(topics[i].names)))] for i in order])
+def _named(topics: Sequence[TopicLike], rng: np.random.Generator, unseen: bool) -> str:
+    chosen = [topics[i] for i in rng.permutation(len(topics))]
+    options = [(topic.names_test if unseen else ()) or topic.names for topic in chosen]
+    return join_names([names[int(rng.integers(len(names)))] for names in options])
 
 
 def _hints(rule: Rule, rng: np.random.Generator) -> tuple[str, ...]:
-    sides = _spoken(rule, rng)
+    sides = _spoken(rule, rng, unseen=False)
     if rule.form == "set":
         return sides["x"], "everything else"
     if rule.form == "exception":
@@ -152,14 +146,15 @@ def _hints(rule: Rule, rng: np.random.Generator) -> tuple[str, ...]:
 def _examples(
     rule: Rule, keys: Sequence[str], part: Part, size: int, rng: np.random.Generator
 ) -> tuple[Example, ...]:
-    each = size // len(keys)
+    each = max(1, size // len(keys))
     sides: list[list[str]] = [draw_utterances(_intents(rule), part, each, rng)]
     if rule.second:
         intents = [intent for topic in rule.second for intent in topic.intents]
         sides.append(draw_utterances(intents, part, each, rng))
     sides.append(_rest(rule, part, each, rng))
+    each = min(map(len, sides))
     return tuple(
-        Example(text, key) for key, texts in zip(keys, sides, strict=True) for text in texts
+        Example(text, key) for key, texts in zip(keys, sides, strict=True) for text in texts[:each]
     )
 
 

@@ -9,9 +9,12 @@ from types import MappingProxyType
 import numpy as np
 
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.topics import Part, TopicLike, draw_utterances
+from sglora_fed.tasks.topics import IntentLike, Part, TopicLike, draw_utterances
 from sglora_fed.tasks.types import Example, Role, Task
-from sglora_fed.tasks.wording import HABITS, STYLE_FRAMES, UNSEEN
+from sglora_fed.tasks.wording import HABITS, STYLE_FRAMES, UNSEEN, as_sentence
+
+MOST_LABELS = 10
+"""A topic with more intents gives a task over this many of them, drawn per task."""
 
 _LEET = str.maketrans("aeiostb", "4310578")
 _SOUNDS = (
@@ -127,14 +130,15 @@ def style_task(
         seed: of the family.
     """
     rng = np.random.default_rng(derive_seed(seed, "style", task_id))
-    labels = {f"i{index}": intent.name for index, intent in enumerate(topic.intents)}
-    hints = {f"i{index}": intent.hint for index, intent in enumerate(topic.intents)}
+    intents = _label_intents(topic, rng)
+    labels = {f"i{index}": intent.name for index, intent in enumerate(intents)}
+    hints = {f"i{index}": intent.hint for index, intent in enumerate(intents)}
     examples: dict[Part, tuple[Example, ...]] = {}
     for part, size in sizes.items():
         each = -(-size // len(labels))
         examples[part] = tuple(
             Example(STYLES[style](text), key)
-            for key, intent in zip(labels, topic.intents, strict=True)
+            for key, intent in zip(labels, intents, strict=True)
             for text in draw_utterances([intent], part, each, rng)
         )
     words = style_wordings(topic.names, style, rng)
@@ -151,14 +155,31 @@ def style_task(
     )
 
 
-def style_wordings(names: tuple[str, ...], style: str, rng: np.random.Generator) -> tuple[str, ...]:
-    """A description and five paraphrases, each with a frame of its own."""
-    frames = STYLE_FRAMES[:-UNSEEN]
-    chosen = rng.choice(len(frames), size=6, replace=False)
+def _label_intents(topic: TopicLike, rng: np.random.Generator) -> list[IntentLike]:
+    if len(topic.intents) <= MOST_LABELS:
+        return list(topic.intents)
+    return [topic.intents[i] for i in sorted(rng.permutation(len(topic.intents))[:MOST_LABELS])]
+
+
+def style_wordings(
+    names: tuple[str, ...], style: str, rng: np.random.Generator, unseen: bool = False
+) -> tuple[str, ...]:
+    """A description and paraphrases, each with a frame of its own.
+
+    Args:
+        names: of the topic.
+        style: a key of :data:`STYLES`.
+        rng: chooses frames, names and how the style is called.
+        unseen: use the frames that no training task shows.
+
+    Returns:
+        Six sentences (four when unseen).
+    """
+    frames = STYLE_FRAMES[-UNSEEN:] if unseen else STYLE_FRAMES[:-UNSEEN]
+    chosen = rng.choice(len(frames), size=min(6, len(frames)), replace=False)
     found = []
     for number, index in enumerate(chosen):
         topic = names[int(rng.integers(len(names)))]
         habit = HABITS[style][(number + int(rng.integers(2))) % len(HABITS[style])]
-        sentence = frames[index].format(topic=topic, habit=habit)
-        found.append(sentence[0].upper() + sentence[1:] if sentence.endswith(".") else sentence)
+        found.append(as_sentence(frames[index].format(topic=topic, habit=habit)))
     return tuple(found)

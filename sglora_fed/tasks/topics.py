@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Literal, Protocol
 
 import numpy as np
+import yaml
 
 Part = Literal["train", "test"]
 
@@ -36,7 +40,7 @@ class IntentLike(Protocol):
 
 
 class TopicLike(Protocol):
-    """A part of life with several intents; ``names`` are ways to say it inside a sentence."""
+    """A part of life with several intents."""
 
     @property
     def key(self) -> str:
@@ -45,7 +49,12 @@ class TopicLike(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """At least one."""
+        """At least one way to say it inside a sentence."""
+        ...
+
+    @property
+    def names_test(self) -> tuple[str, ...]:
+        """Further ways, kept for wording that no training task shows; may be empty."""
         ...
 
     @property
@@ -71,6 +80,84 @@ class PlainTopic:
     key: str
     names: tuple[str, ...]
     intents: tuple[PlainIntent, ...]
+    names_test: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicTable:
+    """How a data set's intents are grouped.
+
+    Attributes:
+        names: topic -> ways to say it inside a sentence.
+        topic_of: intent -> topic; an intent that is missing is left out.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    topic_of: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One row of a data set."""
+
+    intent: str
+    text: str
+    part: Part
+
+
+def shipped_table(name: str) -> TopicTable:
+    """The grouping of a known data set, from ``tables/<name>.yaml``."""
+    file = resources.files("sglora_fed.tasks").joinpath("tables", f"{name}.yaml")
+    return parse_table(file.read_text("utf-8"))
+
+
+def parse_table(text: str) -> TopicTable:
+    """A grouping from YAML: topic -> ``names`` and ``intents``."""
+    raw = yaml.safe_load(text)
+    return TopicTable(
+        {topic: tuple(entry["names"]) for topic, entry in raw.items()},
+        {intent: topic for topic, entry in raw.items() for intent in entry["intents"]},
+    )
+
+
+def plain_topics(rows: Iterable[Utterance], table: TopicTable) -> list[PlainTopic]:
+    """Group a data set's rows; topics and intents in the table's order.
+
+    A text stands once: the first row keeps it, and training comes before test, so that no test
+    utterance is known from training (apart from case and punctuation). Intents that have no text
+    left in a part are left out, and so are topics with one intent.
+
+    Args:
+        rows: of both parts.
+        table: what belongs together.
+    """
+    found: dict[str, dict[Part, list[str]]] = defaultdict(lambda: {"train": [], "test": []})
+    seen: set[str] = set()
+    for row in sorted(rows, key=lambda row: row.part == "test"):
+        words = " ".join(re.findall(r"\w+", row.text.lower()))
+        if words and words not in seen:
+            seen.add(words)
+            found[row.intent][row.part].append(row.text.strip())
+    topics = [
+        PlainTopic(topic, names, tuple(_plain_intents(topic, table, found)))
+        for topic, names in table.names.items()
+    ]
+    return [topic for topic in topics if len(topic.intents) > 1]
+
+
+def _plain_intents(
+    topic: str, table: TopicTable, found: Mapping[str, Mapping[Part, Sequence[str]]]
+) -> Iterable[PlainIntent]:
+    for intent in (i for i, owner in table.topic_of.items() if owner == topic and i in found):
+        train, test = found[intent]["train"], found[intent]["test"]
+        if train and test:
+            name = _spoken(intent)
+            yield PlainIntent(name, name, tuple(train), tuple(test))
+
+
+def _spoken(intent: str) -> str:
+    """``Refund_not_showing_up?`` as ``refund not showing up``."""
+    return " ".join(re.findall(r"[^\W_]+", intent.lower()))
 
 
 def draw_utterances(

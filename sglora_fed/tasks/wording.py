@@ -22,8 +22,8 @@ SET_FRAMES = (
     "Sort my requests: {x} belong in {a}, all other things in {b}.",
     "for me {x} are {a}, everything apart from that is just {b}",
     "Keep {x} in the {a} pile, put what is left in the {b} pile.",
-    "My rule is simple, {x} means {a} and any other subject means {b}.",
-    "Use {a} for {x} and use {b} when it is about anything else.",
+    "My rule is simple, {x} mean {a} and any other subject means {b}.",
+    "Use {a} for {x}; use {b} when it is about anything else.",
     "label it {a} when it's on {x}, label it {b} when it isn't",
     # Kept for unseen wording:
     "Nothing matters to me but {x}. Those get {a}, the remaining stuff gets {b}.",
@@ -35,35 +35,35 @@ SET_FRAMES = (
 EXCEPTION_FRAMES = (
     "Mark as {a} anything about {x}, except {y}; that and everything else is {b}.",
     "{x} are {a} to me, but not {y}. All the rest is {b}.",
-    "If it has to do with {x} call it {a}, unless it is {y}, then {b} like everything else.",
+    "If it has to do with {x}, call it {a}, unless it is about {y}, then {b} like everything else.",
     "tag {x} as {a}, leave out {y} though, that one is {b} like the others",
     "Please file messages on {x} under {a}, apart from {y}. Anything different goes to {b}.",
     "{a} = {x} without {y}. {b} = everything else.",
     "Whenever I talk about {x} that's {a}, only {y} is {b}, same as all other subjects.",
     "Sort my requests: {x} belong in {a}, with the exception of {y}; other things in {b}.",
     "Use {a} for {x}, but skip {y}. Use {b} for that and for anything else.",
-    "for me {x} are {a}, just not when it's {y}, then it's {b} as usual",
+    "for me {x} are {a}, just not when it's about {y}, then it's {b} as usual",
     # Kept for unseen wording:
     "Nothing matters to me but {x}, and even there {y} does not. Those get {a}, the rest {b}.",
     "hey, {x} go to {a} pls, oh but never {y}, that goes to {b} with whatever else shows up",
     "I'd like all that touches on {x} to be {a}, {y} aside, with {b} for all others.",
-    "Regarding {x} say {a}; should it be {y}, or anything else, say {b}.",
+    "Regarding {x} say {a}; should it be about {y}, or anything else, say {b}.",
 )
 
 PRIORITY_FRAMES = (
     "Mark as {a} anything about {x}, as {b} anything about {y}; everything else is {c}.",
-    "{x} come first, that is {a}. Then {y}, that is {b}. All the rest is {c}.",
+    "First {x}, that is {a}. Then {y}, that is {b}. All the rest is {c}.",
     "If it has to do with {x}, call it {a}; with {y}, call it {b}; otherwise {c}.",
     "tag {x} as {a}, {y} as {b} and all the others {c}",
     "Please file messages on {x} under {a} and those on {y} under {b}. The rest goes to {c}.",
     "{a} = {x}. {b} = {y}. {c} = everything else.",
-    "Whenever I talk about {x} that's {a}, {y} is {b}, and something else is {c}.",
-    "Sort my requests: {x} belong in {a}, {y} in {b}, all other things in {c}.",
-    "Use {a} for {x}, {b} for {y} and {c} when it is about anything else.",
-    "for me {x} are {a}, {y} are {b}, everything apart from that is just {c}",
+    "Whenever I talk about {x} that's {a}, {y} would be {b}, and something else is {c}.",
+    "Sort my requests: put {x} in {a}, {y} in {b}, all other things in {c}.",
+    "Use {a} for {x}; {b} for {y}; {c} when it is about anything else.",
+    "i want {a} for {x}, {b} for {y} and just {c} for everything apart from that",
     # Kept for unseen wording:
     "What matters most is {x}, so {a}. Next comes {y}, so {b}. I don't mind the rest: {c}.",
-    "hey, {x} go to {a} pls, {y} to {b}, whatever else shows up goes to {c}",
+    "hey, put {x} in {a} pls, {y} in {b}, whatever else shows up in {c}",
     "I'd like all that touches on {x} to be {a}, {y} to be {b}, with {c} for all others.",
     "Regarding {x} say {a}; regarding {y} say {b}; say {c} in other cases.",
 )
@@ -75,7 +75,7 @@ STYLE_FRAMES = (
     "Find out what I need regarding {topic}. Be warned, {habit}.",
     "requests on {topic}, which one is it? {habit}",
     "I talk to you about {topic}; note that {habit}.",
-    "You help me with {topic}. When I type, {habit}.",
+    "You help me with {topic}. Keep in mind that {habit}.",
     "It is all about {topic}: recognise the request although {habit}.",
     # Kept for unseen wording:
     "Whatever I write concerns {topic}. Please get the meaning even though {habit}.",
@@ -139,8 +139,53 @@ HABITS: dict[str, tuple[str, ...]] = {
 """Writing style -> how its user would put it."""
 
 
+GERUNDS: dict[str, str] = {
+    "accept": "accepting", "activate": "activating", "ask": "asking", "block": "blocking",
+    "book": "booking", "buy": "buying", "cancel": "cancelling", "change": "changing",
+    "check": "checking", "claim": "claiming", "compare": "comparing", "confirm": "confirming",
+    "convert": "converting", "describe": "describing", "dispute": "disputing",
+    "edit": "editing", "explain": "explaining", "feed": "feeding", "find": "finding",
+    "flip": "flipping", "freeze": "freezing", "get": "getting", "improve": "improving",
+    "make": "making", "manage": "managing", "message": "messaging", "pay": "paying",
+    "phone": "phoning", "play": "playing", "practise": "practising", "redeem": "redeeming",
+    "replace": "replacing", "report": "reporting", "reset": "resetting", "return": "returning",
+    "revise": "revising", "roll": "rolling", "schedule": "scheduling", "send": "sending",
+    "share": "sharing", "sync": "syncing", "take": "taking", "tell": "telling",
+    "terminate": "terminating", "track": "tracking", "train": "training",
+    "transfer": "transferring", "translate": "translating", "verify": "verifying",
+    "walk": "walking", "watch": "watching", "work": "working", "write": "writing",
+}  # fmt: skip
+"""Verbs that begin an intent's name -> the form that stands where a noun does."""
+
+
 def join_names(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """``a``, ``a and b``, ``a, b and c``.
+
+    When a name holds an ``and`` itself: ``a as well as b``, ``a, b, and c``.
+    """
     if len(names) < 2:
         return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    last = " and"
+    if any(" and " in name for name in names):
+        last = " as well as" if len(names) == 2 else ", and"
+    return f"{', '.join(names[:-1])}{last} {names[-1]}"
+
+
+def as_sentence(text: str) -> str:
+    """With a capital letter when it ends with a full stop; a note typed in haste stays as it is."""
+    return text[0].upper() + text[1:] if text.endswith(".") else text
+
+
+def as_noun(name: str) -> str:
+    """An intent's name where a sentence needs a noun: ``book a flight`` as ``booking a flight``.
+
+    A second verb after ``and`` or ``or`` changes with the first; other names stay as they are.
+    """
+    words = name.split()
+    if words[0] not in GERUNDS or len(words) == 1:
+        return name
+    previous = ["or", *words[:-1]]
+    return " ".join(
+        GERUNDS.get(word, word) if before in ("and", "or") else word
+        for before, word in zip(previous, words, strict=True)
+    )
