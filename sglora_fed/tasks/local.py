@@ -10,29 +10,34 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import defaultdict
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
-from sglora_fed.errors import TaskError, TaskFileError
+from sglora_fed.errors import ResultsError, TaskError, TaskFileError
 from sglora_fed.files import write_atomically
+from sglora_fed.tasks.jsonl import check_fields, choice_of, read_lines, text_of, texts_of
 from sglora_fed.tasks.splits import UNSEEN_SPLIT, seeded_roles
-from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Task, TaskFamily
+from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Kind, Modality, Role, Task, TaskFamily
 
 TASK_FIELDS = {"id", "description", "labels", "role", "split", "paraphrases", "hints"}
+TASK_TEXTS = ("id", "description")
 EXAMPLE_FIELDS = {"task", "text", "image", "label", "caption", "part"}
-LONGEST_LINE = 1_000_000
+
+_ID = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass
-class _Examples:
-    """Examples of one task as they are read."""
+class _Draft:
+    """One task as it is read."""
 
-    train: list[Example] = field(default_factory=list)
-    test: list[Example] = field(default_factory=list)
-    kinds: set[tuple[str, str]] = field(default_factory=set)
+    where: str
+    fields: dict[str, Any]
+    kind: Kind | None = None
+    modality: Modality = "text"
+    parts: dict[str, list[Example]] = field(default_factory=lambda: {"train": [], "test": []})
 
 
 def local_family(folder: Path, seed: int) -> TaskFamily:
@@ -44,168 +49,174 @@ def local_family(folder: Path, seed: int) -> TaskFamily:
 
     Raises:
         TaskFileError: naming file, line, field and value, and what is allowed.
-        TaskError: for a task that is unusable.
+        TaskError: naming file and line of a task that is unusable: one class, empty or duplicate
+            labels, an expert without training examples, a client without test examples.
     """
-    examples = _read_examples(folder)
-    values = list(_read_tasks(folder))
-    ids = [str(value["id"]) for _, value in values]
-    if twice := sorted({name for name in ids if ids.count(name) > 1}):
-        raise TaskError(f"{folder}: duplicate task ids {twice}; each task needs its own")
-    if unknown := sorted(set(examples) - set(ids)):
+    drafts = _read_tasks(folder)
+    _read_examples(folder, drafts)
+    roles = _roles(folder, drafts, seed)
+    return TaskFamily(folder.name, tuple(_task(d, *roles[name]) for name, d in drafts.items()))
+
+
+def _read_tasks(folder: Path) -> dict[str, _Draft]:
+    drafts: dict[str, _Draft] = {}
+    for where, raw in read_lines(folder, "tasks.jsonl"):
+        check_fields(where, raw, TASK_FIELDS)
+        fields = _task_fields(where, raw)
+        if earlier := drafts.get(fields["id"]):
+            raise TaskFileError(f"{where}: id {fields['id']!r} is already at {earlier.where}")
+        drafts[fields["id"]] = _Draft(where, fields)
+    if not drafts:
+        raise TaskFileError(f"{folder}: tasks.jsonl holds no task")
+    return drafts
+
+
+def _task_fields(where: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: text_of(where, name, raw.get(name)) for name in TASK_TEXTS}
+    if not _ID.fullmatch(fields["id"]):
+        raise TaskFileError(f"{where}: id {fields['id']!r}; need letters, digits and ._- only")
+    for name in ("labels", "hints"):
+        fields[name] = texts_of(where, name, raw.get(name, {}))
+    paraphrases = raw.get("paraphrases", [])
+    if not isinstance(paraphrases, list):
+        raise TaskFileError(f"{where}: paraphrases is {paraphrases!r}; need a list of texts")
+    fields["paraphrases"] = tuple(text_of(where, "a paraphrase", text) for text in paraphrases)
+    return fields | _placement(where, raw)
+
+
+def _placement(where: str, raw: Mapping[str, Any]) -> dict[str, str]:
+    """Role and split, if the line has them."""
+    if "role" not in raw:
+        if "split" in raw:
+            raise TaskFileError(f"{where}: split {raw['split']!r} without a role; give both")
+        return {}
+    role = choice_of(where, "role", raw["role"], ("expert", "client"))
+    default = EXPERT_SPLIT if role == "expert" else UNSEEN_SPLIT
+    split = text_of(where, "split", raw.get("split", default))
+    if (role == "expert") != (split == EXPERT_SPLIT):
         raise TaskFileError(
-            f"{folder}: examples of unknown tasks {unknown[:5]}; tasks are {ids[:5]}"
+            f"{where}: a task of role {role!r} in split {split!r};"
+            f" {EXPERT_SPLIT!r} is the split of experts and of nobody else"
         )
-    with_role = [name for name, (_, value) in zip(ids, values, strict=True) if "role" in value]
-    if with_role and len(with_role) < len(ids):
+    return {"role": role, "split": split}
+
+
+def _read_examples(folder: Path, drafts: Mapping[str, _Draft]) -> None:
+    for where, raw in read_lines(folder, "examples.jsonl"):
+        check_fields(where, raw, EXAMPLE_FIELDS)
+        name = text_of(where, "task", raw.get("task"))
+        if name not in drafts:
+            raise TaskFileError(f"{where}: task {name!r} is not in tasks.jsonl")
+        part = choice_of(where, "part", raw.get("part"), ("train", "test"))
+        drafts[name].parts[part].append(_example(where, raw, drafts[name], folder))
+
+
+def _example(where: str, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> Example:
+    modality = cast(Modality, _one(where, raw, "text", "image"))
+    right = _one(where, raw, "label", "caption")
+    if right == "caption" and modality == "text":
+        raise TaskFileError(f"{where}: a caption belongs to an image, not to a text")
+    _same_kind(where, draft, "retrieval" if right == "caption" else "labelled", modality)
+    item, label = text_of(where, modality, raw[modality]), text_of(where, right, raw[right])
+    labels = draft.fields["labels"]
+    if right == "label" and label not in labels:
         raise TaskFileError(
-            f"{folder}: {len(with_role)} of {len(ids)} tasks have a role; all or none"
+            f"{where}: label {label!r}; the labels of {draft.fields['id']!r} are {list(labels)}"
         )
-    roles = {} if with_role else seeded_roles(ids, seed)
-    tasks = (_task(where, value, examples, roles) for where, value in values)
-    return TaskFamily(folder.name, tuple(tasks))
+    return Example(item if modality == "text" else _image(where, folder, item), label)
 
 
-def _read_tasks(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for where, value in _lines(folder, "tasks.jsonl"):
-        _only(where, value, TASK_FIELDS)
-        _texts(where, value, ("id", "description"))
-        if value.get("role", "expert") not in ("expert", "client"):
-            raise TaskFileError(f"{where}: role {value['role']!r}; expert or client")
-        for name in ("labels", "hints"):
-            _text_map(where, name, value.get(name, {}))
-        paraphrases = value.get("paraphrases", [])
-        if not isinstance(paraphrases, list) or not all(isinstance(p, str) for p in paraphrases):
-            raise TaskFileError(f"{where}: paraphrases must be a list of texts")
-        yield where, value
-
-
-def _read_examples(folder: Path) -> dict[str, _Examples]:
-    found: dict[str, _Examples] = defaultdict(_Examples)
-    for where, value in _lines(folder, "examples.jsonl"):
-        _only(where, value, EXAMPLE_FIELDS)
-        _texts(where, value, ("task", "part"))
-        if value["part"] not in ("train", "test"):
-            raise TaskFileError(f"{where}: part {value['part']!r}; train or test")
-        item, right = _one(where, value, "text", "image"), _one(where, value, "label", "caption")
-        if right == "caption" and item == "text":
-            raise TaskFileError(f"{where}: a caption belongs to an image, not to a text")
-        content = value[item] if item == "text" else _inside(where, folder, value[item])
-        entry = found[value["task"]]
-        entry.kinds.add((item, right))
-        getattr(entry, value["part"]).append(Example(content, value[right]))
-    return found
-
-
-def _task(
-    where: str,
-    value: Mapping[str, Any],
-    examples: Mapping[str, _Examples],
-    roles: Mapping[str, tuple[Any, str]],
-) -> Task:
-    entry = examples.get(value["id"], _Examples())
-    if len(entry.kinds) != 1:
-        kinds = sorted(entry.kinds) or "none"
-        raise TaskFileError(
-            f"{where}: task {value['id']!r} has examples of kinds {kinds}; need one"
-        )
-    item, right = next(iter(entry.kinds))
-    default = value.get("role", "client")
-    role, split = roles.get(
-        value["id"],
-        (default, value.get("split", EXPERT_SPLIT if default == "expert" else UNSEEN_SPLIT)),
-    )
-    return Task(
-        id=value["id"],
-        description=value["description"],
-        labels=value.get("labels", {}),
-        train=tuple(entry.train),
-        test=tuple(entry.test),
-        role=role,
-        split=split,
-        paraphrases=tuple(value.get("paraphrases", ())),
-        hints=value.get("hints", {}),
-        kind="retrieval" if right == "caption" else "labelled",
-        modality="text" if item == "text" else "image",
-    )
-
-
-def _lines(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, value) for each JSON line of a file, plain or compressed."""
-    plain, packed = folder / name, folder / f"{name}.gz"
-    path = plain if plain.exists() else packed
-    if not path.exists():
-        raise TaskFileError(f"{folder} has neither {name} nor {name}.gz")
-    try:
-        with _opened(path) as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}:{number}", _json_object(f"{path}:{number}", line)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise TaskFileError(f"{path} cannot be read: {type(error).__name__}") from error
-
-
-def _opened(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
-def _json_object(where: str, line: str) -> dict[str, Any]:
-    if len(line) > LONGEST_LINE:
-        raise TaskFileError(f"{where}: line of {len(line)} characters; at most {LONGEST_LINE}")
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise TaskFileError(f"{where}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise TaskFileError(f"{where}: need a JSON object, not {type(value).__name__}")
-    return value
-
-
-def _only(where: str, value: Mapping[str, Any], allowed: set[str]) -> None:
-    if unknown := sorted(set(value) - allowed):
-        raise TaskFileError(f"{where}: unknown fields {unknown}; allowed are {sorted(allowed)}")
-
-
-def _texts(where: str, value: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        if not isinstance(value.get(name), str) or not value[name].strip():
-            raise TaskFileError(f"{where}: {name} is {value.get(name)!r}; need a text")
-
-
-def _text_map(where: str, name: str, value: Any) -> None:
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise TaskFileError(f"{where}: {name} must be an object of texts")
-
-
-def _one(where: str, value: Mapping[str, Any], first: str, second: str) -> str:
-    given = [name for name in (first, second) if name in value]
+def _one(where: str, raw: Mapping[str, Any], first: str, second: str) -> str:
+    given = [name for name in (first, second) if name in raw]
     if len(given) != 1:
-        raise TaskFileError(f"{where}: has {given or 'neither'}; need one of {first}, {second}")
-    _texts(where, value, (given[0],))
+        has = "both" if given else "neither"
+        raise TaskFileError(f"{where}: has {has} of {first} and {second}; need one of them")
     return given[0]
 
 
-def _inside(where: str, folder: Path, name: str) -> str:
+def _same_kind(where: str, draft: _Draft, kind: Kind, modality: Modality) -> None:
+    if draft.kind is None:
+        draft.kind, draft.modality = kind, modality
+    elif (draft.kind, draft.modality) != (kind, modality):
+        raise TaskFileError(
+            f"{where}: a {kind} {modality} example, but task {draft.fields['id']!r} began with"
+            f" {draft.kind} {draft.modality} examples; a task has one kind"
+        )
+
+
+def _image(where: str, folder: Path, name: str) -> str:
+    if "\0" in name or Path(name).is_absolute():
+        raise TaskFileError(f"{where}: image {name!r}; need a path relative to {folder}")
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise TaskFileError(f"{where}: image {name!r} lies outside of {folder}")
+    if not path.is_file():
+        raise TaskFileError(f"{where}: image {name!r} is not a file in {folder}")
     return str(path)
+
+
+def _roles(folder: Path, drafts: Mapping[str, _Draft], seed: int) -> Mapping[str, tuple[Role, str]]:
+    given = {n: d.fields for n, d in drafts.items() if "role" in d.fields}
+    if not given:
+        return seeded_roles(list(drafts), seed)
+    if len(given) < len(drafts):
+        without = next(d for name, d in drafts.items() if name not in given)
+        raise TaskFileError(
+            f"{without.where}: no role, but {len(given)} of {len(drafts)} tasks in {folder}"
+            " have one; give all tasks a role or none"
+        )
+    return {name: (fields["role"], fields["split"]) for name, fields in given.items()}
+
+
+def _task(draft: _Draft, role: Role, split: str) -> Task:
+    needed = "train" if role == "expert" else "test"
+    if not draft.parts[needed]:
+        raise TaskError(
+            f"{draft.where}: {role} {draft.fields['id']!r} has no {needed} examples;"
+            " an expert needs some in train, a client in test"
+        )
+    if draft.kind == "retrieval" and draft.fields["labels"]:
+        raise TaskError(f"{draft.where}: a task with captions has no labels; remove them")
+    given = {n: v for n, v in draft.fields.items() if n not in ("role", "split")}
+    try:
+        return Task(
+            **given,
+            train=tuple(draft.parts["train"]),
+            test=tuple(draft.parts["test"]),
+            role=role,
+            split=split,
+            kind=draft.kind or "labelled",
+            modality=draft.modality,
+        )
+    except TaskError as error:
+        raise TaskError(f"{draft.where}: {error.args[0]}") from error
 
 
 def write_family(family: TaskFamily, folder: Path) -> None:
     """Write a family in the format that :func:`local_family` reads.
 
+    ``tasks.jsonl`` is written last: a new folder is readable only once it is whole.
+
     Raises:
-        ResultsError: when the files cannot be written.
+        TaskError: when an image is not inside the folder.
+        ResultsError: when the files cannot be written, or a file of the other form (with or
+            without ``.gz``) is there already.
     """
-    tasks = [_task_line(task) for task in family.tasks]
     examples = [line for task in family.tasks for line in _example_lines(task, folder)]
-    for name, lines in (("tasks.jsonl", tasks), ("examples.jsonl.gz", examples)):
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    files = {
         # mtime 0: the same family gives the same bytes.
-        data = gzip.compress(text, mtime=0) if name.endswith(".gz") else text
+        "examples.jsonl.gz": gzip.compress(_encoded(examples), mtime=0),
+        "tasks.jsonl": _encoded([_task_line(task) for task in family.tasks]),
+    }
+    for name in ("examples.jsonl", "tasks.jsonl.gz"):
+        if (folder / name).exists():
+            raise ResultsError(f"{folder / name} is in the way; remove it or choose another folder")
+    for name, data in files.items():
         write_atomically(folder / name, data)
+
+
+def _encoded(lines: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
 def _task_line(task: Task) -> dict[str, Any]:
@@ -220,11 +231,16 @@ def _task_line(task: Task) -> dict[str, Any]:
     }
 
 
-def _example_lines(task: Task, folder: Path) -> Iterator[dict[str, str]]:
+def _example_lines(task: Task, folder: Path) -> Iterator[dict[str, Any]]:
     right = "caption" if task.kind == "retrieval" else "label"
-    for part in ("train", "test"):
-        for example in getattr(task, part):
-            item = example.item
-            if task.modality == "image":
-                item = str(Path(item).resolve().relative_to(folder.resolve()))
+    for part, examples in (("train", task.train), ("test", task.test)):
+        for example in examples:
+            item = example.item if task.modality == "text" else _relative(example.item, folder)
             yield {"task": task.id, task.modality: item, right: example.label, "part": part}
+
+
+def _relative(image: str, folder: Path) -> str:
+    path, root = Path(image).resolve(), folder.resolve()
+    if not path.is_relative_to(root):
+        raise TaskError(f"image {image!r} lies outside of {folder}; copy it there first")
+    return path.relative_to(root).as_posix()
