@@ -5,29 +5,44 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from sglora_fed.errors import ResultsError
-from sglora_fed.experiments.statistics import Estimate, estimate, estimate_gap, resamples
+from sglora_fed.experiments.statistics import (
+    Estimate,
+    estimate,
+    gap_closed,
+    gap_interval,
+    resamples,
+)
 from sglora_fed.files import write_atomically
+from sglora_fed.report.page import write_report
 
 SCHEMA = 1
 FLOOR, CEILING = "zero_shot", "oracle"
 REFERENCES = ("zero_shot", "described", "topk", "ridge", "shared_lora", "oracle")
 """Methods that every other one is compared with, client by client."""
 
+PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
+"""What every summary holds."""
+
 SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One client's value of one metric for one method and seed; a fraction."""
+    """One client's value of one metric for one method and seed; a fraction.
+
+    Raises:
+        ResultsError: when the value is not between 0 and 1.
+    """
 
     client: str
     split: str
@@ -35,6 +50,12 @@ class Row:
     method: str
     metric: str
     value: float
+
+    def __post_init__(self) -> None:
+        # NaN fails the comparison too.
+        if not 0 <= self.value <= 1:
+            name = f"{self.metric} of {self.method} for client {self.client!r}"
+            raise ResultsError(f"{name} is {self.value}; it must be a fraction from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,7 @@ class RunFacts:
         seconds_by_method: on the client, per client: training and evaluation.
         bytes_by_method: down, per client.
         confidence: client -> (nearest similarity, weight entropy in nats).
+        command: what to type to repeat the run; empty when unknown.
     """
 
     name: str
@@ -74,6 +96,7 @@ class RunFacts:
     seconds_by_method: Mapping[str, float]
     bytes_by_method: Mapping[str, int]
     confidence: Mapping[str, tuple[float, float]]
+    command: str = ""
 
 
 def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str, Any]:
@@ -93,6 +116,7 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
             "generator": facts.generator,
             "seeds": list(facts.seeds),
             "seconds": round(facts.seconds, 2),
+            "command": facts.command,
             "config_sha256": facts.config_sha256,
             "versions": dict(facts.versions),
         },
@@ -127,9 +151,6 @@ def _entry(
     method: str, table: Mapping[str, np.ndarray], draws: np.ndarray, facts: RunFacts
 ) -> dict[str, Any]:
     own = estimate(table[method], draws)
-    gap = None
-    if FLOOR in table and CEILING in table:
-        gap = estimate_gap(table[method], table[FLOOR], table[CEILING], draws)
     against = {
         other: _shown(estimate(table[method] - table[other], draws))
         for other in REFERENCES
@@ -139,12 +160,21 @@ def _entry(
         "mean": round(own.mean, 6),
         "ci95": [round(own.low, 6), round(own.high, 6)],
         "clients": int(draws.shape[1]),
-        "gap_closed": None if gap is None else round(gap.mean, 6),
-        "gap_closed_ci95": None if gap is None else [round(gap.low, 6), round(gap.high, 6)],
+        **_gap(table[method], table.get(FLOOR), table.get(CEILING), draws),
         "minus": against,
         "client_seconds": round(facts.seconds_by_method.get(method, 0.0), 4),
         "bytes_down": facts.bytes_by_method.get(method, 0),
     }
+
+
+def _gap(
+    method: np.ndarray, floor: np.ndarray | None, ceiling: np.ndarray | None, draws: np.ndarray
+) -> dict[str, Any]:
+    if floor is None or ceiling is None or (share := gap_closed(method, floor, ceiling)) is None:
+        return {"gap_closed": None, "gap_closed_ci95": None}
+    bounds = gap_interval(method, floor, ceiling, draws)
+    shown = None if bounds is None else [round(bound, 6) for bound in bounds]
+    return {"gap_closed": round(share, 6), "gap_closed_ci95": shown}
 
 
 def _shown(value: Estimate) -> dict[str, Any]:
@@ -165,24 +195,39 @@ def _by_split(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, dict[str, 
 def write_results(
     folder: Path, rows: Sequence[Row], facts: RunFacts, config_yaml: str, bootstrap: int
 ) -> Path:
-    """Write configuration, rows and summary, then figures and the page.
+    """Write configuration and rows, then figures and the page, then the summary.
 
     Returns:
         The folder, absolute.
 
     Raises:
-        ResultsError: when there are no rows or the disk is full.
+        ResultsError: when there are no rows, a number is not finite or the disk is full.
     """
-    # The page reads what this module writes; importing it up there would be a circle.
-    from sglora_fed.report.page import write_report
-
-    summary = summarise(rows, facts, bootstrap)
+    # First what cannot be made again: whatever fails below, the measurements are kept.
     write_atomically(folder / CONFIG, config_yaml.encode())
     write_atomically(folder / CLIENTS, rows_to_csv(rows).encode())
+    summary = summarise(rows, facts, bootstrap)
+    text = _json(summary)
     write_report(folder, summary, rows)
     # Last, because its presence says that the run is complete.
-    write_atomically(folder / SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode())
+    write_atomically(folder / SUMMARY, text.encode())
     return folder.absolute()
+
+
+def _json(summary: Mapping[str, Any]) -> str:
+    _check_finite(summary, SUMMARY)
+    return json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _check_finite(value: Any, path: str) -> None:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_finite(item, f"{path}: {name}")
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ResultsError(f"{path} is {value}; only finite numbers are written")
 
 
 def rows_to_csv(rows: Sequence[Row]) -> str:
@@ -200,15 +245,36 @@ def read_results(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     Raises:
         ResultsError: when a file is missing, damaged or of another schema.
     """
+    return _read_summary(folder / SUMMARY), _read_rows(folder / CLIENTS)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        with (folder / CLIENTS).open(newline="", encoding="utf-8") as file:
-            rows = [_row(values) for values in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{folder} holds no finished run: {type(error).__name__}") from error
-    if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
-        raise ResultsError(f"{folder / SUMMARY}: need schema {SCHEMA}")
-    return summary, rows
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is damaged: not JSON") from error
+    found = summary.get("schema") if isinstance(summary, dict) else None
+    if found != SCHEMA:
+        raise ResultsError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}")
+    if missing := [key for key in PARTS if key not in summary]:
+        raise ResultsError(f"{path} is damaged: without {', '.join(missing)}")
+    return cast(dict[str, Any], summary)
+
+
+def _read_rows(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for values in csv.DictReader(file):
+                rows.append(_row(values))
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        wanted = ",".join(item.name for item in fields(Row))
+        raise ResultsError(f"{path} is damaged after {len(rows)} rows of {wanted}") from error
+    return rows
 
 
 def _row(values: Mapping[str, str]) -> Row:

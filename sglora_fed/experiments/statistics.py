@@ -21,7 +21,10 @@ class Estimate:
 
 
 def resamples(clients: int, count: int, seed: int) -> np.ndarray:
-    """[count, clients] how often each client is in each bootstrap sample (Efron 1979)."""
+    """[count, clients] how often each client is in each bootstrap sample (Efron 1979).
+
+    Everything that is compared must use the same draws: that is what pairs it.
+    """
     rng = np.random.default_rng(derive_seed(seed, "bootstrap", clients))
     return rng.multinomial(clients, np.full(clients, 1 / clients), size=count).astype(np.float64)
 
@@ -31,26 +34,37 @@ def estimate(values: np.ndarray, draws: np.ndarray) -> Estimate:
 
     Given differences between two methods on the same clients, this is the paired interval.
     """
-    return _interval(float(values.mean()), draws @ values / draws.sum(axis=1))
+    return Estimate(float(values.mean()), *_interval(draws @ values / draws.sum(axis=1)))
 
 
-def estimate_gap(
-    method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, draws: np.ndarray
-) -> Estimate | None:
+def gap_closed(method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> float | None:
     """Share of the gap closed: mean(method - floor) / mean(ceiling - floor), clients paired.
 
+    A ratio of means, not a mean of ratios: one client whose own gap is almost nothing would
+    decide the latter.
+
     Returns:
-        None when the ceiling is not above the floor in the sample or in a resample: the share
-        means nothing then.
+        None when the ceiling is not above the floor: the share means nothing then.
     """
-    gain, gap = method - floor, ceiling - floor
-    sampled = draws @ gap
-    if gap.mean() <= 0 or (sampled <= 0).any():
+    gap = float((ceiling - floor).mean())
+    return float((method - floor).mean()) / gap if gap > 0 else None
+
+
+def gap_interval(
+    method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray, draws: np.ndarray
+) -> tuple[float, float] | None:
+    """95 % interval of :func:`gap_closed`: numerator and denominator from the same clients.
+
+    Returns:
+        None when the ceiling is so little above the floor that a resample turns it round.
+    """
+    sampled = draws @ (ceiling - floor)
+    if (sampled <= 0).any():
         return None
-    return _interval(float(gain.mean() / gap.mean()), (draws @ gain) / sampled)
+    return _interval((draws @ (method - floor)) / sampled)
 
 
-def _interval(mean: float, sampled: np.ndarray) -> Estimate:
+def _interval(sampled: np.ndarray) -> tuple[float, float]:
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(sampled, [tail, 1 - tail])
-    return Estimate(mean, float(low), float(high))
+    return float(low), float(high)

@@ -1,160 +1,331 @@
-"""Figures of a run: means with intervals, clients against the oracle, cost against accuracy."""
+"""Figures of a run: means with intervals, gap closed, clients against the oracle, cost, trust."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
-from sglora_fed.experiments.results import Row
 from sglora_fed.report.words import (
+    adopted_method,
     cells,
     main_metric,
     ordered_methods,
     ordered_splits,
+    percent,
 )
 
+if TYPE_CHECKING:
+    from sglora_fed.experiments.results import Row
+
 DPI = 150
-INK = "#222222"
+INK, SOFT, ADOPTED = "#24292f", "#6e7781", "#d55e00"
 COLOURS: Mapping[str, str] = {
-    "no adapter": "#9a9a9a",
+    "no adapter": "#8c959f",
     "merged from the zoo": "#56b4e9",
-    "generated": "#d55e00",
+    "generated": "#e69f00",
     "one for everybody": "#cc79a7",
     "trained by the client": "#009e73",
-    "controls": "#c9c9c9",
+    "controls": "#c4c9ce",
 }
-"""Okabe & Ito's palette, which colour-blind readers can tell apart."""
+"""Okabe & Ito's palette, which colour-blind readers can tell apart; the adopted generator has a
+colour of its own."""
+
+SPLIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c959f")
+MARKERS = "os^Dv<>P"
+PANELS = 4
+"""Panels in one row."""
+
+Values = dict[tuple[str, str], dict[str, float]]
+"""(split, method) -> client -> value."""
 
 
 def draw_figures(summary: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, bytes]:
     """File name -> PNG, for every figure that the run has data for."""
-    figures = {"means.png": means_figure(summary)}
-    scatter = scatter_figure(summary, rows)
-    if scatter is not None:
-        figures["oracle.png"] = scatter
-    figures["cost.png"] = cost_figure(summary)
-    if summary.get("confidence"):
-        figures["confidence.png"] = confidence_figure(summary, rows)
-    return {name: _png(figure) for name, figure in figures.items()}
+    values = _client_values(summary, rows)
+    found = {
+        "means.png": means_figure(summary),
+        "gap.png": gap_figure(summary),
+        "oracle.png": oracle_figure(summary, values),
+        "cost.png": cost_figure(summary),
+        "confidence.png": confidence_figure(summary, values),
+    }
+    return {name: _png(figure) for name, figure in found.items() if figure is not None}
 
 
 def means_figure(summary: Mapping[str, Any]) -> Figure:
     """Bars of every method with 95 % intervals, one panel per split."""
     found, splits = _found(summary)
-    groups = ordered_methods(method for method, _ in found)
-    methods = [(group, method) for group, members in groups for method in members]
-    figure, axes = _panels(len(splits), width=2.9, height=0.28 * len(methods) + 1.2)
+    places = _places(found)
+    figure, axes = _method_panels(splits, places, summary)
     for axis, split in zip(axes, splits, strict=True):
-        shown = [(g, m, found[m, split]) for g, m in methods if (m, split) in found]
-        values = np.array([result["mean"] for _, _, result in shown]) * 100
-        bounds = np.array([result["ci95"] for _, _, result in shown]) * 100
-        places = -np.arange(len(shown))
-        axis.barh(places, values, color=[COLOURS[g] for g, _, _ in shown], height=0.72)
-        axis.errorbar(
-            values,
-            places,
-            xerr=np.abs(bounds.T - values),
-            fmt="none",
-            ecolor=INK,
-            elinewidth=1,
-            capsize=2,
-        )
-        axis.set_yticks(places, [method for _, method, _ in shown])
-        axis.set_title(split, fontsize=10, loc="left")
-        axis.set_xlabel(f"{main_metric(summary)}, %")
-        axis.set_xlim(0, 100)
-        axis.grid(axis="x", alpha=0.25)
+        for method, (place, group) in places.items():
+            if result := found.get((method, split)):
+                _bar(axis, place, result, _colour(method, group, summary))
+        axis.set(xlim=(0, 118), xlabel=f"{main_metric(summary)}, %")
+        axis.set_xticks(range(0, 101, 25))
     return figure
 
 
-def scatter_figure(summary: Mapping[str, Any], rows: Sequence[Row]) -> Figure | None:
-    """Each client's accuracy with the adopted adapter and with top-K, against its oracle."""
-    values = _client_values(summary, rows)
-    adopted = str(summary["run"].get("generator", "ridge"))
-    if "oracle" not in {method for _, method in values} or not values:
+def _bar(axis: Axes, place: float, result: Mapping[str, Any], colour: str) -> None:
+    mean, (low, high) = 100 * result["mean"], [100 * bound for bound in result["ci95"]]
+    axis.barh(place, mean, color=colour, height=0.74)
+    axis.hlines(place, low, high, color=INK, linewidth=1.1)
+    label = percent(result["mean"])
+    axis.text(max(high, mean) + 2, place, label, va="center", fontsize=7, color=INK)
+
+
+def gap_figure(summary: Mapping[str, Any]) -> Figure | None:
+    """Share of the way from zero-shot to the oracle, one panel per split."""
+    found, splits = _found(summary)
+    found = {
+        (method, split): result
+        for (method, split), result in found.items()
+        if result["gap_closed"] is not None and method not in ("zero_shot", "oracle")
+    }
+    if not found:
         return None
-    splits = ordered_splits(split for split, _ in values)
-    figure, axes = _panels(len(splits), width=2.9, height=3.1)
+    places = _places(found)
+    splits = [split for split in splits if any(split == other for _, other in found)]
+    figure, axes = _method_panels(splits, places, summary)
+    for axis, split in zip(axes, splits, strict=True):
+        for line in (0, 100):
+            axis.axvline(line, color=SOFT, linewidth=0.8, linestyle="--", zorder=0)
+        for method, (place, group) in places.items():
+            if result := found.get((method, split)):
+                bounds = result["gap_closed_ci95"] or [result["gap_closed"]] * 2
+                colour = _colour(method, group, summary)
+                axis.hlines(place, *(100 * b for b in bounds), color=colour, linewidth=2.2)
+                axis.plot(100 * result["gap_closed"], place, "o", color=colour, markersize=5)
+        axis.set_xlabel("gap closed, %")
+    # A baseline far below zero-shot must not squeeze the part that people look at.
+    lows, highs = zip(*(axis.get_xlim() for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_xlim(max(min(lows), -60), min(max(*highs, 108), 160))
+        axis.set_xticks([0, 50, 100])
+    return figure
+
+
+def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
+    """Each client with the adopted adapter and with top-K merging, against its oracle."""
+    splits = ordered_splits({split for split, method in values if method == "oracle"})
+    if not splits:
+        return None
+    figure, axes = _panels(len(splits), 2.4, 3.1)
+    adopted = adopted_method(summary)
+    low = _lowest(values, ("oracle", "topk", adopted))
+    shown = [("topk", COLOURS["merged from the zoo"], "s"), (adopted, ADOPTED, "o")]
     for axis, split in zip(axes, splits, strict=True):
         oracle = values[split, "oracle"]
-        axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
-        for method, colour in (("topk", COLOURS["merged from the zoo"]), (adopted, "#d55e00")):
+        axis.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle="--")
+        for method, colour, marker in shown[adopted == "topk" :]:
             own = values.get((split, method), {})
-            clients = sorted(set(own) & set(oracle))
-            axis.scatter(
-                [100 * oracle[c] for c in clients],
-                [100 * own[c] for c in clients],
-                s=18,
-                alpha=0.8,
-                color=colour,
-                edgecolors="white",
-                linewidths=0.4,
-                label=method,
-            )
-        axis.set(xlim=(0, 102), ylim=(0, 102), xlabel="oracle, %", ylabel="method, %")
-        axis.set_title(split, fontsize=10, loc="left")
-        axis.legend(loc="lower right", fontsize=8, frameon=False)
-        axis.grid(alpha=0.2)
+            pairs = [(100 * oracle[c], 100 * own[c]) for c in sorted(set(own) & set(oracle))]
+            _dots(axis, pairs, colour, marker, method)
+        axis.set(xlim=(low, 102), ylim=(low, 102), xlabel="oracle, %", aspect="equal")
+        axis.set_title(_plain(split), fontsize=9, loc="left", color=INK)
+    axes[0].set_ylabel(f"{main_metric(summary)} without training, %")
+    _legend(figure, axes[0])
     return figure
 
 
 def cost_figure(summary: Mapping[str, Any]) -> Figure:
     """Mean over splits against the client's own seconds, logarithmic."""
     found, splits = _found(summary)
-    figure, (axis,) = _panels(1, width=6.5, height=3.6)
-    for group, methods in ordered_methods(method for method, _ in found):
-        for method in methods:
-            results = [found[method, split] for split in splits if (method, split) in found]
-            accuracy = 100 * float(np.mean([result["mean"] for result in results]))
-            seconds = max(results[0]["client_seconds"], 1e-3)
-            axis.scatter(
-                seconds, accuracy, color=COLOURS[group], s=40, edgecolors=INK, linewidths=0.4
-            )
-            axis.annotate(
-                method, (seconds, accuracy), fontsize=8, xytext=(5, 3), textcoords="offset points"
-            )
+    figure, (axis,) = _panels(1, 6.8, 3.9)
+    points = []
+    for method, (_, group) in _places(found).items():
+        results = [found[method, split] for split in splits if (method, split) in found]
+        mean = 100 * float(np.mean([result["mean"] for result in results]))
+        # Below the clock's resolution a logarithm would mean nothing.
+        seconds = max(results[0]["client_seconds"], 1e-3)
+        colour = _colour(method, group, summary)
+        axis.scatter(seconds, mean, color=colour, s=42, edgecolors=INK, linewidths=0.5, zorder=3)
+        points.append((seconds, mean, method))
     axis.set_xscale("log")
-    axis.margins(x=0.2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.margins(y=0.12)
+    axis.set_xlim(min(p[0] for p in points) / 1.6, max(p[0] for p in points) * 3.2)
+    _name_points(axis, points, adopted_method(summary))
+    title = "mean of splits, %" if len(splits) > 1 else "%"
     axis.set(
-        xlabel="seconds on the client, training and evaluation (log)",
-        ylabel=f"{main_metric(summary)}, mean of splits, %",
+        xlabel="seconds on the client: training and evaluation (logarithmic)",
+        ylabel=f"{main_metric(summary)}, {title}",
     )
-    axis.grid(alpha=0.25, which="both")
-    return figure
-
-
-def confidence_figure(summary: Mapping[str, Any], rows: Sequence[Row]) -> Figure:
-    """Gain over zero-shot against the similarity of the nearest expert."""
-    values = _client_values(summary, rows)
-    adopted = str(summary["run"].get("generator", "ridge"))
-    figure, (axis,) = _panels(1, width=6.5, height=3.4)
-    markers = "os^Dv<>P"
-    for number, split in enumerate(ordered_splits(split for split, _ in values)):
-        own, floor = values.get((split, adopted), {}), values.get((split, "zero_shot"), {})
-        clients = sorted(set(own) & set(floor) & set(summary["confidence"]))
-        axis.scatter(
-            [summary["confidence"][c][0] for c in clients],
-            [100 * (own[c] - floor[c]) for c in clients],
-            s=20,
-            alpha=0.8,
-            marker=markers[number % len(markers)],
-            label=split,
-        )
-    axis.axhline(0, color=INK, linewidth=0.8)
-    axis.set(
-        xlabel="cosine to the nearest expert's description",
-        ylabel=f"{adopted} minus zero_shot, points",
-    )
-    axis.legend(fontsize=8, frameon=False)
     axis.grid(alpha=0.25)
     return figure
+
+
+def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
+    """Gain over zero-shot against the similarity of the nearest expert."""
+    trust, adopted = summary.get("confidence") or {}, adopted_method(summary)
+    figure, (axis,) = _panels(1, 6.8, 3.7)
+    drawn = False
+    for number, split in enumerate(ordered_splits({split for split, _ in values})):
+        own, floor = values.get((split, adopted), {}), values.get((split, "zero_shot"), {})
+        clients = sorted(set(own) & set(floor) & set(trust))
+        pairs = [(trust[c][0], 100 * (own[c] - floor[c])) for c in clients]
+        if pairs:
+            drawn = True
+            colour = SPLIT_COLOURS[number % len(SPLIT_COLOURS)]
+            label = split + _rank_correlation(pairs)
+            _dots(axis, pairs, colour, MARKERS[number % len(MARKERS)], label)
+    if not drawn:
+        return None
+    axis.axhline(0, color=SOFT, linewidth=0.9, linestyle="--", zorder=0)
+    axis.set(
+        xlabel="cosine between the description and the nearest expert's",
+        ylabel=f"{_plain(adopted)} minus zero_shot, points",
+    )
+    _legend(figure, axis)
+    return figure
+
+
+def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> str:
+    xs, ys = zip(*pairs, strict=True)
+    if len(pairs) < 3 or len(set(xs)) == 1 or len(set(ys)) == 1:
+        return ""
+    return f" (rank correlation {spearmanr(xs, ys).statistic:+.2f})"
+
+
+def _dots(
+    axis: Axes, pairs: Sequence[tuple[float, float]], colour: str, marker: str, label: str
+) -> None:
+    axis.scatter(
+        [x for x, _ in pairs],
+        [y for _, y in pairs],
+        s=20,
+        alpha=0.75,
+        color=colour,
+        marker=marker,
+        edgecolors="white",
+        linewidths=0.4,
+        label=_plain(label),
+        zorder=3,
+    )
+
+
+def _name_points(
+    axis: Axes, points: Sequence[tuple[float, float, str]], adopted: str, columns: int = 14
+) -> None:
+    """Write names beside points, pushed apart where points of about the same cost crowd."""
+    low, high = axis.get_ylim()
+    left, right = np.log(axis.get_xlim())
+    crowds: dict[int, list[tuple[float, float, str]]] = defaultdict(list)
+    for point in points:
+        crowds[int(columns * (np.log(point[0]) - left) / (right - left))].append(point)
+    for crowd in crowds.values():
+        crowd.sort(key=lambda point: point[1])
+        places = spread([mean for _, mean, _ in crowd], 0.05 * (high - low))
+        for (seconds, mean, method), place in zip(crowd, places, strict=True):
+            axis.annotate(
+                _plain(method),
+                (seconds, mean),
+                xytext=(seconds * np.exp(0.025 * (right - left)), place),
+                fontsize=8,
+                va="center",
+                color=INK,
+                fontweight="bold" if method == adopted else "normal",
+                arrowprops={"arrowstyle": "-", "color": "#c4c9ce", "linewidth": 0.7},
+            )
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Ascending ``values`` moved as little as needed to lie at least ``gap`` apart.
+
+    Least squares by pooling neighbours that violate the order (Ayer et al. 1955), after the
+    spacing has been taken out.
+    """
+    pools: list[list[float]] = []
+    for number, value in enumerate(values):
+        pools.append([value - gap * number])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            last = pools.pop()
+            pools[-1] += last
+    flat = [float(np.mean(pool)) for pool in pools for _ in pool]
+    return [place + gap * number for number, place in enumerate(flat)]
+
+
+def _places(found: Mapping[tuple[str, str], Any]) -> dict[str, tuple[float, str]]:
+    """Method -> (vertical place, group), with some room between groups."""
+    places, place = {}, 0.0
+    for group, methods in ordered_methods(method for method, _ in found):
+        for method in methods:
+            places[method] = (place, group)
+            place -= 1
+        place -= 0.45
+    return places
+
+
+def _method_panels(
+    splits: Sequence[str], places: Mapping[str, tuple[float, str]], summary: Mapping[str, Any]
+) -> tuple[Figure, list[Axes]]:
+    """One panel per split, with the methods' names at the left of each row."""
+    ordinates = [place for place, _ in places.values()]
+    figure, axes = _panels(len(splits), 2.35, 0.21 * (1 - min(ordinates)) + 0.75)
+    for number, (axis, split) in enumerate(zip(axes, splits, strict=True)):
+        axis.set_title(_plain(split), fontsize=9, loc="left", color=INK)
+        axis.set_ylim(min(ordinates) - 0.6, 0.6)
+        names = [_plain(name) if number % PANELS == 0 else "" for name in places]
+        axis.set_yticks(ordinates, names)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", alpha=0.25)
+        axis.grid(visible=False, axis="y")
+        for label in axis.get_yticklabels():
+            if label.get_text() == _plain(adopted_method(summary)):
+                label.set(fontweight="bold", color=ADOPTED)
+    return figure, axes
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of its own with panels in rows; nothing of pyplot's global state."""
+    columns = min(count, PANELS)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns + 0.5, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    for axis in axes[:count]:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set_color("#8c959f")
+        axis.tick_params(labelsize=8, color="#8c959f", labelcolor=INK)
+        axis.xaxis.label.set(fontsize=8.5, color=INK)
+        axis.yaxis.label.set(fontsize=8.5, color=INK)
+        axis.set_axisbelow(True)
+        axis.grid(alpha=0.25)
+    return figure, axes[:count]
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) > 20 else len(labels)
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=columns, fontsize=8, frameon=False
+    )
+
+
+def _plain(name: str) -> str:
+    """A name that came from outside, as text and not as a formula."""
+    return name.replace("$", r"\$")
+
+
+def _colour(method: str, group: str, summary: Mapping[str, Any]) -> str:
+    return ADOPTED if method == adopted_method(summary) else COLOURS[group]
+
+
+def _lowest(values: Values, methods: Sequence[str]) -> float:
+    """The lower end of the axes, a multiple of ten."""
+    shown = [value for (_, m), own in values.items() if m in methods for value in own.values()]
+    return min(90.0, 10 * math.floor(10 * min(shown)))
 
 
 def _found(
@@ -164,34 +335,16 @@ def _found(
     return found, ordered_splits(split for _, split in found)
 
 
-def _client_values(
-    summary: Mapping[str, Any], rows: Sequence[Row]
-) -> dict[tuple[str, str], dict[str, float]]:
-    """(split, method) -> client -> mean over seeds of the main metric."""
+def _client_values(summary: Mapping[str, Any], rows: Sequence[Row]) -> Values:
+    """Means over seeds of the main metric."""
     metric, lists = main_metric(summary), defaultdict(list)
     for row in rows:
         if row.metric == metric:
             lists[row.split, row.method, row.client].append(row.value)
-    found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    found: Values = defaultdict(dict)
     for (split, method, client), values in lists.items():
         found[split, method][client] = float(np.mean(values))
     return dict(found)
-
-
-def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of its own with panels in rows of two; no global state."""
-    columns = min(count, 2)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns + 0.9, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    axes = list(grid.flat)
-    for spare in axes[count:]:
-        spare.set_visible(False)
-    for axis in axes[:count]:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    return figure, axes[:count]
 
 
 def _png(figure: Figure) -> bytes:

@@ -5,31 +5,54 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from sglora_fed.experiments.results import Row
 from sglora_fed.files import write_atomically
 from sglora_fed.report.figures import draw_figures
+from sglora_fed.report.headline import findings, lead, verdict
 from sglora_fed.report.template import TEMPLATE
 from sglora_fed.report.words import (
+    GLOSSARY,
     MEANING,
     SPLITS,
+    adopted_method,
+    best_untrained,
     cells,
+    duration,
     main_metric,
+    metrics,
     ordered_methods,
     ordered_splits,
     percent,
+    points,
     size,
 )
 
-CAPTIONS: Mapping[str, str] = {
-    "means.png": "Means over clients; whiskers are 95 % bootstrap intervals.",
-    "oracle.png": "Each dot is a client: its value with an adapter from its description alone,"
-    " against fine-tuning on all its data. On the dotted line both are equal.",
-    "cost.png": "What a client gets for its own computing time.",
-    "confidence.png": "How near the closest expert is, and what the adapter gained.",
+if TYPE_CHECKING:
+    from sglora_fed.experiments.results import Row
+
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "means.png": (
+        "All methods",
+        "Means over clients; the black lines are 95 % bootstrap intervals.",
+    ),
+    "gap.png": (
+        "How much of the gap is closed",
+        "0 % is zero_shot, 100 % the oracle; lines are 95 % intervals, numerator and denominator"
+        " from the same clients.",
+    ),
+    "oracle.png": (
+        "Client by client",
+        "Each mark is a client: what it gets for its description alone, against fine-tuning on all"
+        " its data. On the dashed line both are equal.",
+    ),
+    "cost.png": ("What it costs the client", "Up and to the left is better."),
+    "confidence.png": (
+        "When to trust an adapter",
+        "How near the closest expert is to a client's description, and what the adapter gained.",
+    ),
 }
 
 
@@ -52,50 +75,58 @@ def write_report(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) 
 
 def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     """The page as text; everything that came from outside is escaped."""
-    metric = main_metric(summary)
-    found = cells(summary, metric)
-    splits = ordered_splits(split for _, split in found)
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"percent": percent, "size": size}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": percent,
+        "size": size,
+        "duration": duration,
+        "points": points,
+        "verdict": verdict,
+    }
+    main = _table(summary, main_metric(summary))
     return environment.from_string(TEMPLATE).render(
         summary=summary,
-        metric=metric,
-        found=found,
-        splits=splits,
-        groups=ordered_methods(method for method, _ in found),
-        adopted=summary["run"].get("generator", ""),
-        headline=headlines(summary),
+        adopted=adopted_method(summary),
+        lead=lead(summary),
+        findings=findings(summary),
+        tables=[_table(summary, metric) for metric in metrics(summary)],
+        main=main,
+        differences=_differences(summary),
         meaning=MEANING,
         split_meaning=SPLITS,
+        glossary=GLOSSARY,
         images=[
-            (name, CAPTIONS[name], base64.b64encode(data).decode())
-            for name, data in figures.items()
+            (*FIGURES[name], name, base64.b64encode(figures[name]).decode()) for name in figures
         ],
     )
 
 
-def headlines(summary: Mapping[str, Any]) -> list[str]:
-    """One plain sentence per split: what the adopted adapter reached, and against what."""
-    metric = main_metric(summary)
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _table(summary: Mapping[str, Any], metric: str) -> dict[str, Any]:
     found = cells(summary, metric)
-    adopted = str(summary["run"].get("generator", ""))
-    splits = ordered_splits(split for _, split in found)
-    return [_headline(found, split, adopted) for split in splits if (adopted, split) in found]
+    groups = ordered_methods(method for method, _ in found)
+    return {
+        "metric": metric,
+        "cells": found,
+        "splits": ordered_splits(split for _, split in found),
+        "groups": groups,
+        # The costs of a method are the same on every split.
+        "cost": {method: found[method, split] for method, split in found},
+        "best": best_untrained(summary, metric),
+    }
 
 
-def _headline(found: Mapping[tuple[str, str], Mapping[str, Any]], split: str, adopted: str) -> str:
-    own = found[adopted, split]
-    sentence = f"{split}: {adopted} reaches {percent(own['mean'])} %"
-    for other in ("zero_shot", "topk", "oracle"):
-        if (other, split) in found:
-            sentence += f", {other} {percent(found[other, split]['mean'])} %"
-    rival = own["minus"].get("topk")
-    return sentence + ("." if rival is None else f"; against topk {_verdict(rival)}.")
-
-
-def _verdict(difference: Mapping[str, Any]) -> str:
-    low, high = difference["ci95"]
-    points = f"{100 * difference['mean']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-    if low > 0:
-        return f"it wins by {points}"
-    return f"it loses by {points}" if high < 0 else f"the difference is not certain: {points}"
+def _differences(summary: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Reference -> split -> paired difference of the adopted adapters to it."""
+    found, adopted = cells(summary, main_metric(summary)), adopted_method(summary)
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for (method, split), result in found.items():
+        if method == adopted:
+            for other, difference in result["minus"].items():
+                rows.setdefault(other, {})[split] = difference
+    return rows

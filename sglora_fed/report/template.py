@@ -1,121 +1,205 @@
 """The page's template, a Python module because app bundles carry no HTML files."""
 
-TEMPLATE = """<!doctype html>
+STYLE = """
+:root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --page: #fff; --card: #f6f8fa;
+  --mark: #b84f00; --good: #1a7f37; --bad: #b42318; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b1; --line: #3d444d;
+  --page: #0d1117; --card: #151b23; --mark: #ff9d57; --good: #4ac26b; --bad: #ff7b72; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 70rem; padding: 2.2rem 1.25rem 4rem; color: var(--ink);
+  background: var(--page); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif;
+  overflow-wrap: break-word; }
+h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 .3rem; }
+h2 { font-size: 1.25rem; margin: 2.8rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 2rem 0 .2rem; }
+p { margin: .5rem 0; }
+.soft, figcaption { color: var(--soft); font-size: .9rem; }
+.lead { font-size: 1.12rem; border-left: 4px solid var(--mark); padding: .1rem 0 .1rem .9rem;
+  margin: 1.3rem 0; }
+ul.findings { list-style: none; padding: 0; margin: 0; }
+ul.findings li { margin: .55rem 0; padding-left: 6.2rem; position: relative; }
+.tag { font-size: .78rem; font-weight: 650; border: 1px solid; border-radius: 1rem;
+  padding: .05rem .6rem; white-space: nowrap; }
+li .tag { position: absolute; left: 0; top: .2rem; }
+.ahead { color: var(--good); } .behind { color: var(--bad); } .level { color: var(--soft); }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11.5rem, 1fr));
+  gap: .75rem; margin: 1.5rem 0; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: .7rem 1rem; }
+.card b { display: block; font-size: 1.2rem; } .card span { color: var(--soft); font-size: .85rem; }
+.scroll { overflow-x: auto; margin: .6rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
+  width: 100%; }
+th, td { padding: .32rem .7rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
+  background: var(--page); }
+thead th { border-bottom: 2px solid var(--line); }
+tr.group td { color: var(--soft); font-size: .8rem; padding-top: .9rem; text-align: left; }
+tr.adopted td:first-child { color: var(--mark); font-weight: 700; }
+td.best b { text-decoration: underline; text-underline-offset: .2em; }
+td b { font-weight: 500; } tr.adopted td b { font-weight: 700; }
+td small { color: var(--soft); font-size: .78rem; }
+td small.gap { display: block; line-height: 1.2; }
+figure { margin: .4rem 0 1.6rem; }
+figure img { display: block; width: 100%; min-width: 36rem; height: auto; background: #fff;
+  border: 1px solid var(--line); border-radius: 8px; padding: .6rem; }
+figure.narrow img { max-width: 46rem; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.2rem;
+  font-size: .9rem; margin: .5rem 0; }
+dt { font-weight: 600; } dl.names dt { font-family: ui-monospace, monospace; font-weight: 400; }
+dd { margin: 0; color: var(--soft); }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: .7rem 1rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { body { padding-top: 1.2rem; } h1 { font-size: 1.4rem; }
+  dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: .5rem; }
+  ul.findings li { padding-left: 0; } li .tag { position: static; display: inline-block; }
+  th, td { padding: .32rem .45rem; } }
+@media print { :root { --ink: #000; --soft: #444; --page: #fff; --card: #fff; --mark: #b84f00;
+  --good: #1a7f37; --bad: #b42318; --line: #bbb; color-scheme: light; }
+  body { max-width: none; padding: 0; font-size: 11px; } .scroll { overflow: visible; }
+  th, td { padding: .2rem .35rem; } figure img { min-width: 0; border: 0; padding: 0; }
+  h2, h3 { break-after: avoid; } figure, tr, .card { break-inside: avoid; } }
+"""
+
+TEMPLATE = (
+    """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>sglora-fed: {{ summary.run.name }}</title>
-<style>
-:root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --page: #ffffff; --card: #f6f8fa;
-  --mark: #d55e00; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d;
-  --page: #0d1117; --card: #151b23; --mark: #ff9d57; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1.25rem 4rem; color: var(--ink);
-  background: var(--page); font: 16px/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; margin: 0 0 .25rem; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
-p.sub, figcaption, .small { color: var(--soft); font-size: .9rem; }
-ul.lead { padding-left: 1.1rem; } ul.lead li { margin: .3rem 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
-  width: 100%; }
-th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-tr.group td { color: var(--soft); font-size: .8rem; padding-top: .9rem; border-bottom: 0;
-  text-align: left; }
-tr.adopted td { font-weight: 650; } tr.adopted td:first-child { color: var(--mark); }
-td span { color: var(--soft); font-weight: 400; font-size: .8rem; }
-figure { margin: 1.25rem 0 2rem; }
-figure img { width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
-  border-radius: 6px; padding: .5rem; }
-figure.narrow img { max-width: 44rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .75rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 6px;
-  padding: .75rem 1rem; }
-.card b { display: block; font-size: 1.15rem; }
-.card span { color: var(--soft); font-size: .85rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; font-size: .9rem; }
-dt { font-family: ui-monospace, monospace; } dd { margin: 0; color: var(--soft); }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } }
-@media print { body { max-width: none; } figure { break-inside: avoid; } }
-</style>
+<style>"""
+    + STYLE
+    + """</style>
 </head>
 <body>
+{% macro plural(count, word) %}{{ count }} {{ word }}{{ "" if count == 1 else "s" }}{% endmacro %}
+{% set mechanism = summary.privacy.mechanism %}
+{% set epsilon = summary.privacy.epsilon %}
 <h1>Adapters from descriptions: {{ summary.run.name }}</h1>
-<p class="sub">Each client sent one sentence's embedding and received a LoRA made for its task.
- {{ summary.counts.experts }} experts, {{ summary.counts.clients }} unseen clients,
- {{ summary.run.seeds | length }} seed{{ "" if summary.run.seeds | length == 1 else "s" }}.</p>
+<p class="soft">{{ plural(summary.counts.experts, "expert") }} in the zoo,
+ {{ plural(summary.counts.clients, "unseen client") }},
+ {{ plural(summary.run.seeds | length, "seed") }}. Each client sent the embedding of one sentence
+ {{- "" if mechanism == "none" else ", made private by " ~ mechanism ~ "," }} and received a LoRA
+ made for its task.</p>
 
-<ul class="lead">
-{% for line in headline %}<li>{{ line }}</li>
-{% endfor %}</ul>
+<p class="lead">{{ lead }}</p>
+<ul class="findings">
+{% for finding in findings %}
+<li><span class="tag {{ finding.verdict }}">{{ finding.verdict }}</span>
+ <b>{{ finding.split }}</b>: {{ finding.text }}</li>
+{% endfor %}
+</ul>
+<p class="soft">In brackets: the difference in points. “Certain” means that the 95 % interval of the
+ paired difference excludes 0.</p>
 
 <div class="cards">
 <div class="card"><b>{{ summary.bytes_per_client.up | size }} up</b>
- <span>one request</span></div>
+ <span>a client's request, once</span></div>
 <div class="card"><b>{{ summary.bytes_per_client.down | size }} down</b>
- <span>one adapter, half precision</span></div>
-{% set made_in = 1000 * summary.seconds.get("generate_per_adapter", 0) %}
-<div class="card"><b>{{ "%.2f" | format(made_in) }} ms</b>
- <span>to generate an adapter on the server</span></div>
-<div class="card"><b>{{ summary.privacy.mechanism }}</b>
- <span>privacy{% if summary.privacy.epsilon is not none %}: epsilon
- {{ summary.privacy.epsilon }}, delta {{ summary.privacy.delta }}{% else %}: nothing is
- promised{% endif %} ({{ summary.privacy.unit }})</span></div>
+ <span>its adapter, once</span></div>
+<div class="card"><b>{{ summary.seconds.get("generate_per_adapter", 0) | duration }}</b>
+ <span>on the server for one adapter</span></div>
+<div class="card"><b>{% if epsilon is not none %}ε = {{ "%g" | format(epsilon) }}
+{%- else %}no promise{% endif %}</b><span>privacy of {{ summary.privacy.unit }}</span></div>
 </div>
 
-<h2>Methods and splits</h2>
-<p class="small">{{ metric }} in per cent, mean over clients [95 % bootstrap interval]. Gap closed:
- share of the way from zero_shot to the oracle.</p>
+{% for table in tables %}
+<h2>{{ table.metric }}: methods and kinds of task</h2>
+<p class="soft">Per cent, mean over clients [95 % interval], and the share of the gap from zero_shot
+ to the oracle that is closed. Coloured: the adopted generator. Underlined: the best that trains
+ nothing on the client.</p>
 <div class="scroll"><table>
-<thead><tr><th>method</th>{% for split in splits %}<th>{{ split }}</th>{% endfor %}
-<th>bytes down</th><th>client s</th></tr></thead>
+<thead><tr><th>method</th>{% for split in table.splits %}<th>{{ split }}</th>{% endfor %}
+<th>bytes down</th><th>client seconds</th></tr></thead>
 <tbody>
-{% for group, methods in groups %}
-<tr class="group"><td colspan="{{ splits | length + 3 }}">{{ group }}</td></tr>
+{% for group, methods in table.groups %}
+<tr class="group"><td colspan="{{ table.splits | length + 3 }}">{{ group }}</td></tr>
 {% for method in methods %}
-<tr{{ " class=adopted" if method == adopted }}><td>{{ method }}</td>
-{% for split in splits %}{% set r = found.get((method, split)) %}<td>{% if r %}{{ r.mean | percent }}
- <span>[{{ r.ci95[0] | percent }}, {{ r.ci95[1] | percent }}]{% if r.gap_closed is not none %}
- {{ "%.0f" | format(100 * r.gap_closed) }} %{% endif %}</span>{% endif %}</td>{% endfor %}
-{% set cost = found.get((method, splits[0])) %}
-<td>{{ cost.bytes_down | size if cost else "" }}</td>
-<td>{{ "%.2f" | format(cost.client_seconds) if cost }}</td></tr>
-{% endfor %}{% endfor %}
+<tr{% if method == adopted %} class="adopted"{% endif %}><td>{{ method }}</td>
+{% for split in table.splits %}
+{% set r = table.cells.get((method, split)) %}
+<td{% if (method, split) in table.best %} class="best"{% endif %}>{% if r -%}
+<b>{{ r.mean | percent }}</b> <small>[{{ r.ci95[0] | percent }}, {{ r.ci95[1] | percent }}]</small>
+{%- if r.gap_closed is not none and method not in ("zero_shot", "oracle") -%}
+<small class="gap">gap {{ "%.0f" | format(100 * r.gap_closed) }} %</small>{% endif %}
+{%- endif %}</td>
+{% endfor %}
+<td>{{ table.cost[method].bytes_down | size }}</td>
+<td>{{ "%.2f" | format(table.cost[method].client_seconds) }}</td></tr>
+{% endfor %}
+{% endfor %}
 </tbody></table></div>
-
-<h2>Figures</h2>
-{% for name, caption, data in images %}
-<figure{% if name in ("cost.png", "confidence.png") %} class="narrow"{% endif %}>
-<img alt="{{ caption }}" src="data:image/png;base64,{{ data }}">
-<figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}
 
-<h2>What the names mean</h2>
+{% if differences %}
+<h2>{{ adopted }} against the others</h2>
+<p class="soft">Difference in points of {{ main.metric }}, paired on clients [95 % interval].</p>
+<div class="scroll"><table>
+<thead><tr><th>{{ adopted }} minus</th>{% for split in main.splits %}<th>{{ split }}</th>
+{% endfor %}</tr></thead>
+<tbody>
+{% for other, row in differences.items() %}
+<tr><td>{{ other }}</td>{% for split in main.splits %}
+<td>{% if split in row %}<span class="{{ row[split] | verdict }}">{{ row[split] | points }}
+ {{ {"ahead": "▲", "behind": "▼", "level": "≈"}[row[split] | verdict] }}</span>{% endif %}</td>
+{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
+
+<h2>Figures</h2>
+{% for title, caption, name, data in images %}
+<h3>{{ title }}</h3>
+<figure{% if name in ("cost.png", "confidence.png") %} class="narrow"{% endif %}>
+<div class="scroll"><img alt="{{ title }}: {{ caption }}" src="data:image/png;base64,{{ data }}">
+</div><figcaption>{{ caption }}</figcaption></figure>
+{% endfor %}
+
+<h2>Privacy</h2>
 <dl>
-{% for group, methods in groups %}{% for method in methods %}
+<dt>mechanism</dt><dd>{{ mechanism }}
+{%- if mechanism == "none" %}: the embedding left the client as it is; whoever reads it can guess
+ much of the description{% endif %}</dd>
+<dt>epsilon, delta</dt><dd>{{ "none" if epsilon is none else "%g" | format(epsilon) }},
+ {{ "none" if summary.privacy.delta is none else "%g" | format(summary.privacy.delta) }}</dd>
+<dt>unit</dt><dd>{{ summary.privacy.unit }}</dd>
+</dl>
+
+<h2>What the names mean</h2>
+<dl class="names">
+{% for group, methods in main.groups %}
+{% for method in methods %}
 <dt>{{ method }}</dt><dd>{{ meaning.get(method, "a generator of your own") }}</dd>
-{% endfor %}{% endfor %}
-{% for split in splits %}{% if split in split_meaning %}
-<dt>{{ split }}</dt><dd>{{ split_meaning[split] }}</dd>{% endif %}{% endfor %}
+{% endfor %}
+{% endfor %}
+{% for split in main.splits if split in split_meaning %}
+<dt>{{ split }}</dt><dd>{{ split_meaning[split] }}</dd>
+{% endfor %}
+{% for name, text in glossary.items() %}
+<dt>{{ name }}</dt><dd>{{ text }}</dd>
+{% endfor %}
 </dl>
 
 <h2>The run</h2>
 <dl>
-<dt>seconds</dt><dd>{{ "%.0f" | format(summary.run.seconds) }} in all;
-{% for stage, seconds in summary.seconds.items() if stage != "generate_per_adapter" %}
- {{ stage }} {{ "%.1f" | format(seconds) }}{{ "," if not loop.last }}{% endfor %}</dd>
+<dt>time</dt><dd>{{ summary.run.seconds | duration }} in all
+{%- for stage, seconds in summary.seconds.items() if stage != "generate_per_adapter" %}
+{{ ": " if loop.first else ", " }}{{ stage }} {{ seconds | duration }}
+{%- endfor %}</dd>
 <dt>seeds</dt><dd>{{ summary.run.seeds | join(", ") }}</dd>
+<dt>virtual clients</dt><dd>at most {{ summary.counts.virtual_clients_per_node }} per node</dd>
 <dt>configuration</dt><dd>config.yaml beside this page, sha256
  {{ summary.run.config_sha256[:16] }}</dd>
 <dt>versions</dt><dd>{% for name, number in summary.run.versions.items() %}{{ name }}
  {{ number }}{{ ", " if not loop.last }}{% endfor %}</dd>
-<dt>again</dt><dd>the values in clients.csv; <code>sglora-fed report FOLDER</code> draws this page
- from them</dd>
 </dl>
+<h3>Do it again</h3>
+<pre>{{ summary.run.get("command") or "sglora-fed simulate" }}</pre>
+<p class="soft">Every client's values are in clients.csv; <code>sglora-fed report FOLDER</code>
+ draws this page from them.</p>
 </body>
 </html>
 """
+)

@@ -14,6 +14,8 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("controls", ("shuffled",)),
 )
 GENERATED = "generated"
+UNTRAINED = ("no adapter", "merged from the zoo", GENERATED, "one for everybody")
+"""Groups of methods that train nothing on the client."""
 
 MEANING: Mapping[str, str] = {
     "zero_shot": "the frozen model with the labels alone",
@@ -38,6 +40,14 @@ SPLITS: Mapping[str, str] = {
     "new_domain": "new domain: an unknown topic in a known style",
 }
 SPLIT_ORDER = tuple(SPLITS)
+
+
+GLOSSARY: Mapping[str, str] = {
+    "expert": "a client that trained a LoRA; the zoo holds all of them",
+    "95 % interval": "percentile bootstrap over clients; a client's value is its mean over seeds",
+    "paired": "methods are compared on the same clients, so that hard tasks cancel out",
+    "gap closed": "(method - zero_shot) / (oracle - zero_shot), of means over the same clients",
+}
 
 
 def ordered_methods(present: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -72,6 +82,30 @@ def main_metric(summary: Mapping[str, Any]) -> str:
     return next(name for name in ("accuracy", "i2t_r1", *sorted(metrics)) if name in metrics)
 
 
+def adopted_method(summary: Mapping[str, Any]) -> str:
+    """The generator whose adapters the clients adopted; empty when unknown."""
+    return str(summary["run"].get("generator", ""))
+
+
+def best_untrained(summary: Mapping[str, Any], metric: str) -> set[tuple[str, str]]:
+    """(method, split) with the highest mean of those that train nothing on the client."""
+    found = cells(summary, metric)
+    groups = ordered_methods(method for method, _ in found)
+    names = [method for group, methods in groups if group in UNTRAINED for method in methods]
+    best = set()
+    for split in {split for _, split in found}:
+        here = [method for method in names if (method, split) in found]
+        top = max((found[method, split]["mean"] for method in here), default=0.0)
+        best |= {(method, split) for method in here if found[method, split]["mean"] == top}
+    return best
+
+
+def metrics(summary: Mapping[str, Any]) -> list[str]:
+    """All metrics of a run, the main one first."""
+    main = main_metric(summary)
+    return [main, *sorted({str(r["metric"]) for r in summary["results"]} - {main})]
+
+
 def percent(value: float) -> str:
     """A fraction as a percentage with one decimal."""
     return f"{100 * value:.1f}"
@@ -80,3 +114,16 @@ def percent(value: float) -> str:
 def size(count: int) -> str:
     """Bytes as people read them."""
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB"
+
+
+def points(difference: Mapping[str, Any]) -> str:
+    """A difference of fractions in percentage points, with its interval."""
+    low, high = difference["ci95"]
+    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
