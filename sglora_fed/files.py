@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from sglora_fed.errors import ResultsError
@@ -22,26 +22,29 @@ def write_atomically(path: Path, data: bytes) -> None:
         ResultsError: when the disk is full or the folder cannot be written; an older file at
             ``path`` is untouched then and no temporary file is left.
     """
-    temporary = ""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise ResultsError(
-            f"{path} cannot be written: {error.strerror}; free some space or choose another folder"
+            f"{path} cannot be written: {error.strerror or error};"
+            " free some space or choose another folder"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file as hexadecimal digits."""
+    """sha256 of a file as hexadecimal digits.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
