@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from sglora_fed.errors import ResultsError
+
 POLL_SECONDS = 0.2
 
 
@@ -26,13 +29,15 @@ class ProgressLog:
 
     Args:
         path: of the file; its folder is made and an older file is emptied.
+
+    Raises:
+        ResultsError: when the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("", encoding="utf-8")
         self._path = path
         self._started = time.monotonic()
+        self._write("w", "")
 
     def reporter(self, stage: str) -> Callable[[int, int], None]:
         """A function of (done, total) for one stage."""
@@ -40,16 +45,23 @@ class ProgressLog:
         def report(done: int, total: int) -> None:
             seconds = round(time.monotonic() - self._started, 2)
             line = {"stage": stage, "done": done, "total": total, "seconds": seconds}
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self._write("a", json.dumps(line) + "\n")
 
         return report
+
+    def _write(self, mode: str, text: str) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open(mode, encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise ResultsError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def follow(path: Path, stop: Event, console: Console) -> None:
     """Draw one bar per stage from a progress file until told to stop."""
     columns = (
-        TextColumn("{task.description:12}"),
+        TextColumn("{task.description:12}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -58,6 +70,7 @@ def follow(path: Path, stop: Event, console: Console) -> None:
         bars: dict[str, TaskID] = {"starting": progress.add_task("starting", total=None)}
         seen = 0
         while True:
+            # Asked before reading: what was written until then is always drawn.
             last = stop.is_set()
             lines = _lines(path)
             for line in lines[seen:]:
@@ -65,25 +78,26 @@ def follow(path: Path, stop: Event, console: Console) -> None:
             seen = len(lines)
             if last:
                 return
-            time.sleep(POLL_SECONDS)
+            stop.wait(POLL_SECONDS)
 
 
 def _lines(path: Path) -> list[str]:
     """Complete lines only: the writer may be in the middle of one."""
     if not path.exists():
         return []
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-            if line.endswith("\n")]  # fmt: skip
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def _draw(progress: Progress, bars: dict[str, TaskID], line: dict[str, int | str]) -> None:
+def _draw(progress: Progress, bars: dict[str, TaskID], line: Mapping[str, Any]) -> None:
+    stage, done, total = str(line["stage"]), int(line["done"]), int(line["total"])
     if "starting" in bars:
-        progress.update(bars["starting"], total=1, completed=1)
-        del bars["starting"]
-    stage = str(line["stage"])
+        progress.update(bars.pop("starting"), total=1, completed=1)
     for name, bar in bars.items():
         if name != stage:
             progress.stop_task(bar)
     if stage not in bars:
-        bars[stage] = progress.add_task(stage, total=int(line["total"]))
-    progress.update(bars[stage], completed=int(line["done"]), total=int(line["total"]))
+        bars[stage] = progress.add_task(stage, total=total)
+    elif done < progress.tasks[progress.task_ids.index(bars[stage])].completed:
+        # The next seed starts the stage again.
+        progress.reset(bars[stage], total=total)
+    progress.update(bars[stage], completed=done, total=total)

@@ -20,6 +20,7 @@ from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import ZooForeignError
 from sglora_fed.experiments.progress import ProgressLog
+from sglora_fed.experiments.reproduce import command
 from sglora_fed.experiments.results import Row, RunFacts, write_results
 from sglora_fed.federation.coordinator import (
     Federation,
@@ -259,6 +260,7 @@ def _facts(
         seconds_by_method={m: _client_seconds(record, m) for m in methods},
         bytes_by_method=sent,
         confidence=record.confidence,
+        command=command(config),
     )
 
 

@@ -30,10 +30,10 @@ DPI = 150
 INK, SOFT, ADOPTED = "#24292f", "#6e7781", "#d55e00"
 COLOURS: Mapping[str, str] = {
     "no adapter": "#8c959f",
-    "merged from the zoo": "#56b4e9",
+    "merged": "#56b4e9",
     "generated": "#e69f00",
-    "one for everybody": "#cc79a7",
-    "trained by the client": "#009e73",
+    "one for all": "#cc79a7",
+    "trained locally": "#009e73",
     "controls": "#c4c9ce",
 }
 """Okabe & Ito's palette, which colour-blind readers can tell apart; the adopted generator has a
@@ -122,7 +122,7 @@ def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
     figure, axes = _panels(len(splits), 2.4, 3.1)
     adopted = adopted_method(summary)
     low = _lowest(values, ("oracle", "topk", adopted))
-    shown = [("topk", COLOURS["merged from the zoo"], "s"), (adopted, ADOPTED, "o")]
+    shown = [("topk", COLOURS["merged"], "s"), (adopted, ADOPTED, "o")]
     for axis, split in zip(axes, splits, strict=True):
         oracle = values[split, "oracle"]
         axis.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle="--")

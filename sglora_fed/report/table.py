@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from sglora_fed.report.words import (
+    adopted_method,
+    best_untrained,
     cells,
     main_metric,
     ordered_methods,
@@ -16,41 +20,58 @@ from sglora_fed.report.words import (
     size,
 )
 
+Results = Mapping[tuple[str, str], Mapping[str, Any]]
+
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """Means in per cent with half of the 95 % interval, bytes and seconds of the client.
 
-    The generator whose adapters clients adopt is bold.
+    The generator whose adapters clients adopt is bold; the best mean of those that train nothing
+    on the client is green.
     """
-    metric = main_metric(summary)
-    found = cells(summary, metric)
+    metric, adopted = main_metric(summary), adopted_method(summary)
+    found, best = cells(summary, metric), best_untrained(summary, metric)
     splits = ordered_splits(split for _, split in found)
-    table = Table(
-        title=f"{metric}, % (± half of the 95 % interval over clients)", title_justify="left"
-    )
-    table.add_column("method", no_wrap=True)
-    for split in splits:
-        table.add_column(split, justify="right", no_wrap=True)
-    table.add_column("down", justify="right")
-    table.add_column("client s", justify="right")
-    for _, methods in ordered_methods(method for method, _ in found):
+    table = _empty(metric, splits)
+    for group, methods in ordered_methods(method for method, _ in found):
+        table.add_row(Text(group, style="dim italic"))
         for method in methods:
-            results = [found.get((method, split)) for split in splits]
-            table.add_row(*_row(method, results), style=_style(method, summary))
-        table.add_section()
+            values = [_value(found, best, method, split) for split in splits]
+            cost = next(found[method, split] for split in splits if (method, split) in found)
+            table.add_row(
+                Text(f" {method}"),
+                *values,
+                Text(size(cost["bytes_down"])),
+                Text(f"{cost['client_seconds']:.2f}"),
+                style="bold" if method == adopted else "",
+            )
     return table
 
 
-def _row(method: str, results: list[Mapping[str, Any] | None]) -> list[str]:
-    cost = next(result for result in results if result is not None)
-    values = ["" if result is None else _value(result) for result in results]
-    return [method, *values, size(cost["bytes_down"]), f"{cost['client_seconds']:.2f}"]
+def _empty(metric: str, splits: list[str]) -> Table:
+    table = Table(
+        title=Text(f"{metric}, % (± half of the 95 % interval over clients)"),
+        title_justify="left",
+        caption=Text("bold: adopted; green: best without training; s: seconds on the client"),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    table.add_column("method", no_wrap=True)
+    for split in splits:
+        # Names come from task files: text, not markup.
+        table.add_column(Text(split), justify="right", no_wrap=True)
+    table.add_column("down", justify="right", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    return table
 
 
-def _value(result: Mapping[str, Any]) -> str:
-    low, high = result["ci95"]
-    return f"{percent(result['mean'])} ±{50 * (high - low):4.1f}"
-
-
-def _style(method: str, summary: Mapping[str, Any]) -> str:
-    return "bold" if method == summary["run"].get("generator") else ""
+def _value(found: Results, best: set[tuple[str, str]], method: str, split: str) -> Text:
+    if (method, split) not in found:
+        return Text("")
+    result = found[method, split]
+    half = 50 * (result["ci95"][1] - result["ci95"][0])
+    style = "green" if (method, split) in best else ""
+    return Text(f"{percent(result['mean'])} ±{half:.1f}", style=style)

@@ -7,14 +7,14 @@ from typing import Any
 
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no adapter", ("zero_shot", "described")),
-    ("merged from the zoo", ("soup", "nearest", "topk")),
+    ("merged", ("soup", "nearest", "topk")),
     ("generated", ("ridge", "sglora")),
-    ("one for everybody", ("shared_lora",)),
-    ("trained by the client", ("local_1shot", "local_5shot", "generated_5shot", "oracle")),
+    ("one for all", ("shared_lora",)),
+    ("trained locally", ("local_1shot", "local_5shot", "generated_5shot", "oracle")),
     ("controls", ("shuffled",)),
 )
 GENERATED = "generated"
-UNTRAINED = ("no adapter", "merged from the zoo", GENERATED, "one for everybody")
+UNTRAINED = ("no adapter", "merged", GENERATED, "one for all")
 """Groups of methods that train nothing on the client."""
 
 MEANING: Mapping[str, str] = {

@@ -1,0 +1,59 @@
+"""The command that repeats a run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sglora_fed.config import compose
+from sglora_fed.config.schema import RunConfig
+
+BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+RESERVED = ("null", "none", "true", "false", "nan", "inf")
+"""Words that an override would not read as text."""
+
+
+def command(config: RunConfig) -> str:
+    """What to type for the same run: only what differs from the default configuration."""
+    return shlex.join(["sglora-fed", "simulate", *overrides(config)])
+
+
+def overrides(config: RunConfig) -> list[str]:
+    """Overrides that turn the default configuration into this one."""
+    default = _flat(asdict(compose()))
+    return [
+        f"{name}={_written(value)}"
+        for name, value in _flat(asdict(config)).items()
+        if value != default[name]
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _written(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{','.join(_written(item) for item in value)}]"
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    if BARE.fullmatch(text) and text.lower() not in RESERVED:
+        return text
+    # Only backslashes before a quote are special within quotes.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
