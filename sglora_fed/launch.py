@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,57 +14,73 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
+from types import FrameType
 
 import psutil
+import torch
 from rich.console import Console
 
 from sglora_fed.config import RunConfig
+from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.progress import follow
-from sglora_fed.experiments.results import SUMMARY
+from sglora_fed.experiments.results import CLIENTS, SUMMARY
+from sglora_fed.files import write_atomically
 
 STARTUP_SECONDS = 60.0
 GRACE_SECONDS = 8.0
-LOG_FILE = "log.txt"
+POLL_SECONDS = 0.2
+LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
+
+_ENDING_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""Ctrl-C, a request to terminate, a closed terminal."""
 
 
 @dataclass(frozen=True)
 class _SuperLink:
-    """A running SuperLink: where it listens and what marks its processes as ours."""
+    """A running SuperLink: its process, its home, and the environment of all that it starts."""
 
-    port: int
+    process: subprocess.Popen[bytes]
     home: Path
     env: dict[str, str]
+    log: Path
 
 
 def run_flower(config: RunConfig, overrides: Sequence[str], output: Path, console: Console) -> None:
     """Run the Flower app for a configuration in simulation.
 
+    All processes started for it have ended on return, also after an error, Ctrl-C or a request
+    to terminate.
+
     Args:
         config: already composed, so that its mistakes are found before anything starts.
         overrides: what ``config`` was composed from; both apps compose it again.
-        output: absolute folder of the results.
+        output: absolute folder of the results; files of an earlier run there are removed.
         console: for the progress bars.
 
     Raises:
-        LaunchError: when Flower cannot be started or the run does not finish; the reason is the
-            server's own, else the end of the log is named.
+        LaunchError: when Flower cannot be started or the run does not finish; the message holds
+            the server's own reason, or names the log.
+        ResultsError: when ``output`` cannot be written.
     """
-    app = app_folder()
-    output.mkdir(parents=True, exist_ok=True)
-    for stale in (SUMMARY, "error.json"):
+    app, log = app_folder(), output / LOG_FILE
+    write_atomically(log, b"")
+    for stale in (SUMMARY, CLIENTS, "report.html", ERROR_FILE, PROGRESS_FILE):
         (output / stale).unlink(missing_ok=True)
-    with _superlink(output / LOG_FILE) as link, _bars(output / "progress.jsonl", console):
+    with _signals(_interrupt), _superlink(log) as link, _bars(output / PROGRESS_FILE, console):
         code = _flwr_run(app, config, overrides, output, link)
-    if (output / "error.json").exists():
-        raise LaunchError(json.loads((output / "error.json").read_text())["message"])
+    if (output / ERROR_FILE).exists():
+        reason = json.loads((output / ERROR_FILE).read_text(encoding="utf-8"))["message"]
+        raise LaunchError(f"the server gave up: {reason}")
     if code != 0 or not (output / SUMMARY).exists():
-        raise LaunchError(f"the run did not finish (exit code {code}); see {output / LOG_FILE}")
+        raise LaunchError(f"the run did not finish (exit code {code}); see {log}")
 
 
 def app_folder() -> Path:
@@ -82,24 +99,38 @@ def app_folder() -> Path:
 @contextmanager
 def _superlink(log: Path) -> Iterator[_SuperLink]:
     """A SuperLink on a free port with its own home, ended with all its descendants."""
-    home = Path(tempfile.mkdtemp(prefix="sglora-"))
-    link = _SuperLink(_free_port(), home, _environment(home))
-    command = [_tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += ["--host", "127.0.0.1", "--port", str(link.port)]
+    # Not $TMPDIR: Ray's sockets lie below it, and a socket's path has at most 107 characters.
+    home = Path(tempfile.mkdtemp(prefix="sglora-", dir="/tmp" if os.path.isdir("/tmp") else None))
+    port, env = _free_port(), _environment(home)
     try:
-        with log.open("w", encoding="utf-8") as file:
-            # A neutral working folder: Flower's workers would import the app from it first.
-            process = subprocess.Popen(
-                command, cwd=home, env=link.env, stdout=file, stderr=subprocess.STDOUT
-            )
-        _wait_until_up(process, link.port, log)
+        link = _SuperLink(_start(_superlink_command(port), home, env, log), home, env, log)
+        _wait_until_up(link, port)
         lines = ["[superlink]", 'default = "own"', "[superlink.own]"]
-        lines += [f'address = "127.0.0.1:{link.port}"', "insecure = true"]
+        lines += [f'address = "127.0.0.1:{port}"', "insecure = true"]
         (home / "config.toml").write_text("\n".join(lines), encoding="utf-8")
         yield link
     finally:
-        _end_processes_of(home)
-        shutil.rmtree(home, ignore_errors=True)
+        # An impatient second Ctrl-C must not leave half of them running.
+        with _signals(signal.SIG_IGN):
+            _end_processes_of(home)
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _superlink_command(port: int) -> list[str]:
+    command = [_tool("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
+    return [*command, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _start(
+    command: list[str], home: Path, env: dict[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a process of ours: its output goes to the end of the log, Ctrl-C not to it."""
+    # Appending, as two processes share the log. In a neutral working folder, because Flower's
+    # workers would import the app from it first.
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command, cwd=home, env=env, stdout=file, stderr=file, start_new_session=True
+        )
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -134,37 +165,70 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_up(link: _SuperLink, port: int) -> None:
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise LaunchError(f"flower-superlink ended with code {process.returncode}; see {log}")
+        _check_alive(link)
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
                 return
         except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.2)
-    raise LaunchError(f"flower-superlink is not up after {STARTUP_SECONDS:.0f} s; see {log}")
+            time.sleep(POLL_SECONDS)
+    raise LaunchError(f"flower-superlink is not up after {STARTUP_SECONDS:.0f} s; see {link.log}")
+
+
+def _check_alive(link: _SuperLink) -> None:
+    if (code := link.process.poll()) is not None:
+        raise LaunchError(f"flower-superlink ended with code {code}; see {link.log}")
 
 
 def _flwr_run(
     app: Path, config: RunConfig, overrides: Sequence[str], output: Path, link: _SuperLink
 ) -> int:
-    """``flwr run`` with its log appended to the run's; returns the exit code."""
+    """``flwr run`` until the run ends; returns its exit code."""
     settings = {"overrides": shlex.join(overrides), "output": str(output)}
-    run_config = " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
-    gpus = 1 / config.federation.nodes if config.backbone.device == "cuda" else 0
+    # A file, because Flower's command line has no way to quote a quote.
+    file = link.home / "run.toml"
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    nodes = config.federation.nodes
     resources = (
-        f"num-supernodes={config.federation.nodes} client-resources-num-cpus=1"
-        f" client-resources-num-gpus={gpus}"
+        f"num-supernodes={nodes} client-resources-num-cpus=1"
+        f" client-resources-num-gpus={_gpus_per_node(config.backbone, nodes)}"
     )
     command = [_tool("flwr"), "run", str(app), "own", "--stream"]
-    command += ["--run-config", run_config, "--federation-config", resources]
-    with (output / LOG_FILE).open("a", encoding="utf-8") as file:
-        done = subprocess.run(
-            command, cwd=link.home, env=link.env, stdout=file, stderr=subprocess.STDOUT, check=False
-        )
-    return done.returncode
+    command += ["--run-config", str(file), "--federation-config", resources]
+    run = _start(command, link.home, link.env, link.log)
+    while (code := run.poll()) is None:
+        _check_alive(link)
+        time.sleep(POLL_SECONDS)
+    return code
+
+
+def _gpus_per_node(backbone: BackboneConfig, nodes: int) -> float:
+    """Share of a GPU per node; Ray hides the GPUs from a worker that asks for none."""
+    return 0.0 if backbone.device == "cpu" else min(1.0, torch.cuda.device_count() / nodes)
+
+
+@contextmanager
+def _signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Handle every request to end in one way; those that the caller ignores stay ignored."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
+    ours = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}
+    for number in ours:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in ours.items():
+            signal.signal(number, old)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
