@@ -1,0 +1,38 @@
+"""Small zoos for the tests of several packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from sglora_fed.zoo import Zoo, ZooIdentity
+
+MakeZoo = Callable[..., Zoo]
+
+
+def _zoo(experts: int = 5, dim: int = 6, size: int = 11, seed: int = 0, prefix: str = "e") -> Zoo:
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(experts, dim))
+    return Zoo(
+        tuple(f"{prefix}{number:03d}" for number in range(experts)),
+        (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32),
+        rng.normal(size=(experts, size)).astype(np.float32),
+        rng.uniform(0, 0.1, size=(experts, size)).astype(np.float32),
+        rng.integers(1, 200, size=experts),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_zoo() -> MakeZoo:
+    """A function of (experts, dim, size, seed, prefix) that gives a random zoo."""
+    return _zoo
+
+
+@pytest.fixture
+def identity() -> ZooIdentity:
+    """What a zoo of the tests was made for."""
+    layout = {"modules": [["query", 3, 2], ["value", 3, 1]], "rank": 1, "alpha": 2.0}
+    versions = {"torch": "2.13.0"}
+    return ZooIdentity("all-MiniLM-L6-v2", "5" * 64, "minilm", layout, 7, "c" * 64, versions)

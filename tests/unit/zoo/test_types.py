@@ -1,0 +1,103 @@
+"""A zoo in memory is checked when it is made; identities tell what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sglora_fed.errors import ZooDamagedError
+from sglora_fed.zoo import Zoo, ZooIdentity
+
+MakeZoo = Callable[..., Zoo]
+
+
+def with_value(array: np.ndarray, value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[1, 2] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z: {"ids": ("e000",) * 5}, r"\['e000'\].*twice"),
+        (lambda z: {"ids": z.ids[:4]}, "4 ids"),
+        (lambda z: {"embeddings": z.embeddings[:4]}, r"embeddings \(4, 6\)"),
+        (lambda z: {"means": z.means[:, :10]}, r"means \(5, 10\)"),
+        (lambda z: {"variances": z.variances[:3]}, r"variances \(3, 11\)"),
+        (lambda z: {"examples": z.examples[:3]}, r"examples \(3,\)"),
+        (lambda z: {"embeddings": z.embeddings[:, 0]}, r"embeddings \(5,\)"),
+        (lambda z: {"means": z.means[0, :5], "variances": z.means[0, :5]}, r"means \(5,\)"),
+        (lambda z: {"examples": z.examples[:, None]}, r"examples \(5, 1\)"),
+        (lambda z: {"means": np.float32(1)}, r"means \(\)"),
+        (lambda z: {"means": with_value(z.means, np.nan)}, "means hold NaN"),
+        (lambda z: {"means": with_value(z.means, -np.inf)}, "means hold NaN or inf"),
+        (lambda z: {"variances": with_value(z.variances, np.inf)}, "variances hold"),
+        (lambda z: {"embeddings": with_value(z.embeddings, np.nan)}, "embeddings hold"),
+        (lambda z: {"variances": with_value(z.variances, -1e-9)}, "negative"),
+        (lambda z: {"embeddings": z.embeddings * 1.01}, "norm 1.01; need 1"),
+        (lambda z: {"embeddings": z.embeddings * 0.5}, "norm 0.5; need 1"),
+    ],
+)
+def test_unusable_arrays_are_refused(
+    make_zoo: MakeZoo, change: Callable[[Zoo], dict[str, Any]], message: str
+) -> None:
+    zoo = make_zoo()
+    with pytest.raises(ZooDamagedError, match=message):
+        replace(zoo, **change(zoo))
+
+
+def test_one_short_row_is_named_among_good_ones(make_zoo: MakeZoo) -> None:
+    zoo = make_zoo()
+    embeddings = zoo.embeddings.copy()
+    embeddings[3] *= 0.25
+    with pytest.raises(ZooDamagedError, match=r"norm 0\.25"):
+        replace(zoo, embeddings=embeddings)
+
+
+def test_rounding_to_half_precision_is_no_damage(make_zoo: MakeZoo) -> None:
+    zoo = make_zoo(dim=384)
+    rounded = zoo.embeddings.astype(np.float16).astype(np.float32)
+    assert replace(zoo, embeddings=rounded).size == zoo.size == 11
+
+
+def test_select_takes_all_of_an_expert(make_zoo: MakeZoo) -> None:
+    zoo = make_zoo()
+    part = zoo.select(np.array([4, 1]))
+    assert part.ids == ("e004", "e001")
+    for name in ("embeddings", "means", "variances", "examples"):
+        for row, source in enumerate((4, 1)):
+            np.testing.assert_array_equal(getattr(part, name)[row], getattr(zoo, name)[source])
+
+
+def test_no_difference_to_itself(identity: ZooIdentity) -> None:
+    assert identity.differences(identity) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("backbone", "clip"),
+        ("weights_sha256", "6" * 64),
+        ("encoder", "other"),
+        ("layout", {"modules": [], "rank": 8, "alpha": 2.0}),
+        ("seed", 8),
+        ("config_sha256", "d" * 64),
+    ],
+)
+def test_a_difference_names_field_and_both_values(
+    identity: ZooIdentity, field: str, value: Any
+) -> None:
+    other = replace(identity, **{field: value})
+    (line,) = identity.differences(other)
+    assert line.startswith(f"{field} is {str(value)[:20]}")
+    assert str(getattr(identity, field))[:20] in line.split(", not ")[1]
+
+
+def test_all_differences_at_once_but_never_versions(identity: ZooIdentity) -> None:
+    other = replace(identity, backbone="x", seed=1, versions={"torch": "3"})
+    assert [line.split()[0] for line in identity.differences(other)] == ["backbone", "seed"]
