@@ -1,13 +1,14 @@
 """A zoo on disk: ``manifest.json`` and one safetensors shard per upload; never pickle.
 
-A shard is written first, the manifest after it. A run that dies in between leaves a shard that no
-manifest names; it is overwritten by the next one.
+A shard is written first, the manifest after it, and a shard's name comes from its content: a run
+that dies in between leaves a file that no manifest names, and nothing that a manifest names is ever
+written again. Descriptions are not stored, only their embeddings.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import struct
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +18,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from sglora_fed.errors import ZooDamagedError, ZooForeignError, ZooSizeError
-from sglora_fed.files import sha256_of, write_atomically
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.errors import LayoutError, ZooDamagedError, ZooForeignError, ZooSizeError
+from sglora_fed.files import write_atomically
+from sglora_fed.tensors import Spec, read_header
 from sglora_fed.zoo.types import Zoo, ZooIdentity
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-LONGEST_HEADER = 65_536
-ARRAYS = {"embeddings": "F32", "means": "F32", "variances": "F32", "examples": "I64"}
+ARRAYS = ("embeddings", "means", "variances", "examples")
 
 
 class ZooStore:
@@ -39,6 +41,7 @@ class ZooStore:
     def __init__(self, path: Path, identity: ZooIdentity, shards: list[dict[str, Any]]) -> None:
         self.path = path
         self.identity = identity
+        self._size = Layout.from_dict(identity.layout).size
         self._shards = shards
 
     def ids(self) -> tuple[str, ...]:
@@ -50,19 +53,24 @@ class ZooStore:
 
         Raises:
             ZooDamagedError: for an expert that is stored already.
+            ZooForeignError: for adapters of another size than the zoo's layout.
             ResultsError: when the disk is full; the zoo is as before then.
         """
         if again := set(part.ids) & set(self.ids()):
             raise ZooDamagedError(f"experts {sorted(again)} are in {self.path} already")
-        name = f"shard-{len(self._shards):05d}.safetensors"
-        arrays = {key: np.ascontiguousarray(getattr(part, key)) for key in ARRAYS}
-        write_atomically(self.path / name, save(arrays))
+        if part.size != self._size:
+            raise ZooForeignError(
+                f"an adapter has {part.size} numbers; the layout of {self.path} has {self._size}"
+            )
+        data = save({key: np.ascontiguousarray(getattr(part, key)) for key in ARRAYS})
+        digest = hashlib.sha256(data).hexdigest()
         entry = {
-            "file": name,
-            "sha256": sha256_of(self.path / name),
+            "file": f"shard-{digest[:16]}.safetensors",
+            "sha256": digest,
             "ids": list(part.ids),
             "examples": part.examples.tolist(),
         }
+        write_atomically(self.path / entry["file"], data)
         _write_manifest(self.path, self.identity, [*self._shards, entry])
         self._shards.append(entry)
 
@@ -71,27 +79,34 @@ class ZooStore:
 
         Raises:
             ZooSizeError: when the zoo is empty.
-            ZooDamagedError: when a shard is not what was written.
+            ZooDamagedError: when shards are not what was written; the message names them all.
         """
         if not self._shards:
             raise ZooSizeError(f"{self.path} holds no expert; at least 1 is needed")
-        parts = [_read_shard(self.path, shard) for shard in self._shards]
-        ids = self.ids()
-        arrays = {key: np.concatenate([part[key] for part in parts]) for key in ARRAYS}
-        zoo = Zoo(ids, **arrays)
-        return zoo.select(np.argsort(np.array(ids)))
+        parts, damaged = [], []
+        for shard in self._shards:
+            try:
+                parts.append(_read_shard(self.path / shard["file"], shard, self._size))
+            except ZooDamagedError as error:
+                damaged.append(error.args[0])
+        if damaged:
+            raise ZooDamagedError("; ".join(damaged))
+        zoo = _joined(self.path, parts)
+        return zoo.select(np.argsort(np.array(zoo.ids)))
 
 
 def open_zoo(path: Path, identity: ZooIdentity) -> ZooStore:
     """Open a zoo to continue it, or make a new one.
 
     Raises:
-        ZooForeignError: when the zoo there was made for something else.
+        ZooForeignError: when the zoo there was made for something else; names each field.
         ZooDamagedError: when its manifest cannot be read.
+        ResultsError: when the folder cannot be written.
     """
     if not (path / MANIFEST).exists():
+        store = ZooStore(path, identity, [])
         _write_manifest(path, identity, [])
-        return ZooStore(path, identity, [])
+        return store
     store = read_store(path)
     if different := identity.differences(store.identity):
         raise ZooForeignError(
@@ -110,17 +125,19 @@ def read_store(path: Path) -> ZooStore:
     try:
         values = json.loads(manifest.read_text(encoding="utf-8"))
         if values["schema"] != SCHEMA:
-            raise ZooDamagedError(f"{manifest}: schema {values['schema']!r}; need {SCHEMA}")
-        identity = ZooIdentity(**values["identity"])
+            raise ZooDamagedError(f"{manifest} has schema {values['schema']!r}; need {SCHEMA}")
         shards = [_entry(shard) for shard in values["shards"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ZooDamagedError(f"{manifest} cannot be read: {type(error).__name__}") from error
-    return ZooStore(path, identity, shards)
+        return ZooStore(path, ZooIdentity(**values["identity"]), shards)
+    except OSError as error:
+        raise ZooDamagedError(f"{manifest} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError, LayoutError) as error:
+        raise ZooDamagedError(f"{manifest} is no manifest of a zoo: {error}") from error
 
 
 def _entry(shard: dict[str, Any]) -> dict[str, Any]:
-    if Path(shard["file"]).name != shard["file"]:
-        raise ValueError(shard["file"])
+    """A manifest's entry; its file must lie in the zoo's own folder."""
+    if Path(shard["file"]).name != shard["file"] or not isinstance(shard["ids"], list):
+        raise ValueError(f"shard {shard['file']!r}")
     return {key: shard[key] for key in ("file", "sha256", "ids", "examples")}
 
 
@@ -134,37 +151,39 @@ def _write_manifest(path: Path, identity: ZooIdentity, shards: list[dict[str, An
     write_atomically(path / MANIFEST, json.dumps(values, indent=1).encode())
 
 
-def _read_shard(path: Path, entry: dict[str, Any]) -> dict[str, np.ndarray]:
-    file, count = path / entry["file"], len(entry["ids"])
+def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
     try:
+        header, metadata = read_header(file)
+        expected = _expected(header, len(entry["ids"]), size)
+        if header != expected or metadata:
+            raise ZooDamagedError(f"{file} holds {header | metadata}; need {expected}")
         data = file.read_bytes()
     except OSError as error:
         raise ZooDamagedError(f"{file} cannot be read: {error.strerror}") from error
-    _check_header(file, data, count)
-    if sha256_of(file) != entry["sha256"]:
+    except ValueError as error:
+        raise ZooDamagedError(f"{file}: {error}") from error
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise ZooDamagedError(f"{file} has another sha256 than the manifest says")
     try:
-        return dict(load(data))
-    except SafetensorError as error:
-        raise ZooDamagedError(f"{file} is no safetensors file: {error}") from error
+        return Zoo(tuple(entry["ids"]), **load(data))
+    except (SafetensorError, ZooDamagedError) as error:
+        raise ZooDamagedError(f"{file}: {error.args[0]}") from error
 
 
-def _check_header(file: Path, data: bytes, count: int) -> None:
-    """Names, types, row counts and total size, before any array is made from the file."""
-    if len(data) < 8:
-        raise ZooDamagedError(f"{file} has {len(data)} bytes; it is truncated")
-    (length,) = struct.unpack("<Q", data[:8])
-    if length > min(LONGEST_HEADER, len(data) - 8):
-        raise ZooDamagedError(f"{file}: header of {length} bytes; the file is truncated or foreign")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        found = {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()}
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ZooDamagedError(f"{file}: the header is no safetensors header") from error
-    if {name: kind for name, (kind, _) in found.items()} != ARRAYS:
-        raise ZooDamagedError(f"{file} holds {found}; need {ARRAYS}")
-    if any(not shape or shape[0] != count for _, shape in found.values()):
-        raise ZooDamagedError(f"{file} holds {found}; need {count} rows")
-    if max(ends) != len(data) - 8 - length:
-        raise ZooDamagedError(f"{file} has {len(data)} bytes; it is truncated")
+def _expected(header: dict[str, Spec], count: int, size: int) -> dict[str, Spec]:
+    """The one header that a shard of some experts may have; the embeddings' width is its own."""
+    dim = header.get("embeddings", ("", (0,)))[1][-1:]
+    return {
+        "embeddings": ("F32", (count, *dim)),
+        "means": ("F32", (count, size)),
+        "variances": ("F32", (count, size)),
+        "examples": ("I64", (count,)),
+    }
+
+
+def _joined(path: Path, parts: list[Zoo]) -> Zoo:
+    dims = sorted({part.embeddings.shape[1] for part in parts})
+    if len(dims) > 1:
+        raise ZooDamagedError(f"{path} holds embeddings of {dims} numbers; need one encoder's")
+    ids = tuple(name for part in parts for name in part.ids)
+    return Zoo(ids, **{key: np.concatenate([getattr(p, key) for p in parts]) for key in ARRAYS})

@@ -10,21 +10,24 @@ import numpy as np
 
 from sglora_fed.errors import ZooDamagedError
 
+UNIT_TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True)
 class Zoo:
     """E experts.
 
     Attributes:
-        ids: E distinct names.
+        ids: E distinct names, at least one.
         embeddings: [E, d] float32, unit rows.
         means: [E, D] float32, mean of each LoRA over its last M checkpoints.
         variances: [E, D] float32, element-wise variance over the same checkpoints.
         examples: [E] int64, numbers of training examples.
 
     Raises:
-        ZooDamagedError: when shapes disagree, an id comes twice, a value is not finite, a
-            variance is negative or an embedding is no unit vector.
+        ZooDamagedError: when there is no expert, an id comes twice, shapes or types disagree, a
+            value is not finite, a variance is negative, an expert has no examples, or an
+            embedding is no unit vector.
     """
 
     ids: tuple[str, ...]
@@ -34,24 +37,44 @@ class Zoo:
     examples: np.ndarray
 
     def __post_init__(self) -> None:
-        count = len(self.ids)
-        if len(set(self.ids)) < count:
+        self._check_ids()
+        self._check_shapes()
+        self._check_values()
+
+    def _check_ids(self) -> None:
+        if not self.ids or not all(isinstance(name, str) and name for name in self.ids):
+            raise ZooDamagedError(f"expert ids are {self.ids}; at least one, none empty")
+        if len(set(self.ids)) < len(self.ids):
             twice = sorted({name for name in self.ids if self.ids.count(name) > 1})
             raise ZooDamagedError(f"experts {twice} are in the zoo twice")
-        shapes = {len(array) for array in (self.embeddings, self.means, self.variances)}
-        if shapes | {len(self.examples)} != {count} or self.means.shape != self.variances.shape:
-            raise ZooDamagedError(
-                f"{count} ids, embeddings {self.embeddings.shape}, means {self.means.shape},"
-                f" variances {self.variances.shape}, examples {self.examples.shape} do not agree"
-            )
+
+    def _check_shapes(self) -> None:
+        count, dim, size = len(self.ids), _width(self.embeddings), _width(self.means)
+        expected = {
+            "embeddings": ("float32", (count, dim)),
+            "means": ("float32", (count, size)),
+            "variances": ("float32", (count, size)),
+            "examples": ("int64", (count,)),
+        }
+        for name, (kind, shape) in expected.items():
+            found = getattr(self, name)
+            if found.dtype != kind or found.shape != shape:
+                raise ZooDamagedError(
+                    f"{name} of {count} experts are {found.dtype} {list(found.shape)};"
+                    f" need {kind} {list(shape)}"
+                )
+
+    def _check_values(self) -> None:
         for name in ("embeddings", "means", "variances"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ZooDamagedError(f"{name} hold NaN or infinity")
-        if (self.variances < 0).any():
-            raise ZooDamagedError("a variance is negative")
+        for name, least in (("variances", 0), ("examples", 1)):
+            if (lowest := getattr(self, name).min()) < least:
+                raise ZooDamagedError(f"{name} hold {lowest}; need numbers >= {least}")
         norms = np.linalg.norm(self.embeddings.astype(np.float64), axis=1)
-        if count and np.abs(norms - 1).max() > 1e-3:
-            raise ZooDamagedError(f"an embedding has norm {norms.max():.4g}; need 1")
+        worst = norms[np.abs(norms - 1).argmax()]
+        if abs(worst - 1) > UNIT_TOLERANCE:
+            raise ZooDamagedError(f"an embedding has norm {worst:.4g}; need 1")
 
     @property
     def size(self) -> int:
@@ -91,7 +114,16 @@ class ZooIdentity:
         """One line per field that differs; versions do not count."""
         mine, theirs = asdict(self), asdict(other)
         return [
-            f"{name} is {str(theirs[name])[:80]}, not {str(mine[name])[:80]}"
+            f"{name} is {_short(theirs[name])}, not {_short(mine[name])}"
             for name in mine
             if name != "versions" and mine[name] != theirs[name]
         ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
+
+
+def _width(array: np.ndarray) -> int:
+    return max(1, array.shape[1]) if array.ndim == 2 else 1
