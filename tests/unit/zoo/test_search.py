@@ -78,7 +78,7 @@ def test_the_input_is_not_changed() -> None:
 
 
 def test_no_expert_is_refused() -> None:
-    with pytest.raises(ZooSizeError, match=r"0 expert.*at least 1"):
+    with pytest.raises(ZooSizeError, match="0 expert"):
         topk_weights(np.empty((2, 0)), 4, 0.05)
 
 

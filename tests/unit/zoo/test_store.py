@@ -1,0 +1,433 @@
+"""A zoo on disk: grows, resumes, and refuses whatever was not written by it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from sglora_fed.errors import ResultsError, ZooDamagedError, ZooForeignError, ZooSizeError
+from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo, read_store
+
+MakeZoo = Callable[..., Zoo]
+ARRAYS = ("embeddings", "means", "variances", "examples")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo) -> Path:
+    """A zoo of two shards with three and two experts."""
+    store = open_zoo(tmp_path / "zoo", identity)
+    store.add(make_zoo(3, prefix="m"))
+    store.add(make_zoo(2, seed=1, prefix="b"))
+    return tmp_path / "zoo"
+
+
+def shard(folder: Path, number: int = 0) -> Path:
+    """The file of the first upload, of the second, and so on."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return folder / str(manifest["shards"][number]["file"])
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    values = json.loads((folder / "manifest.json").read_text())
+    change(values)
+    (folder / "manifest.json").write_text(json.dumps(values))
+
+
+def replace_shard(folder: Path, data: bytes, number: int = 0) -> None:
+    """Another content with a manifest that vouches for it: what a forger would do."""
+    shard(folder, number).write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    edit_manifest(folder, lambda m: m["shards"][number].update(sha256=digest))
+
+
+def with_header(data: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def no_space(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# Growing and resuming
+
+
+def test_experts_come_back_ordered_by_id(folder: Path, make_zoo: MakeZoo) -> None:
+    zoo = read_store(folder).load()
+    assert zoo.ids == ("b000", "b001", "m000", "m001", "m002")
+    late, early = make_zoo(2, seed=1), make_zoo(3)
+    for name in ARRAYS:
+        wanted = np.concatenate([getattr(late, name), getattr(early, name)])
+        np.testing.assert_array_equal(getattr(zoo, name), wanted)
+        assert getattr(zoo, name).dtype == wanted.dtype
+
+
+def test_order_of_uploads_does_not_matter(
+    tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    whole = make_zoo(6)
+    zoos = []
+    for name, order in (("a", [[3, 0], [5, 1, 2], [4]]), ("b", [[4, 5, 2], [1], [0, 3]])):
+        store = open_zoo(tmp_path / name, identity)
+        for rows in order:
+            store.add(whole.select(np.array(rows)))
+        zoos.append(store.load())
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(zoos[0], name), getattr(zoos[1], name))
+        np.testing.assert_array_equal(getattr(zoos[0], name), getattr(whole, name))
+
+
+def test_an_interrupted_run_continues(
+    folder: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    before = snapshot(folder)
+    store = open_zoo(folder, replace(identity, versions={"torch": "9"}))
+    assert store.ids() == ("m000", "m001", "m002", "b000", "b001")
+    assert snapshot(folder) == before
+    store.add(make_zoo(1, seed=2, prefix="z"))
+    assert open_zoo(folder, identity).load().ids[-1] == "z000"
+    assert {name for name, data in before.items() if snapshot(folder)[name] != data} == {
+        "manifest.json"
+    }
+
+
+def test_nothing_but_json_and_safetensors_is_written(folder: Path) -> None:
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_identity_survives(folder: Path, identity: ZooIdentity) -> None:
+    assert asdict(read_store(folder).identity) == asdict(identity)
+
+
+def test_an_empty_zoo_is_too_small(tmp_path: Path, identity: ZooIdentity) -> None:
+    store = open_zoo(tmp_path / "new", identity)
+    assert store.ids() == ()
+    with pytest.raises(ZooSizeError, match="holds no expert"):
+        store.load()
+
+
+# What does not belong
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("backbone", "clip"),
+        ("weights_sha256", "0" * 64),
+        ("encoder", "other"),
+        ("layout", {"modules": [], "rank": 9, "alpha": 1.0}),
+        ("seed", 1),
+        ("config_sha256", "0" * 64),
+    ],
+)
+def test_a_foreign_zoo_is_refused_by_field(
+    folder: Path, identity: ZooIdentity, field: str, value: Any
+) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ZooForeignError, match=rf"SGL-501.*: {field} is .*, not .*zoo\.path"):
+        open_zoo(folder, replace(identity, **{field: value}))
+    assert snapshot(folder) == before
+
+
+def test_an_expert_comes_once(folder: Path, identity: ZooIdentity, make_zoo: MakeZoo) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ZooDamagedError, match=r"\['b001'\] are in .* already"):
+        open_zoo(folder, identity).add(make_zoo(3, prefix="b").select(np.array([1, 2])))
+    assert snapshot(folder) == before
+
+
+# Damaged shards
+
+
+def lengths(data: bytes) -> list[int]:
+    """A length of each class: nothing, within each part, and at each border."""
+    (header,) = struct.unpack("<Q", data[:8])
+    start = 8 + header
+    return [0, 1, 7, 8, 9, 8 + header // 2, start - 1, start, start + 1, len(data) - 1]
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+def test_every_truncation_is_refused(folder: Path, vouched: bool) -> None:
+    data = shard(folder).read_bytes()
+    for length in lengths(data):
+        if vouched:
+            replace_shard(folder, data[:length])
+        else:
+            shard(folder).write_bytes(data[:length])
+        with pytest.raises(ZooDamagedError, match=rf"SGL-500.*{shard(folder).name}"):
+            read_store(folder).load()
+
+
+def test_appended_bytes_are_refused(folder: Path) -> None:
+    data = shard(folder).read_bytes()
+    replace_shard(folder, data + b"\0")
+    with pytest.raises(ZooDamagedError, match=shard(folder).name):
+        read_store(folder).load()
+
+
+def test_a_flipped_bit_anywhere_in_the_header_is_refused(folder: Path) -> None:
+    data = shard(folder).read_bytes()
+    (header,) = struct.unpack("<Q", data[:8])
+    file = shard(folder)
+    for place in range(8 + header):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        file.write_bytes(bytes(flipped))
+        with pytest.raises(ZooDamagedError, match=file.name):
+            read_store(folder).load()
+
+
+def test_flipped_bits_in_the_numbers_are_refused(folder: Path) -> None:
+    data = shard(folder).read_bytes()
+    rng = np.random.default_rng(0)
+    (header,) = struct.unpack("<Q", data[:8])
+    for place in [8 + header, len(data) - 1, *rng.integers(8 + header, len(data), 20).tolist()]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        shard(folder).write_bytes(bytes(flipped))
+        with pytest.raises(ZooDamagedError, match="sha256"):
+            read_store(folder).load()
+
+
+def swap_shape(header: dict[str, Any]) -> None:
+    header["means"]["shape"] = header["means"]["shape"][::-1]
+
+
+HEADER_LIES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda h: h.pop("variances"),
+    lambda h: h.update(extra=h["means"]),
+    lambda h: h["means"].update(dtype="F16"),
+    lambda h: h["examples"].update(dtype="F64"),
+    lambda h: h["means"].update(shape=[4, 11]),
+    lambda h: h["means"].update(shape=[10**12, 11]),
+    lambda h: h["means"].update(shape=[3, 10**12]),
+    lambda h: h["means"].update(shape=[3, -11]),
+    lambda h: h["means"].update(shape=[]),
+    lambda h: h["means"].update(shape=[33]),
+    lambda h: h["means"].update(shape=3),
+    lambda h: h["means"].update(shape="33"),
+    lambda h: h["embeddings"].update(shape=[3, 3, 2]),
+    swap_shape,
+    lambda h: h["means"].update(data_offsets=[0, 10**15]),
+    lambda h: h["means"].update(data_offsets=[0]),
+    lambda h: h["means"].update(data_offsets=["0", "4"]),
+    lambda h: h["means"].update(data_offsets=None),
+    lambda h: h["means"].update(data_offsets=h["variances"]["data_offsets"]),
+    lambda h: h.update(means=5),
+    lambda h: h.update(means=["F32", [3, 11], [0, 132]]),
+    lambda h: h.update(__metadata__={"a": "b"}),
+    lambda h: h.clear(),
+]
+
+
+@pytest.mark.parametrize("lie", HEADER_LIES)
+def test_a_header_that_lies_is_refused(folder: Path, lie: Callable[[dict[str, Any]], Any]) -> None:
+    replace_shard(folder, with_header(shard(folder).read_bytes(), lie))
+    with pytest.raises(ZooDamagedError, match="SGL-500"):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 60_000, b"[1, 2]", b'"text"', b"null", b"\xff\xfe{}", b"{", b""]
+)
+def test_a_header_of_another_kind_is_refused(folder: Path, header: bytes) -> None:
+    replace_shard(folder, struct.pack("<Q", len(header)) + header + b"\0" * 64)
+    with pytest.raises(ZooDamagedError, match=shard(folder).name):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**6])
+def test_a_huge_header_length_costs_nothing(folder: Path, length: int) -> None:
+    replace_shard(folder, struct.pack("<Q", length) + shard(folder).read_bytes()[8:])
+    with pytest.raises(ZooDamagedError, match=f"claims {length} bytes"):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z: {"means": z.means * np.nan}, "means hold NaN"),
+        (lambda z: {"variances": z.variances - 1}, "variances hold -[0-9.]+; need"),
+        (lambda z: {"embeddings": z.embeddings * 2}, "norm 2"),
+        (lambda z: {"means": z.means[:, :4], "variances": z.variances[:, :4]}, "need"),
+        (lambda z: {"embeddings": np.eye(3, dtype=np.float32)}, "need"),
+    ],
+)
+def test_vouched_values_are_still_checked(
+    folder: Path, make_zoo: MakeZoo, change: Callable[[Zoo], dict[str, Any]], message: str
+) -> None:
+    zoo = make_zoo(3)
+    arrays = {name: getattr(zoo, name) for name in ARRAYS} | change(zoo)
+    replace_shard(folder, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+    with pytest.raises(ZooDamagedError, match=message):
+        read_store(folder).load()
+
+
+def test_a_missing_shard_is_named(folder: Path) -> None:
+    lost = shard(folder, 1)
+    lost.unlink()
+    with pytest.raises(ZooDamagedError, match=f"{lost.name} cannot be read: No such file"):
+        read_store(folder).load()
+
+
+# Damaged manifests
+
+
+def test_a_missing_manifest_is_no_zoo(tmp_path: Path) -> None:
+    with pytest.raises(ZooDamagedError, match=r"manifest\.json cannot be read"):
+        read_store(tmp_path)
+
+
+def test_every_truncated_manifest_is_refused(folder: Path, identity: ZooIdentity) -> None:
+    path = folder / "manifest.json"
+    data = path.read_bytes()
+    for length in range(0, len(data) - 1, 7):
+        path.write_bytes(data[:length])
+        with pytest.raises(ZooDamagedError, match="SGL-500"):
+            open_zoo(folder, identity)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "5", "{}", '"text"', "\x00", "[" * 100_000, '{"schema": 1}']
+)
+def test_a_garbled_manifest_is_refused(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ZooDamagedError, match=r"manifest\.json"):
+        read_store(folder)
+
+
+MANIFEST_LIES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda m: m.update(schema=2),
+    lambda m: m.update(schema="1"),
+    lambda m: m.pop("identity"),
+    lambda m: m["identity"].pop("layout"),
+    lambda m: m["identity"].update(further=1),
+    lambda m: m.update(identity=[1]),
+    lambda m: m.pop("shards"),
+    lambda m: m.update(shards=7),
+    lambda m: m.update(shards=["shard-00000.safetensors"]),
+    lambda m: m["shards"][0].pop("sha256"),
+    lambda m: m["shards"][0].update(sha256="0" * 64),
+    lambda m: m["shards"][0].update(sha256=None),
+    lambda m: m["shards"][0].pop("ids"),
+    lambda m: m["shards"][0].update(ids=3),
+    lambda m: m["shards"][0].update(ids="abc"),
+    lambda m: m["shards"][0].update(ids=["a", "b"]),
+    lambda m: m["shards"][0].update(ids=["a", "b", 3]),
+    lambda m: m["shards"][0].update(ids=["a", "b", ["c"]]),
+    lambda m: m["shards"][0].update(ids=["a", "a", "b"]),
+    lambda m: m["shards"][0].update(ids=["b000", "x", "y"]),
+    lambda m: m["shards"].append(m["shards"][0]),
+    lambda m: m["shards"].reverse() or m["shards"][0].update(file=m["shards"][1]["file"]),
+]
+
+
+@pytest.mark.parametrize("lie", MANIFEST_LIES)
+def test_a_manifest_that_lies_is_refused(
+    folder: Path, lie: Callable[[dict[str, Any]], Any]
+) -> None:
+    edit_manifest(folder, lie)
+    with pytest.raises(ZooDamagedError, match="SGL-500"):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize(
+    "name", ["../{}", "./{}", "a/../{}", "{folder}/{}", "..", ".", "", "a\0b", "/dev/zero", 5, None]
+)
+def test_shards_come_from_the_folder_only(folder: Path, name: Any) -> None:
+    file = shard(folder).name
+    (folder.parent / file).write_bytes(shard(folder).read_bytes())
+    (folder / "a").mkdir()
+    told = (
+        name.replace("{folder}", str(folder)).replace("{}", file)
+        if name and isinstance(name, str)
+        else name
+    )
+    edit_manifest(folder, lambda m: m["shards"][0].update(file=told))
+    with pytest.raises(ZooDamagedError, match="SGL-500"):
+        read_store(folder).load()
+
+
+# Dying and full disks
+
+
+def test_a_crash_between_shard_and_manifest_leaves_the_zoo_as_it_was(
+    folder: Path, identity: ZooIdentity, make_zoo: MakeZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, done = (folder / "manifest.json").read_bytes(), read_store(folder).load()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sglora_fed.zoo.store._write_manifest", die)
+        with pytest.raises(KeyboardInterrupt):
+            open_zoo(folder, identity).add(make_zoo(2, seed=5, prefix="lost"))
+    assert (folder / "manifest.json").read_bytes() == manifest
+    assert len(list(folder.glob("*.safetensors"))) == 3
+    again = open_zoo(folder, identity)
+    np.testing.assert_array_equal(again.load().means, done.means)
+    again.add(make_zoo(1, seed=6, prefix="next"))
+    assert read_store(folder).load().ids[-1] == "next000"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("write", [1, 2])
+def test_full_disk_leaves_the_zoo_as_it_was(
+    folder: Path,
+    identity: ZooIdentity,
+    make_zoo: MakeZoo,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    write: int,
+) -> None:
+    """The disk fills up at the shard (first write) or at the manifest (second)."""
+    store, before = open_zoo(folder, identity), snapshot(folder)
+    works, calls = getattr(os, step), []
+
+    def fill_up(*args: Any) -> Any:
+        calls.append(args)
+        return works(*args) if len(calls) != write else no_space()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fill_up)
+        with pytest.raises(ResultsError, match=r"SGL-900.*No space left"):
+            store.add(make_zoo(2, seed=5, prefix="c"))
+    after = snapshot(folder)
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before)
+    assert all(name.endswith(".safetensors") for name in new)
+    assert len(new) <= write - 1
+    assert store.ids() == read_store(folder).ids() == ("m000", "m001", "m002", "b000", "b001")
+    store.add(make_zoo(2, seed=5, prefix="c"))
+    assert read_store(folder).load().ids[2:4] == ("c000", "c001")
+
+
+def test_a_new_zoo_on_a_full_disk(
+    tmp_path: Path, identity: ZooIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        with pytest.raises(ResultsError, match="No space left"):
+            open_zoo(tmp_path / "zoo", identity)
+    assert list((tmp_path / "zoo").iterdir()) == []
+    assert isinstance(open_zoo(tmp_path / "zoo", identity), ZooStore)
