@@ -141,7 +141,7 @@ def _results(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> list[dict[
             raise ResultsError(f"split {split}: no client has a value for every method")
         table = {m: np.array([v[client] for client in complete]) for m, v in values.items()}
         draws = resamples(len(complete), bootstrap, seed=0)
-        for method in table:
+        for method in sorted(table):
             entry = {"method": method, "split": split, "metric": metric}
             found.append(entry | _entry(method, table, draws, facts))
     return found
@@ -233,7 +233,8 @@ def _check_finite(value: Any, path: str) -> None:
 def rows_to_csv(rows: Sequence[Row]) -> str:
     """Rows as CSV with a header."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # Lines end as RFC 4180 has it: with another end, csv leaves a name's own CR unquoted.
+    writer = csv.writer(text)
     writer.writerow([item.name for item in fields(Row)])
     writer.writerows(astuple(row) for row in rows)
     return text.getvalue()
@@ -267,8 +268,12 @@ def _read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for values in csv.DictReader(file):
-                rows.append(_row(values))
+            text = file.read()
+        for values in csv.DictReader(io.StringIO(text, newline="")):
+            rows.append(_row(values))
+        # Half a number would still be a number, but what is written here ends its last line.
+        if not text.endswith("\n"):
+            raise ValueError(text[-80:])
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
     except (ValueError, KeyError, TypeError, csv.Error) as error:

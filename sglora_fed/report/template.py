@@ -54,7 +54,8 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
 @media (max-width: 40rem) { body { padding-top: 1.2rem; } h1 { font-size: 1.4rem; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: .5rem; }
   ul.findings li { padding-left: 0; } li .tag { position: static; display: inline-block; }
-  th, td { padding: .32rem .45rem; } }
+  th, td { padding: .32rem .45rem; }
+  .cards { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); } }
 @media print { :root { --ink: #000; --soft: #444; --page: #fff; --card: #fff; --mark: #b84f00;
   --good: #1a7f37; --bad: #b42318; --line: #bbb; color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 11px; } .scroll { overflow: visible; }
