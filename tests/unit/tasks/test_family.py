@@ -78,6 +78,9 @@ def test_new_topics_are_known_to_no_expert() -> None:
     for task in split("new_topic"):
         assert len(named_topics(task) & held_out) == 1
     assert held_out == {t for task in split("new_topic") for t in named_topics(task)} - shown
+    for task in split("new_topic"):
+        everything = {TOPIC_OF[e.item] for e in task.train}
+        assert everything == set(TOPICS), "the rest holds the other unknown topics too"
 
 
 def test_styles_of_clients() -> None:
