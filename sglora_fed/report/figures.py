@@ -44,6 +44,9 @@ MARKERS = "os^Dv<>P"
 PANELS = 4
 """Panels in one row."""
 
+LONGEST_NAME = 24
+"""Letters of a name that fit beside or above a panel."""
+
 Values = dict[tuple[str, str], dict[str, float]]
 """(split, method) -> client -> value."""
 
@@ -129,9 +132,9 @@ def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
         for method, colour, marker in shown[adopted == "topk" :]:
             own = values.get((split, method), {})
             pairs = [(100 * oracle[c], 100 * own[c]) for c in sorted(set(own) & set(oracle))]
-            _dots(axis, pairs, colour, marker, method)
+            _dots(axis, pairs, colour, marker, _label(method))
         axis.set(xlim=(low, 102), ylim=(low, 102), xlabel="oracle, %", aspect="equal")
-        axis.set_title(_plain(split), fontsize=9, loc="left", color=INK)
+        axis.set_title(_label(split), fontsize=9, loc="left", color=INK)
     axes[0].set_ylabel(f"{main_metric(summary)} without training, %")
     _legend(figure, axes[0])
     return figure
@@ -176,14 +179,14 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
         if pairs:
             drawn = True
             colour = SPLIT_COLOURS[number % len(SPLIT_COLOURS)]
-            label = split + _rank_correlation(pairs)
+            label = _label(split) + _rank_correlation(pairs)
             _dots(axis, pairs, colour, MARKERS[number % len(MARKERS)], label)
     if not drawn:
         return None
     axis.axhline(0, color=SOFT, linewidth=0.9, linestyle="--", zorder=0)
     axis.set(
         xlabel="cosine between the description and the nearest expert's",
-        ylabel=f"{_plain(adopted)} minus zero_shot, points",
+        ylabel=f"{_label(adopted)} minus zero_shot, points",
     )
     _legend(figure, axis)
     return figure
@@ -208,7 +211,7 @@ def _dots(
         marker=marker,
         edgecolors="white",
         linewidths=0.4,
-        label=_plain(label),
+        label=label,
         zorder=3,
     )
 
@@ -227,7 +230,7 @@ def _name_points(
         places = spread([mean for _, mean, _ in crowd], 0.05 * (high - low))
         for (seconds, mean, method), place in zip(crowd, places, strict=True):
             axis.annotate(
-                _plain(method),
+                _label(method),
                 (seconds, mean),
                 xytext=(seconds * np.exp(0.025 * (right - left)), place),
                 fontsize=8,
@@ -272,15 +275,15 @@ def _method_panels(
     ordinates = [place for place, _ in places.values()]
     figure, axes = _panels(len(splits), 2.35, 0.21 * (1 - min(ordinates)) + 0.75)
     for number, (axis, split) in enumerate(zip(axes, splits, strict=True)):
-        axis.set_title(_plain(split), fontsize=9, loc="left", color=INK)
+        axis.set_title(_label(split), fontsize=9, loc="left", color=INK)
         axis.set_ylim(min(ordinates) - 0.6, 0.6)
-        names = [_plain(name) if number % PANELS == 0 else "" for name in places]
+        names = [_label(name) if number % PANELS == 0 else "" for name in places]
         axis.set_yticks(ordinates, names)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25)
         axis.grid(visible=False, axis="y")
         for label in axis.get_yticklabels():
-            if label.get_text() == _plain(adopted_method(summary)):
+            if label.get_text() == _label(adopted_method(summary)):
                 label.set(fontweight="bold", color=ADOPTED)
     return figure, axes
 
@@ -313,9 +316,10 @@ def _legend(figure: Figure, axis: Axes) -> None:
     )
 
 
-def _plain(name: str) -> str:
-    """A name that came from outside, as text and not as a formula."""
-    return name.replace("$", r"\$")
+def _label(name: str) -> str:
+    """A name that came from outside: as text and not as a formula, and not without end."""
+    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$")
 
 
 def _colour(method: str, group: str, summary: Mapping[str, Any]) -> str:

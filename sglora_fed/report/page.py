@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 
 from sglora_fed.files import write_atomically
-from sglora_fed.report.figures import draw_figures
+from sglora_fed.report.figures import DPI, draw_figures
 from sglora_fed.report.headline import findings, lead, verdict
 from sglora_fed.report.template import TEMPLATE
 from sglora_fed.report.words import (
@@ -105,6 +105,11 @@ def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _width(png: bytes) -> int:
+    """Width on the page in CSS pixels, the same scale for all figures."""
+    return int.from_bytes(png[16:20], "big") * 100 // DPI
 
 
 def _table(summary: Mapping[str, Any], metric: str) -> dict[str, Any]:

@@ -42,9 +42,9 @@ td b { font-weight: 500; } tr.adopted td b { font-weight: 700; }
 td small { color: var(--soft); font-size: .78rem; }
 td small.gap { display: block; line-height: 1.2; }
 figure { margin: .4rem 0 1.6rem; }
-figure img { display: block; width: 100%; min-width: 36rem; height: auto; background: #fff;
+figure img { display: block; width: var(--width); max-width: 100%; height: auto;
+  min-width: min(36rem, var(--width)); background: #fff;
   border: 1px solid var(--line); border-radius: 8px; padding: .6rem; }
-figure.narrow img { max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.2rem;
   font-size: .9rem; margin: .5rem 0; }
 dt { font-weight: 600; } dl.names dt { font-family: ui-monospace, monospace; font-weight: 400; }
@@ -151,10 +151,10 @@ TEMPLATE = (
 {% endif %}
 
 <h2>Figures</h2>
-{% for title, caption, name, data in images %}
+{% for title, caption, width, data in images %}
 <h3>{{ title }}</h3>
-<figure{% if name in ("cost.png", "confidence.png") %} class="narrow"{% endif %}>
-<div class="scroll"><img alt="{{ title }}: {{ caption }}" src="data:image/png;base64,{{ data }}">
+<figure><div class="scroll"><img style="--width: {{ width }}px" alt="{{ title }}: {{ caption }}"
+ src="data:image/png;base64,{{ data }}">
 </div><figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}
 

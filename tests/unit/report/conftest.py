@@ -1,0 +1,77 @@
+"""A small run whose differences are planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sglora_fed.experiments.results import Row, RunFacts, summarise
+
+Run = tuple[dict[str, Any], list[Row]]
+
+GAINS = {
+    "zero_shot": 0.0,
+    "described": 0.1,
+    "soup": 0.0,
+    "nearest": 0.15,
+    "topk": 0.2,
+    "ridge": 0.3,
+    "shared_lora": 0.02,
+    "local_5shot": 0.1,
+    "oracle": 0.4,
+}
+
+
+def make_run(
+    gains: dict[str, dict[str, float]],
+    metric: str = "accuracy",
+    facts: dict[str, Any] | None = None,
+    clients: int = 20,
+) -> Run:
+    """A run in which each client of a split gains what ``gains[split][method]`` says."""
+    rng, rows = np.random.default_rng(0), []
+    for split, planted in gains.items():
+        for client in range(clients):
+            floor = rng.uniform(0.3, 0.5)
+            for method, gain in planted.items():
+                value = float(np.clip(floor + gain + rng.normal(0, 0.01), 0, 1))
+                rows.append(Row(f"{split}-{client}", split, 0, method, metric, value))
+    names = {method for planted in gains.values() for method in planted}
+    known: dict[str, Any] = {
+        "name": "trial",
+        "generator": "ridge",
+        "seeds": (0,),
+        "seconds": 65.0,
+        "config_sha256": "ab" * 32,
+        "versions": {"numpy": "2.3"},
+        "experts": 40,
+        "clients": clients * len(gains),
+        "virtual_clients_per_node": 10,
+        "privacy": {
+            "mechanism": "none",
+            "epsilon": None,
+            "delta": None,
+            "unit": "one description, local",
+        },
+        "bytes_per_client": {"up": 1548, "down": 73728},
+        "seconds_by_stage": {"experts": 30.0, "generate_per_adapter": 0.0012},
+        "seconds_by_method": {method: 7.25 if method == "oracle" else 0.11 for method in names},
+        "bytes_by_method": {"ridge": 73728},
+        "confidence": {row.client: (0.5 + row.value / 10, 1.0) for row in rows},
+        "command": "sglora-fed simulate seeds=[0]",
+    }
+    return summarise(rows, RunFacts(**(known | (facts or {}))), 300), rows
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., Run]:
+    return make_run
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Ridge wins on ``new_rule`` and loses to the shared LoRA on ``combo``."""
+    return make_run({"new_rule": GAINS, "combo": GAINS | {"shared_lora": 0.36, "mine": 0.25}})

@@ -1,0 +1,112 @@
+"""Figures hold the numbers they claim to, with named axes, and leave no global state."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
+
+from sglora_fed.report import figures
+from sglora_fed.report.figures import draw_figures, spread
+
+
+@pytest.fixture
+def drawn(run, monkeypatch) -> dict[str, Figure]:
+    """The figures of the run, kept before they become pixels."""
+    kept: list[Figure] = []
+    real = figures._png
+
+    def keep(figure: Figure) -> bytes:
+        kept.append(figure)
+        return real(figure)
+
+    monkeypatch.setattr(figures, "_png", keep)
+    return dict(zip(draw_figures(*run), kept, strict=True))
+
+
+def test_bars_are_as_long_as_the_means(run, drawn):
+    summary, _ = run
+    means = {(r["method"], r["split"]): 100 * r["mean"] for r in summary["results"]}
+    names = [label.get_text() for label in drawn["means.png"].axes[0].get_yticklabels()]
+    for axis in drawn["means.png"].axes:
+        split = axis.get_title("left")
+        places = dict(zip(np.round(axis.get_yticks(), 6), names, strict=True))
+        bars = {
+            places[np.round(bar.get_y() + bar.get_height() / 2, 6)]: bar.get_width()
+            for bar in axis.patches
+        }
+        wanted = {method: mean for (method, other), mean in means.items() if other == split}
+        assert bars == pytest.approx(wanted)
+
+
+def test_dots_are_the_clients(run, drawn):
+    _, rows = run
+    axis = drawn["oracle.png"].axes[0]
+    (cloud,) = [c for c in axis.collections if c.get_label() == "ridge"]
+    values = {(row.client, row.method): 100 * row.value for row in rows if row.split == "new_rule"}
+    wanted = {
+        (round(value, 6), round(values[client, "ridge"], 6))
+        for (client, method), value in values.items()
+        if method == "oracle"
+    }
+    assert {(round(x, 6), round(y, 6)) for x, y in cloud.get_offsets()} == wanted
+
+
+def test_gap_dots_are_the_shares(run, drawn):
+    summary, _ = run
+    shares = {
+        round(100 * result["gap_closed"], 6)
+        for result in summary["results"]
+        if result["split"] == "combo" and result["method"] not in ("zero_shot", "oracle")
+    }
+    axis = drawn["gap.png"].axes[1]
+    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    assert {round(float(line.get_xdata()[0]), 6) for line in dots} == shares
+
+
+def test_every_axis_is_named_with_its_unit(drawn):
+    assert set(drawn) == {"means.png", "gap.png", "oracle.png", "cost.png", "confidence.png"}
+    for figure in drawn.values():
+        assert all(axis.get_xlabel() for axis in figure.axes)
+        first = figure.axes[0]
+        assert first.get_ylabel() or any(label.get_text() for label in first.get_yticklabels())
+
+
+def test_nothing_drawn_is_cut_off(drawn):
+    for figure in drawn.values():
+        edge = figure.bbox
+        box = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+        assert box.x0 >= edge.x0 - 1
+        assert box.y0 >= edge.y0 - 1
+        assert box.x1 <= edge.x1 + 1
+        assert box.y1 <= edge.y1 + 1
+
+
+def test_drawing_leaves_matplotlib_as_it_was(run):
+    before = dict(matplotlib.rcParams)
+    draw_figures(*run)
+    assert dict(matplotlib.rcParams) == before
+    assert matplotlib._pylab_helpers.Gcf.figs == {}
+
+
+def test_confidence_is_optional(planted):
+    summary, rows = planted({"combo": {"zero_shot": 0.0, "ridge": 0.1}}, facts={"confidence": {}})
+    assert set(draw_figures(summary, rows)) == {"means.png", "cost.png"}
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=12), st.floats(0.1, 20))
+def test_spread_is_the_least_squares_solution(values, gap):
+    values.sort()
+    steps = gap * np.arange(len(values))
+    assert spread(values, gap) == pytest.approx(
+        list(isotonic_regression(np.array(values) - steps).x + steps), abs=1e-6
+    )
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.floats(0.1, 20))
+def test_spread_keeps_the_distance(values, gap):
+    assert np.diff(spread(sorted(values), gap)).min() >= gap - 1e-6
