@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
@@ -34,7 +34,7 @@ from sglora_fed.files import write_atomically
 
 STARTUP_SECONDS = 60.0
 GRACE_SECONDS = 8.0
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.3
 LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
 
 _ENDING_SIGNALS = [
@@ -51,6 +51,7 @@ class _SuperLink:
     home: Path
     env: dict[str, str]
     log: Path
+    descendants: set[psutil.Process]
 
 
 def run_flower(config: RunConfig, overrides: Sequence[str], output: Path, console: Console) -> None:
@@ -101,9 +102,10 @@ def _superlink(log: Path) -> Iterator[_SuperLink]:
     """A SuperLink on a free port with its own home, ended with all its descendants."""
     # Not $TMPDIR: Ray's sockets lie below it, and a socket's path has at most 107 characters.
     home = Path(tempfile.mkdtemp(prefix="sglora-", dir="/tmp" if os.path.isdir("/tmp") else None))
-    port, env = _free_port(), _environment(home)
+    port, env, descendants = _free_port(), _environment(home), set[psutil.Process]()
     try:
-        link = _SuperLink(_start(_superlink_command(port), home, env, log), home, env, log)
+        process = _start(_superlink_command(port), home, env, log)
+        link = _SuperLink(process, home, env, log, descendants)
         _wait_until_up(link, port)
         lines = ["[superlink]", 'default = "own"', "[superlink.own]"]
         lines += [f'address = "127.0.0.1:{port}"', "insecure = true"]
@@ -112,7 +114,7 @@ def _superlink(log: Path) -> Iterator[_SuperLink]:
     finally:
         # An impatient second Ctrl-C must not leave half of them running.
         with _signals(signal.SIG_IGN):
-            _end_processes_of(home)
+            _end_processes(descendants | _processes_of(home))
             shutil.rmtree(home, ignore_errors=True)
 
 
@@ -201,6 +203,7 @@ def _flwr_run(
     run = _start(command, link.home, link.env, link.log)
     while (code := run.poll()) is None:
         _check_alive(link)
+        link.descendants.update(_descendants(link.process.pid))
         time.sleep(POLL_SECONDS)
     return code
 
@@ -244,31 +247,40 @@ def _bars(path: Path, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _end_processes_of(home: Path) -> None:
-    """End every process that carries our home in its environment, and no other."""
-    ours = _processes_of(home)
-    for process in ours:
-        _signal(process, "terminate")
-    psutil.wait_procs(ours, timeout=GRACE_SECONDS)
-    # Workers may have started others meanwhile; what is left after the grace is ended for good.
-    for process in _processes_of(home):
-        _signal(process, "kill")
-    psutil.wait_procs(_processes_of(home), timeout=GRACE_SECONDS)
+def _end_processes(ours: set[psutil.Process]) -> None:
+    """End these processes and what they start meanwhile, first politely, then for good."""
+    for how in ("terminate", "kill"):
+        ours = ours.union(*(_descendants(process.pid) for process in ours if _alive(process)))
+        for process in ours:
+            with suppress(psutil.NoSuchProcess):
+                getattr(process, how)()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(_alive(process) for process in ours) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
-def _processes_of(home: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get("FLWR_HOME") == str(home):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return found
-
-
-def _signal(process: psutil.Process, how: str) -> None:
+def _descendants(pid: int) -> list[psutil.Process]:
     try:
-        getattr(process, how)()
+        return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        return
+        return []
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _processes_of(home: Path) -> set[psutil.Process]:
+    """Processes that carry our home in their environment.
+
+    This finds orphans; Ray's agents, which overwrite their environment, are known as descendants.
+    """
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.pid != os.getpid() and process.environ().get("FLWR_HOME") == str(home):
+                found.add(process)
+    return found
