@@ -8,8 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.zoo import Zoo, entropy, similarities, topk_weights
+from sglora_fed.zoo.types import UNIT_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,26 @@ class Generated:
         adapters: [n, samples, D] float32.
         similarity: [n] cosine of the nearest expert's description.
         entropy: [n] of the top-K weights, in nats: 0 when one expert decides.
+
+    Raises:
+        GeneratorError: when the shapes or the type disagree.
     """
 
     adapters: np.ndarray
     similarity: np.ndarray
     entropy: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape, rows = self.adapters.shape, self.adapters.shape[:1]
+        if len(shape) != 3 or self.adapters.dtype != np.float32:
+            raise GeneratorError(
+                f"adapters are {self.adapters.dtype} {list(shape)}; need float32 [n, samples, D]"
+            )
+        if self.similarity.shape != rows or self.entropy.shape != rows:
+            raise GeneratorError(
+                f"{shape[0]} adapters, but similarity has shape {list(self.similarity.shape)} and"
+                f" entropy {list(self.entropy.shape)}"
+            )
 
 
 class Generator(Protocol):
@@ -41,7 +58,11 @@ class Generator(Protocol):
         ...
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
-        """Adapters for [n, d] description embeddings."""
+        """Adapters for [n, d] description embeddings; a function of fit, arguments and seed.
+
+        Raises:
+            GeneratorError: before fit, for samples < 1, or for unusable descriptions.
+        """
         ...
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -49,38 +70,71 @@ class Generator(Protocol):
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`state`."""
+        """The inverse of :meth:`state`.
+
+        Raises:
+            GeneratorError: when the arrays are not those of such a generator.
+        """
         ...
 
 
-def check_descriptions(descriptions: np.ndarray, dim: int) -> np.ndarray:
+def check_request(descriptions: np.ndarray, dim: int, samples: int) -> np.ndarray:
     """Descriptions as [n, dim] float64.
 
     Raises:
-        GeneratorError: for another shape, NaN or infinity.
-    """
-    if descriptions.ndim != 2 or descriptions.shape[1] != dim:
-        raise GeneratorError(f"descriptions have shape {descriptions.shape}; need [n, {dim}]")
-    if not np.isfinite(descriptions).all():
-        raise GeneratorError("descriptions hold NaN or infinity")
-    return descriptions.astype(np.float64)
-
-
-def confidence(
-    descriptions: np.ndarray, embeddings: np.ndarray, neighbours: int, temperature: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest similarity [n] and weight entropy [n], which every generator reports alike."""
-    similarity = similarities(descriptions, embeddings)
-    weights = topk_weights(similarity, neighbours, temperature)
-    return similarity.max(axis=1), entropy(weights)
-
-
-def repeat_samples(adapters: np.ndarray, samples: int) -> np.ndarray:
-    """[n, D] to [n, samples, D] for generators without randomness.
-
-    Raises:
-        GeneratorError: for samples < 1.
+        GeneratorError: for another shape, NaN, infinity, rows that are no unit vectors, or
+            samples < 1.
     """
     if samples < 1:
         raise GeneratorError(f"samples={samples}; at least 1")
-    return np.repeat(adapters.astype(np.float32)[:, None], samples, axis=1)
+    if descriptions.ndim != 2 or descriptions.shape[1] != dim:
+        raise GeneratorError(f"descriptions have shape {list(descriptions.shape)}; need [n, {dim}]")
+    queries = descriptions.astype(np.float64)
+    norms = np.linalg.norm(queries, axis=1)
+    # A negated comparison, because NaN compares false.
+    if not (np.abs(norms - 1) <= UNIT_TOLERANCE).all():
+        raise GeneratorError("a description is no unit vector of finite numbers")
+    return queries
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """The experts near some descriptions.
+
+    Attributes:
+        weights: [n, E] of the K nearest, rows sum to 1.
+        similarity: [n] cosine of the nearest.
+        entropy: [n] of the weights, in nats.
+    """
+
+    weights: np.ndarray
+    similarity: np.ndarray
+    entropy: np.ndarray
+
+
+def neighbourhood(
+    queries: np.ndarray, embeddings: np.ndarray, config: GeneratorConfig
+) -> Neighbourhood:
+    """Weights and confidence, which all generators compute alike: [n, d] and [E, d]."""
+    similarity = similarities(queries, embeddings)
+    weights = topk_weights(similarity, config.neighbours, config.temperature)
+    return Neighbourhood(weights, similarity.max(axis=1), entropy(weights))
+
+
+def repeat_samples(adapters: np.ndarray, samples: int) -> np.ndarray:
+    """[n, D] to [n, samples, D] for generators without randomness."""
+    return adapters[:, None] if samples == 1 else np.repeat(adapters[:, None], samples, axis=1)
+
+
+def checked_state(
+    name: str, state: Mapping[str, np.ndarray], axes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """The arrays that a generator needs, each with the right number of axes.
+
+    Raises:
+        GeneratorError: when one is missing or has another number of axes.
+    """
+    found = {key: state[key].ndim for key in axes if key in state}
+    if found != dict(axes):
+        raise GeneratorError(f"{name} needs arrays with axes {dict(axes)}; found {found}")
+    return dict(state)

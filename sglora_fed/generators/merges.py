@@ -8,12 +8,21 @@ import numpy as np
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
-from sglora_fed.generators.base import Generated, check_descriptions, confidence, repeat_samples
+from sglora_fed.generators.base import (
+    Generated,
+    Neighbourhood,
+    check_request,
+    checked_state,
+    neighbourhood,
+    repeat_samples,
+)
 from sglora_fed.zoo import Zoo, similarities, topk_weights
+
+AXES = {"embeddings": 2, "means": 2}
 
 
 class Merge:
-    """A weighted mean of expert means.
+    """A weighted mean of expert means. Weights in double precision, the sum in single.
 
     Args:
         name: ``soup`` (all alike, Wortsman et al. 2022), ``nearest`` (one expert) or ``topk``
@@ -24,40 +33,45 @@ class Merge:
     def __init__(self, name: str, config: GeneratorConfig) -> None:
         self.name = name
         self._config = config
-        self._embeddings: np.ndarray | None = None
-        self._means = np.empty((0, 0), np.float32)
+        self._state: dict[str, np.ndarray] = {}
 
     def fit(self, zoo: Zoo, seed: int) -> None:
         """Keep the experts; nothing is learnt."""
-        self._embeddings, self._means = zoo.embeddings, zoo.means
+        self._state = {"embeddings": zoo.embeddings, "means": zoo.means}
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
         """The merge for each description; samples are equal.
 
         Raises:
-            GeneratorError: before fit, or for descriptions of another shape.
+            GeneratorError: before fit, for samples < 1, or for unusable descriptions.
         """
-        if self._embeddings is None:
-            raise GeneratorError(f"{self.name} has not been fitted; call fit first")
-        queries = check_descriptions(descriptions, self._embeddings.shape[1])
-        adapters = self._weights(queries, self._embeddings) @ self._means
-        near = confidence(
-            queries, self._embeddings, self._config.neighbours, self._config.temperature
-        )
-        return Generated(repeat_samples(adapters, samples), *near)
+        state = self.state()
+        queries = check_request(descriptions, state["embeddings"].shape[1], samples)
+        near = neighbourhood(queries, state["embeddings"], self._config)
+        adapters = self._weights(queries, near).astype(np.float32) @ state["means"]
+        return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 
-    def _weights(self, queries: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    def _weights(self, queries: np.ndarray, near: Neighbourhood) -> np.ndarray:
         if self.name == "soup":
-            return np.full((len(queries), len(embeddings)), 1 / len(embeddings))
-        neighbours = 1 if self.name == "nearest" else self._config.neighbours
-        return topk_weights(similarities(queries, embeddings), neighbours, self._config.temperature)
+            return np.full_like(near.weights, 1 / near.weights.shape[1])
+        if self.name == "nearest":
+            return topk_weights(similarities(queries, self._state["embeddings"]), 1, 1.0)
+        return near.weights
 
     def state(self) -> Mapping[str, np.ndarray]:
-        """Embeddings and means."""
-        if self._embeddings is None:
+        """Embeddings and means.
+
+        Raises:
+            GeneratorError: before fit.
+        """
+        if not self._state:
             raise GeneratorError(f"{self.name} has not been fitted; call fit first")
-        return {"embeddings": self._embeddings, "means": self._means}
+        return self._state
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`state`."""
-        self._embeddings, self._means = state["embeddings"], state["means"]
+        """The inverse of :meth:`state`.
+
+        Raises:
+            GeneratorError: when the arrays are not those of a merge.
+        """
+        self._state = checked_state(self.name, state, AXES)

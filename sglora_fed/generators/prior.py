@@ -8,7 +8,7 @@ import numpy as np
 def semantic_prior(
     weights: np.ndarray, means: np.ndarray, variances: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of a mixture, element by element.
+    """Mean and variance of a mixture, element by element, in double precision.
 
     mu* = sum_k alpha_k mu_k;
     sigma*^2 = sum_k alpha_k sigma_k^2 + sum_k alpha_k (mu_k - mu*)^2 (law of total variance).
@@ -19,12 +19,14 @@ def semantic_prior(
         variances: [E, D].
 
     Returns:
-        mu* [n, D] and sigma*^2 [n, D].
+        mu* [n, D] and sigma*^2 [n, D]. The work space has K n D numbers, K the most non-zero
+        weights in a row.
     """
-    mean = weights @ means
-    variance = weights @ variances
+    most = int(np.count_nonzero(weights, axis=1).max(initial=1))
+    nearest = np.argsort(-weights, axis=1, kind="stable")[:, :most]
+    alpha = np.take_along_axis(weights, nearest, axis=1).astype(np.float64)
+    near = means[nearest].astype(np.float64)
+    mean = np.einsum("nk,nkd->nd", alpha, near)
     # Differences first: E[x^2] - E[x]^2 would cancel where experts agree.
-    for row, row_weights in enumerate(weights):
-        near = np.flatnonzero(row_weights)
-        variance[row] += row_weights[near] @ (means[near] - mean[row]) ** 2
-    return mean, variance
+    spread = variances[nearest] + (near - mean[:, None]) ** 2
+    return mean, np.einsum("nk,nkd->nd", alpha, spread)

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from sglora_fed.config.schema import GENERATORS, GeneratorConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError
@@ -19,9 +19,14 @@ from sglora_fed.generators.base import Generator
 from sglora_fed.generators.merges import Merge
 from sglora_fed.generators.ridge import Ridge
 from sglora_fed.generators.sglora import SgLora
+from sglora_fed.tensors import read_header
 from sglora_fed.zoo import ZooIdentity
 
 Factory = Callable[[GeneratorConfig], Generator]
+
+METADATA = {"generator", "config", "identity"}
+MATCHING = ("backbone", "weights_sha256", "encoder", "layout")
+"""What must be equal for a generator to serve; its zoo may have another seed or other experts."""
 
 _FACTORIES: dict[str, Factory] = {
     "soup": partial(Merge, "soup"),
@@ -64,7 +69,12 @@ def make_generator(config: GeneratorConfig, name: str | None = None) -> Generato
 def save_generator(
     generator: Generator, config: GeneratorConfig, identity: ZooIdentity, path: Path
 ) -> None:
-    """Write a fitted generator as one safetensors file."""
+    """Write a fitted generator as one safetensors file.
+
+    Raises:
+        GeneratorError: when it has not been fitted.
+        ResultsError: when the disk is full.
+    """
     state = {name: np.ascontiguousarray(array) for name, array in generator.state().items()}
     metadata = {
         "generator": generator.name,
@@ -77,20 +87,43 @@ def save_generator(
 def load_generator(path: Path, identity: ZooIdentity) -> Generator:
     """Read a fitted generator for a zoo's backbone, layout and encoder.
 
+    The file's own configuration is used. A generator of your own must be registered first.
+
     Raises:
         GeneratorFileError: when the file is damaged or was made for something else.
+        GeneratorError: when the generator's name is not registered.
     """
     try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        config = GeneratorConfig(**json.loads(metadata["config"]))
-        made_for = ZooIdentity(**json.loads(metadata["identity"]))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise GeneratorFileError(f"{path} is no generator file: {type(error).__name__}") from error
-    for name in ("backbone", "weights_sha256", "encoder", "layout"):
-        if getattr(made_for, name) != getattr(identity, name):
-            raise GeneratorFileError(f"{path} was made for another {name}; fit it again")
-    generator = make_generator(config, metadata["generator"])
-    generator.restore(state)
+        name, config, made_for = _read_metadata(path)
+        _check_identity(path, made_for, identity)
+        state = load(path.read_bytes())
+    except OSError as error:
+        raise GeneratorFileError(f"{path} cannot be read: {error.strerror}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise GeneratorFileError(f"{path} is no generator file: {error}") from error
+    if broken := [key for key, array in state.items() if not np.isfinite(array).all()]:
+        raise GeneratorFileError(f"{path}: {', '.join(sorted(broken))} hold NaN or infinity")
+    generator = make_generator(config, name)
+    try:
+        generator.restore(state)
+    except GeneratorError as error:
+        raise GeneratorFileError(f"{path}: {error.args[0]}") from error
     return generator
+
+
+def _read_metadata(path: Path) -> tuple[str, GeneratorConfig, ZooIdentity]:
+    _, metadata = read_header(path)
+    if set(metadata) != METADATA:
+        raise ValueError(f"its metadata are {sorted(metadata)}; need {sorted(METADATA)}")
+    config = GeneratorConfig(**json.loads(metadata["config"]))
+    if problems := config.problems():
+        raise ValueError("; ".join(problems))
+    return metadata["generator"], config, ZooIdentity(**json.loads(metadata["identity"]))
+
+
+def _check_identity(path: Path, made_for: ZooIdentity, identity: ZooIdentity) -> None:
+    different = [name for name in MATCHING if getattr(made_for, name) != getattr(identity, name)]
+    if different:
+        raise GeneratorFileError(
+            f"{path} was made for another {', '.join(different)}; fit the generator again"
+        )

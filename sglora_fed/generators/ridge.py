@@ -8,15 +8,25 @@ import numpy as np
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
-from sglora_fed.generators.base import Generated, check_descriptions, confidence, repeat_samples
+from sglora_fed.generators.base import (
+    Generated,
+    check_request,
+    checked_state,
+    neighbourhood,
+    repeat_samples,
+)
 from sglora_fed.zoo import Zoo
+
+AXES = {"embeddings": 2, "centre": 1, "mean": 1, "map": 2, "dual": 2}
 
 
 class Ridge:
-    """Linear in the embedding, fitted in the dual: W = (X - x)ᵀ (K + penalty I)⁻¹ (Y - y).
+    """The linear map W and offset that minimise |Y - X W|^2 + penalty s |W|^2, solved in the dual.
 
-    x and y are the zoo's means; K is the Gram matrix of the centred embeddings, divided by its
-    mean diagonal, so that the penalty does not depend on how alike the descriptions are.
+    X and Y are the experts' embeddings and mean adapters less their means over the zoo, s is the
+    mean squared norm of the rows of X (so that the penalty does not depend on how alike the
+    descriptions are). W = X^T (X X^T + penalty s I)^-1 Y needs an E x E system only; Y needs no
+    scaling, because the solution is linear in it. Solved in double precision, kept in single.
 
     Args:
         config: the penalty, and K and temperature for the confidence.
@@ -33,7 +43,8 @@ class Ridge:
         inputs = zoo.embeddings.astype(np.float64)
         centre, mean = inputs.mean(axis=0), zoo.means.mean(axis=0, dtype=np.float64)
         centred = inputs - centre
-        scale = max(float((centred**2).sum(axis=1).mean()), np.finfo(np.float64).tiny)
+        # Descriptions that are all equal carry nothing: any scale gives the zoo's mean.
+        scale = float((centred**2).sum(axis=1).mean()) or 1.0
         gram = centred @ centred.T / scale + self._config.ridge * np.eye(len(inputs))
         dual = np.linalg.solve(gram, zoo.means - mean)
         self._state = {
@@ -48,16 +59,15 @@ class Ridge:
         """The regression's value for each description; samples are equal.
 
         Raises:
-            GeneratorError: before fit, or for descriptions of another shape.
+            GeneratorError: before fit, for samples < 1, or for unusable descriptions.
         """
         state = self.state()
-        queries = check_descriptions(descriptions, state["embeddings"].shape[1])
+        queries = check_request(descriptions, state["embeddings"].shape[1], samples)
         kernel = ((queries - state["centre"]) @ state["map"].T).astype(np.float32)
-        adapters = state["mean"] + kernel @ state["dual"]
-        near = confidence(
-            queries, state["embeddings"], self._config.neighbours, self._config.temperature
-        )
-        return Generated(repeat_samples(adapters, samples), *near)
+        adapters = kernel @ state["dual"]
+        adapters += state["mean"]
+        near = neighbourhood(queries, state["embeddings"], self._config)
+        return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 
     def state(self) -> Mapping[str, np.ndarray]:
         """The fitted arrays.
@@ -70,5 +80,9 @@ class Ridge:
         return self._state
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`state`."""
-        self._state = dict(state)
+        """The inverse of :meth:`state`.
+
+        Raises:
+            GeneratorError: when the arrays are not those of a ridge regression.
+        """
+        self._state = checked_state(self.name, state, AXES)

@@ -1,7 +1,9 @@
 """SG-LoRA's generator: a conditional VAE with a semantic-aware prior (Li et al. 2025).
 
 The paper leaves the representation open. Here vectors are centred and scaled by zoo statistics
-and written in the zoo's principal components; ``docs/decisions/0003-sglora.md`` gives the reasons.
+and written in the zoo's principal components, so that the networks are small and the last product,
+[n, P + 1] x [P + 1, D], is nearly all the work. ``docs/decisions/0003-sglora-open-points.md`` gives
+the reasons for every open point.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ from torch import Tensor, nn
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError, ZooSizeError
-from sglora_fed.generators.base import Generated, check_descriptions, confidence
+from sglora_fed.generators.base import Generated, check_request, checked_state, neighbourhood
 from sglora_fed.generators.prior import semantic_prior
 from sglora_fed.zoo import Zoo, similarities, topk_weights
 
 BATCH = 64
+VARIANCE_FLOOR = 1e-4
+"""Added to sigma*^2 before its logarithm: a hundredth of the experts' spread, squared."""
+
+AXES = {"embeddings": 2, "directions": 2, "coordinates": 2, "coordinate_variances": 2}
 
 
 class SemanticVae(nn.Module):
@@ -37,7 +43,7 @@ class SemanticVae(nn.Module):
         self.decoder = _mlp(latent + 2 * width, hidden, width, layers=3)
 
     def loss(self, x: Tensor, condition: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
-        """MSE + lambda KL(q(z | x, c) || p(z | c)), averaged over rows.
+        """|x - x'|^2 + lambda KL(q(z | x, c) || p(z | c)), averaged over rows.
 
         Args:
             x: [n, P] vectors to reconstruct.
@@ -50,7 +56,8 @@ class SemanticVae(nn.Module):
         z = mean + noise * (0.5 * log_variance).exp()
         rebuilt = self.decoder(torch.cat([z, condition], 1))
         divergence = gaussian_kl(mean, log_variance, prior_mean, prior_log_variance)
-        return nn.functional.mse_loss(rebuilt, x) + kl_weight * divergence.mean()
+        error = ((rebuilt - x) ** 2).sum(dim=1)
+        return torch.mean(error + kl_weight * divergence)
 
     def sample(self, condition: Tensor, noise: Tensor) -> Tensor:
         """[n, P]: z ~ p(z | c), decoded."""
@@ -79,6 +86,8 @@ def _mlp(d_in: int, hidden: int, d_out: int, layers: int) -> nn.Sequential:
 class SgLora:
     """The paper's generator behind the common protocol.
 
+    The prior is computed in double precision, the networks run in single.
+
     Args:
         config: K, temperature, latent, hidden, steps, learning rate, lambda, basis.
     """
@@ -91,74 +100,78 @@ class SgLora:
         self._vae: SemanticVae | None = None
 
     def fit(self, zoo: Zoo, seed: int) -> None:
-        """Train the VAE on draws from the experts' distributions.
+        """Train the VAE on draws from the experts' distributions N(mean, variance).
 
         Raises:
-            ZooSizeError: with fewer than three experts.
+            ZooSizeError: with fewer than two experts.
+            GeneratorError: when all experts are equal, or training diverges.
         """
-        if len(zoo.ids) < 3:
-            raise ZooSizeError(f"sglora needs at least 3 experts; the zoo has {len(zoo.ids)}")
+        if len(zoo.ids) < 2:
+            raise ZooSizeError(f"sglora needs at least 2 experts; the zoo has {len(zoo.ids)}")
         self._state = _normalise(zoo, self._config.basis)
-        conditions = self._conditions(zoo.embeddings, leave_own_out=self._config.leave_own_out)
-        coordinates = torch.from_numpy(self._state["coordinates"].astype(np.float32))
-        spread = torch.from_numpy(np.sqrt(self._state["coordinate_variances"]).astype(np.float32))
+        conditions = self._condition(self._training_weights(zoo))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._vae = self._new_vae()
-            self._train(torch.from_numpy(conditions), coordinates, spread, seed)
+        self._train(self._vae, conditions, seed)
         for name, tensor in self._vae.state_dict().items():
             self._state[f"vae.{name}"] = tensor.numpy()
 
-    def _train(self, conditions: Tensor, centres: Tensor, spread: Tensor, seed: int) -> None:
-        vae, config = self._fitted(), self._config
+    def _train(self, vae: SemanticVae, conditions: Tensor, seed: int) -> None:
+        config = self._config
+        centres = torch.from_numpy(self._state["coordinates"]).float()
+        spread = torch.from_numpy(self._state["coordinate_variances"]).sqrt().float()
         random = torch.Generator().manual_seed(seed)
         optimiser = torch.optim.Adam(vae.parameters(), lr=config.lr)
-        for _ in range(config.steps):
+        for step in range(config.steps):
             rows = torch.randint(len(centres), (BATCH,), generator=random)
-            x = centres[rows] + spread[rows] * torch.randn(
-                BATCH, centres.shape[1], generator=random
-            )
+            x = torch.randn(BATCH, centres.shape[1], generator=random)
+            x = centres[rows] + spread[rows] * x
             noise = torch.randn(BATCH, config.latent, generator=random)
             optimiser.zero_grad(set_to_none=True)
             loss = vae.loss(x, conditions[rows], noise, config.kl_weight)
+            if not torch.isfinite(loss):
+                raise GeneratorError(
+                    f"training diverged in step {step + 1} of {config.steps}; lower"
+                    f" generator.lr={config.lr}"
+                )
             torch.autograd.backward(loss)
             optimiser.step()
 
     @torch.no_grad()
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
-        """Draws z ~ p(z | c) and decodes them.
+        """Draws z ~ p(z | c) and decodes it.
 
         Raises:
-            GeneratorError: before fit, for samples < 1, or for descriptions of another shape.
+            GeneratorError: before fit, for samples < 1, or for unusable descriptions.
         """
-        vae, state = self._fitted(), self._state
-        if samples < 1:
-            raise GeneratorError(f"samples={samples}; at least 1")
-        queries = check_descriptions(descriptions, state["embeddings"].shape[1])
-        condition = torch.from_numpy(self._conditions(queries)).repeat_interleave(samples, dim=0)
+        state = self.state()
+        queries = check_request(descriptions, state["embeddings"].shape[1], samples)
+        near = neighbourhood(queries, state["embeddings"], self._config)
+        condition = self._condition(near.weights).repeat_interleave(samples, dim=0)
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn(len(condition), self._config.latent, generator=random)
-        coordinates = vae.sample(condition, noise)
-        basis, mean = torch.from_numpy(state["basis"]), torch.from_numpy(state["mean"])
-        adapters = torch.addmm(mean, coordinates, basis).numpy()
-        near = confidence(
-            queries, state["embeddings"], self._config.neighbours, self._config.temperature
-        )
-        return Generated(adapters.reshape(len(queries), samples, -1), *near)
+        coordinates = self._fitted().sample(condition, noise).numpy()
+        adapters = np.pad(coordinates, ((0, 0), (0, 1)), constant_values=1) @ state["directions"]
+        shape = (len(queries), samples, adapters.shape[1])
+        return Generated(adapters.reshape(shape), near.similarity, near.entropy)
 
-    def _conditions(self, queries: np.ndarray, leave_own_out: bool = False) -> np.ndarray:
-        """[n, 2 P] float32: mu* and the logarithm of sigma*^2 in the normalised basis."""
-        state, config = self._state, self._config
-        own = np.arange(len(queries)) if leave_own_out else None
-        similarity = similarities(queries, state["embeddings"])
-        weights = topk_weights(similarity, config.neighbours, config.temperature, own)
+    def _training_weights(self, zoo: Zoo) -> np.ndarray:
+        """[E, E] weights of each expert's own description, without itself unless configured."""
+        own = np.arange(len(zoo.ids)) if self._config.leave_own_out else None
+        similarity = similarities(zoo.embeddings, zoo.embeddings)
+        return topk_weights(similarity, self._config.neighbours, self._config.temperature, own)
+
+    def _condition(self, weights: np.ndarray) -> Tensor:
+        """[n, 2 P]: mu* and the logarithm of sigma*^2 in the normalised basis."""
+        state = self._state
         mean, variance = semantic_prior(
             weights, state["coordinates"], state["coordinate_variances"]
         )
-        return np.concatenate([mean, np.log(variance + 1e-4)], axis=1).astype(np.float32)
+        return torch.from_numpy(np.hstack([mean, np.log(variance + VARIANCE_FLOOR)])).float()
 
     def _new_vae(self) -> SemanticVae:
-        width = len(self._state["basis"])
+        width = self._state["coordinates"].shape[1]
         return SemanticVae(width, self._config.hidden, self._config.latent)
 
     def _fitted(self) -> SemanticVae:
@@ -167,7 +180,11 @@ class SgLora:
         return self._vae
 
     def state(self) -> Mapping[str, np.ndarray]:
-        """The fitted arrays, network weights included."""
+        """The fitted arrays, network weights included.
+
+        Raises:
+            GeneratorError: before fit.
+        """
         self._fitted()
         return self._state
 
@@ -175,9 +192,9 @@ class SgLora:
         """The inverse of :meth:`state`.
 
         Raises:
-            GeneratorError: when the arrays do not fit the configured sizes.
+            GeneratorError: when the arrays are missing or do not fit the configured sizes.
         """
-        self._state = dict(state)
+        self._state = checked_state(self.name, state, AXES)
         vae = self._new_vae()
         weights = {
             name.removeprefix("vae."): torch.from_numpy(array)
@@ -192,27 +209,34 @@ class SgLora:
 
 
 def _normalise(zoo: Zoo, most: int) -> dict[str, np.ndarray]:
-    """The zoo in its principal components, each scaled to unit variance over the experts.
+    """The zoo in its principal components, all divided by one scale.
 
-    With P >= E - 1 components the span of the experts is kept exactly; what a checkpoint varies
-    outside of it is dropped.
+    The components are orthonormal, so a squared error of coordinates is a squared error of LoRA
+    parameters up to one factor; the scale makes the experts' mean variance per coordinate 1. With
+    P >= E - 1 components the span of the experts is kept exactly. What the checkpoints of an expert
+    vary outside of it is dropped, and so are correlations between coordinates of one expert.
 
     Returns:
-        ``basis`` [P, D] and ``mean`` [D]: vector = mean + coordinates @ basis; ``coordinates``
-        and ``coordinate_variances`` [E, P] of the experts.
+        ``directions`` [P + 1, D], the zoo's mean last: vector = [coordinates, 1] @ directions;
+        ``coordinates`` and ``coordinate_variances`` [E, P] of the experts, float64.
+
+    Raises:
+        GeneratorError: when all experts are equal.
     """
-    mean = zoo.means.mean(axis=0, dtype=np.float64)
-    centred = zoo.means - mean
+    experts = zoo.means.astype(np.float64)
+    mean = experts.mean(axis=0)
+    centred = experts - mean
     # E << D: the eigenvectors of the small Gram matrix give the components.
     values, vectors = np.linalg.eigh(centred @ centred.T)
     kept = np.argsort(-values)[: min(most, len(zoo.ids) - 1)]
     kept = kept[values[kept] > values.max() * 1e-10]
-    deviation = np.sqrt(values[kept] / len(zoo.ids))
+    if not len(kept):
+        raise GeneratorError(f"all {len(experts)} experts are equal; there is nothing to learn")
     basis = vectors[:, kept].T @ centred / np.sqrt(values[kept])[:, None]
+    scale = np.sqrt(values[kept].mean() / len(experts))
     return {
         "embeddings": zoo.embeddings,
-        "mean": mean.astype(np.float32),
-        "basis": (basis * deviation[:, None]).astype(np.float32),
-        "coordinates": centred @ basis.T / deviation,
-        "coordinate_variances": zoo.variances @ (basis.T**2) / deviation**2,
+        "directions": np.vstack([basis * scale, mean]).astype(np.float32),
+        "coordinates": centred @ basis.T / scale,
+        "coordinate_variances": zoo.variances @ (basis.T**2) / scale**2,
     }
