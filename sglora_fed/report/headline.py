@@ -29,9 +29,10 @@ def lead(summary: Mapping[str, Any]) -> str:
         return "No client adopted a generated adapter in this run."
     counts = {v: sum(f.verdict == v for f in found) for v in ("ahead", "level", "behind")}
     rivals = ", ".join(_rivals(summary)) or "nothing"
+    kinds = "kind" if len(found) == 1 else "kinds"
     sentence = (
         f"Without training on the client, {adopted_method(summary)} beats all of {rivals}"
-        f" on {counts['ahead'] or 'none'} of {len(found)} kinds of unseen task"
+        f" on {counts['ahead'] or 'none'} of {len(found)} {kinds} of unseen task"
     )
     if counts["level"]:
         sentence += f"; on {counts['level']} it is not certainly better than all of them"

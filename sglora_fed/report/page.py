@@ -98,13 +98,10 @@ def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         split_meaning=SPLITS,
         glossary=GLOSSARY,
         images=[
-            (*FIGURES[name], name, base64.b64encode(figures[name]).decode()) for name in figures
+            (*FIGURES[name], _width(data), base64.b64encode(data).decode())
+            for name, data in figures.items()
         ],
     )
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _width(png: bytes) -> int:

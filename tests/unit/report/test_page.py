@@ -85,6 +85,14 @@ def test_images_are_those_in_the_folder_and_small(written, page):
         assert Image.open(io.BytesIO(data)).size[0] >= 600
 
 
+def test_images_are_shown_on_one_scale(written):
+    shown = re.findall(r'--width: (\d+)px"[^>]*base64,([^"]+)"', written.read_text())
+    assert len(shown) == 5
+    for width, data in shown:
+        image = Image.open(io.BytesIO(base64.b64decode(data)))
+        assert int(width) == pytest.approx(image.size[0] / 1.5, abs=1)
+
+
 def test_table_holds_every_mean_of_the_summary(run, page):
     summary, _ = run
     header = next(row for row in page.rows if row[0] == "method")
