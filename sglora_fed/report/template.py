@@ -43,7 +43,7 @@ td small { color: var(--soft); font-size: .78rem; }
 td small.gap { display: block; line-height: 1.2; }
 figure { margin: .4rem 0 1.6rem; }
 figure img { display: block; width: var(--width); max-width: 100%; height: auto;
-  min-width: min(36rem, var(--width)); background: #fff;
+  min-width: min(48rem, var(--width)); background: #fff;
   border: 1px solid var(--line); border-radius: 8px; padding: .6rem; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.2rem;
   font-size: .9rem; margin: .5rem 0; }
