@@ -108,13 +108,15 @@ class SgLora:
         """
         if len(zoo.ids) < 2:
             raise ZooSizeError(f"sglora needs at least 2 experts; the zoo has {len(zoo.ids)}")
+        self._vae = None
         self._state = _normalise(zoo, self._config.basis)
         conditions = self._condition(self._training_weights(zoo))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._vae = self._new_vae()
-        self._train(self._vae, conditions, seed)
-        for name, tensor in self._vae.state_dict().items():
+            vae = self._new_vae()
+        self._train(vae, conditions, seed)
+        self._vae = vae
+        for name, tensor in vae.state_dict().items():
             self._state[f"vae.{name}"] = tensor.numpy()
 
     def _train(self, vae: SemanticVae, conditions: Tensor, seed: int) -> None:
