@@ -257,6 +257,7 @@ def _end_processes(ours: set[psutil.Process]) -> None:
         deadline = time.monotonic() + GRACE_SECONDS
         while any(_alive(process) for process in ours) and time.monotonic() < deadline:
             time.sleep(0.1)
+    psutil.wait_procs(ours, timeout=0)  # our own children: none stays as a zombie
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
