@@ -1,4 +1,4 @@
-"""Weights against an explicit loop over experts."""
+"""Weights over experts against loops, entropy against SciPy."""
 
 from __future__ import annotations
 
@@ -8,71 +8,110 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from sglora_fed.errors import ZooSizeError
 from sglora_fed.zoo import entropy, similarities, topk_weights
 
-cosines = hnp.arrays(
-    np.float64,
-    st.tuples(st.integers(1, 4), st.integers(2, 9)),
-    elements=st.floats(-1, 1, width=32),
+# Steps of 1/8, so that ties occur and are exact.
+similarity_rows = st.integers(1, 6).flatmap(
+    lambda experts: st.lists(
+        st.lists(st.integers(-8, 8).map(lambda n: n / 8), min_size=experts, max_size=experts),
+        min_size=1,
+        max_size=4,
+    )
 )
 
 
-def by_loop(row: list[float], neighbours: int, temperature: float, own: int | None) -> list[float]:
-    """Weights of one row by sorting (similarity, position) pairs."""
-    candidates = [(-cosine, place) for place, cosine in enumerate(row) if place != own]
-    chosen = sorted(candidates)[:neighbours]
-    powers = {place: math.exp((-s + chosen[0][0]) / temperature) for s, place in chosen}
-    return [powers.get(place, 0.0) / math.fsum(powers.values()) for place in range(len(row))]
+def softmax_over_nearest(
+    row: list[float], neighbours: int, temperature: float, own: int | None
+) -> list[float]:
+    """One row by hand: the first K of a list sorted by similarity, then by place."""
+    places = [place for place in range(len(row)) if place != own]
+    chosen = sorted(places, key=lambda place: (-row[place], place))[:neighbours]
+    parts = {place: math.exp(row[place] / temperature) for place in chosen}
+    total = math.fsum(parts.values())
+    return [parts.get(place, 0.0) / total for place in range(len(row))]
 
 
-class TestTopK:
-    @given(cosines, st.integers(1, 12), st.floats(0.01, 5), st.data())
-    def test_equals_the_loop(
-        self, similarity: np.ndarray, neighbours: int, temperature: float, data: st.DataObject
-    ) -> None:
-        rows, experts = similarity.shape
-        own = data.draw(
-            st.none()
-            | st.lists(st.integers(0, experts - 1), min_size=rows, max_size=rows).map(np.array)
-        )
-        before = similarity.copy()
-        found = topk_weights(similarity, neighbours, temperature, own)
-        owners = [None] * rows if own is None else own.tolist()
-        expected = [
-            by_loop(row, neighbours, temperature, o)
-            for row, o in zip(similarity.tolist(), owners, strict=True)
-        ]
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-300)
-        np.testing.assert_array_equal(similarity, before)
-
-    def test_a_hand_made_case(self) -> None:
-        # exp(ln 3 * (0.9 - 0.9)) : exp(ln 3 * (0.8 - 0.9) * 10) = 1 : 1/3
-        found = topk_weights(np.array([[0.8, 0.1, 0.9]]), 2, 0.1 / math.log(3))
-        np.testing.assert_allclose(found, [[0.25, 0, 0.75]])
-
-    def test_a_tiny_temperature_does_not_overflow(self) -> None:
-        found = topk_weights(np.array([[1.0, 0.999, -1.0]]), 3, 1e-8)
-        np.testing.assert_array_equal(found, [[1, 0, 0]])
-
-    def test_the_only_expert_cannot_be_left_out(self) -> None:
-        with pytest.raises(ZooSizeError, match=r"has 1 expert\(s\); need 2 or more"):
-            topk_weights(np.array([[1.0]]), 4, 0.1, np.array([0]))
+@given(rows=similarity_rows, neighbours=st.integers(1, 8), temperature=st.floats(0.03, 50))
+def test_weights_are_the_softmax_over_the_nearest(
+    rows: list[list[float]], neighbours: int, temperature: float
+) -> None:
+    found = topk_weights(np.array(rows), neighbours, temperature)
+    wanted = [softmax_over_nearest(row, neighbours, temperature, None) for row in rows]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
 
 
-class TestConfidence:
-    @pytest.mark.parametrize("count", [1, 2, 7])
-    def test_equal_weights_have_the_entropy_of_a_fair_die(self, count: int) -> None:
-        weights = np.zeros((1, 10))
-        weights[0, :count] = 1 / count
-        assert entropy(weights)[0] == pytest.approx(math.log(count), abs=1e-15)
+@given(rows=similarity_rows, neighbours=st.integers(1, 8), data=st.data())
+def test_the_own_expert_is_left_out(
+    rows: list[list[float]], neighbours: int, data: st.DataObject
+) -> None:
+    experts = len(rows[0])
+    own = [data.draw(st.integers(0, experts - 1)) for _ in rows]
+    if experts == 1:
+        with pytest.raises(ZooSizeError, match="1 expert"):
+            topk_weights(np.array(rows), neighbours, 0.1, np.array(own))
+        return
+    found = topk_weights(np.array(rows), neighbours, 0.1, np.array(own))
+    wanted = [softmax_over_nearest(r, neighbours, 0.1, o) for r, o in zip(rows, own, strict=True)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-300)
+    assert all(found[row, place] == 0 for row, place in enumerate(own))
 
-    def test_one_expert_decides_without_a_minus_sign(self) -> None:
-        assert not np.signbit(entropy(np.array([[0.0, 1.0]]))[0])
 
-    def test_similarities_are_cosines(self) -> None:
-        angles = np.radians([0, 60, 90, 180])
-        points = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-        np.testing.assert_allclose(similarities(points[:1], points), [[1, 0.5, 0, -1]], atol=1e-7)
+def test_the_own_experts_similarity_has_no_influence() -> None:
+    rows = np.array([[0.1, 0.5, 0.3, 0.2]])
+    other = rows.copy()
+    other[0, 1] = -0.9
+    own = np.array([1])
+    np.testing.assert_array_equal(
+        topk_weights(rows, 2, 0.05, own), topk_weights(other, 2, 0.05, own)
+    )
+
+
+def test_the_input_is_not_changed() -> None:
+    rows = np.array([[0.1, 0.5]])
+    topk_weights(rows, 1, 0.05, np.array([1]))
+    np.testing.assert_array_equal(rows, [[0.1, 0.5]])
+
+
+def test_no_expert_is_refused() -> None:
+    with pytest.raises(ZooSizeError, match="0 expert"):
+        topk_weights(np.empty((2, 0)), 4, 0.05)
+
+
+def test_small_temperatures_neither_overflow_nor_lose_the_nearest() -> None:
+    found = topk_weights(np.array([[0.9, 0.8, 0.1]]), 3, 1e-6)
+    np.testing.assert_array_equal(found, [[1, 0, 0]])
+
+
+@given(
+    a=arrays(np.float64, (3, 4), elements=st.floats(0.1, 9)),
+    b=arrays(np.float64, (5, 4), elements=st.floats(-9, 9).filter(lambda x: abs(x) > 1e-3)),
+)
+def test_similarities_are_cosines(a: np.ndarray, b: np.ndarray) -> None:
+    unit_a = a / np.linalg.norm(a, axis=1, keepdims=True)
+    unit_b = b / np.linalg.norm(b, axis=1, keepdims=True)
+    found = similarities(unit_a.astype(np.float32), unit_b.astype(np.float32))
+    assert found.shape == (3, 5)
+    for i, row in enumerate(a):
+        for j, other in enumerate(b):
+            dot = math.sumprod(row, other) if hasattr(math, "sumprod") else float(row @ other)
+            assert found[i, j] == pytest.approx(
+                dot / (math.hypot(*row) * math.hypot(*other)), abs=1e-6
+            )
+
+
+@given(
+    weights=st.lists(st.integers(0, 20), min_size=1, max_size=8).filter(any),
+)
+def test_entropy_is_scipys(weights: list[int]) -> None:
+    shares = np.array(weights) / sum(weights)
+    np.testing.assert_allclose(entropy(shares[None]), [stats.entropy(weights)], atol=1e-12)
+
+
+def test_entropy_of_certainty_and_of_none() -> None:
+    found = entropy(np.array([[1.0, 0, 0, 0], [0.25] * 4]))
+    np.testing.assert_allclose(found, [0, math.log(4)], atol=1e-15)

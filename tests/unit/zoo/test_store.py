@@ -1,297 +1,433 @@
-"""A zoo on disk: whole, resumable, and refused when it is damaged or foreign."""
+"""A zoo on disk: grows, resumes, and refuses whatever was not written by it."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
-import re
 import struct
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
-from sglora_fed.errors import (
-    ResultsError,
-    ZooDamagedError,
-    ZooForeignError,
-    ZooSizeError,
-)
-from sglora_fed.files import sha256_of
-from sglora_fed.zoo import ZooIdentity, ZooStore, open_zoo, read_store
+from sglora_fed.errors import ResultsError, ZooDamagedError, ZooForeignError, ZooSizeError
+from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo, read_store
 
-from .conftest import DIM, SIZE, MakeZoo
+MakeZoo = Callable[..., Zoo]
+ARRAYS = ("embeddings", "means", "variances", "examples")
 
 
-def shards(store: ZooStore) -> list[Path]:
-    """Files in the order of the manifest."""
-    manifest = json.loads((store.path / "manifest.json").read_text())
-    return [store.path / entry["file"] for entry in manifest["shards"]]
+@pytest.fixture
+def folder(tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo) -> Path:
+    """A zoo of two shards with three and two experts."""
+    store = open_zoo(tmp_path / "zoo", identity)
+    store.add(make_zoo(3, prefix="m"))
+    store.add(make_zoo(2, seed=1, prefix="b"))
+    return tmp_path / "zoo"
 
 
-def rewrite_manifest(store: ZooStore, change: Callable[[dict[str, Any]], Any]) -> None:
-    path = store.path / "manifest.json"
-    values = json.loads(path.read_text())
+def shard(folder: Path, number: int = 0) -> Path:
+    """The file of the first upload, of the second, and so on."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return folder / str(manifest["shards"][number]["file"])
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    values = json.loads((folder / "manifest.json").read_text())
     change(values)
-    path.write_text(json.dumps(values))
+    (folder / "manifest.json").write_text(json.dumps(values))
 
 
-def replace_shard(store: ZooStore, data: bytes) -> None:
-    """Other bytes for the first shard, under a manifest that believes in them."""
-    file = shards(store)[0]
-    file.write_bytes(data)
-    rewrite_manifest(store, lambda v: v["shards"][0].update(sha256=sha256_of(file)))
+def replace_shard(folder: Path, data: bytes, number: int = 0) -> None:
+    """Another content with a manifest that vouches for it: what a forger would do."""
+    shard(folder, number).write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    edit_manifest(folder, lambda m: m["shards"][number].update(sha256=digest))
 
 
-def raw(header: dict[str, Any] | str, body: int) -> bytes:
-    text = (header if isinstance(header, str) else json.dumps(header)).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(body)
+def with_header(data: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
-def full_disk(*_: Any) -> NoReturn:
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def no_space(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-class TestStoring:
-    def test_what_was_added_comes_back_by_id(self, store: ZooStore, make_zoo: MakeZoo) -> None:
-        first, second = make_zoo("b", "c", seed=1), make_zoo("a", seed=2)
-        zoo = read_store(store.path).load()
-        assert zoo.ids == ("a", "b", "c")
-        for name in ("embeddings", "means", "variances", "examples"):
-            expected = [*getattr(second, name), *getattr(first, name)]
-            np.testing.assert_array_equal(getattr(zoo, name), expected)
-
-    def test_continues_after_reopening(
-        self, store: ZooStore, identity: ZooIdentity, make_zoo: MakeZoo
-    ) -> None:
-        again = open_zoo(store.path, identity)
-        assert set(again.ids()) == {"a", "b", "c"}
-        again.add(make_zoo("d"))
-        assert read_store(store.path).load().ids == ("a", "b", "c", "d")
-
-    def test_an_expert_comes_once(self, store: ZooStore, make_zoo: MakeZoo) -> None:
-        with pytest.raises(ZooDamagedError, match=r"experts \['c'\] are in .* already"):
-            store.add(make_zoo("d", "c"))
-        assert len(read_store(store.path).load().ids) == 3
-
-    def test_an_empty_zoo_opens_but_has_nothing_to_load(
-        self, tmp_path: Path, identity: ZooIdentity
-    ) -> None:
-        with pytest.raises(ZooSizeError, match="holds no expert"):
-            open_zoo(tmp_path, identity).load()
-
-    def test_the_manifest_holds_what_the_design_promises(
-        self, store: ZooStore, identity: ZooIdentity
-    ) -> None:
-        manifest = json.loads((store.path / "manifest.json").read_text())
-        assert ZooIdentity(**manifest["identity"]) == identity
-        for entry, file in zip(manifest["shards"], shards(store), strict=True):
-            assert entry["sha256"] == sha256_of(file)
-            assert entry["examples"] == load_file(file)["examples"].tolist()
-
-    def test_two_runs_at_once_do_not_spoil_each_other(
-        self, tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo
-    ) -> None:
-        one, two = open_zoo(tmp_path, identity), open_zoo(tmp_path, identity)
-        one.add(make_zoo("a", seed=1))
-        two.add(make_zoo("a", seed=2))
-        one.add(make_zoo("b", seed=3))
-        np.testing.assert_array_equal(
-            read_store(tmp_path).load().means[0], make_zoo("a", seed=1).means[0]
-        )
+# Growing and resuming
 
 
-class TestInterruptions:
-    @pytest.mark.parametrize("call", ["fsync", "replace"])
-    def test_full_disk(
-        self, store: ZooStore, make_zoo: MakeZoo, monkeypatch: pytest.MonkeyPatch, call: str
-    ) -> None:
-        before = sorted(store.path.iterdir())
-        with monkeypatch.context() as patched:
-            patched.setattr(f"sglora_fed.files.os.{call}", full_disk)
-            with pytest.raises(ResultsError, match="No space left"):
-                store.add(make_zoo("d"))
-        assert sorted(store.path.iterdir()) == before
-        assert store.ids() == ("b", "c", "a")
-        store.add(make_zoo("d"))
-        assert read_store(store.path).load().ids == ("a", "b", "c", "d")
-
-    def test_dies_between_shard_and_manifest(
-        self,
-        store: ZooStore,
-        identity: ZooIdentity,
-        make_zoo: MakeZoo,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        def dies(*_: object) -> NoReturn:
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patched:
-            patched.setattr("sglora_fed.zoo.store._write_manifest", dies)
-            with pytest.raises(KeyboardInterrupt):
-                store.add(make_zoo("d", seed=4))
-        assert len(list(store.path.glob("shard-*"))) == 3
-        resumed = open_zoo(store.path, identity)
-        assert resumed.load().ids == ("a", "b", "c")
-        resumed.add(make_zoo("d", seed=5))
-        np.testing.assert_array_equal(
-            read_store(store.path).load().means[3], make_zoo("d", seed=5).means[0]
-        )
+def test_experts_come_back_ordered_by_id(folder: Path, make_zoo: MakeZoo) -> None:
+    zoo = read_store(folder).load()
+    assert zoo.ids == ("b000", "b001", "m000", "m001", "m002")
+    late, early = make_zoo(2, seed=1), make_zoo(3)
+    for name in ARRAYS:
+        wanted = np.concatenate([getattr(late, name), getattr(early, name)])
+        np.testing.assert_array_equal(getattr(zoo, name), wanted)
+        assert getattr(zoo, name).dtype == wanted.dtype
 
 
-class TestForeign:
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("backbone", "huge"),
-            ("weights_sha256", "f" * 64),
-            ("encoder", "letters"),
-            ("layout", {"modules": [["query", 3, 2]], "rank": 2, "alpha": 8.0}),
-            ("seed", 4),
-            ("config_sha256", "d" * 64),
-        ],
-    )
-    def test_refuses_and_names_both_values(
-        self, store: ZooStore, identity: ZooIdentity, field: str, value: object
-    ) -> None:
-        asked = replace(identity, **{field: value})
-        said = f"{field} is {getattr(identity, field)}, not {value}"
-        with pytest.raises(ZooForeignError, match=re.escape(said)):
-            open_zoo(store.path, asked)
-
-    def test_newer_libraries_are_welcome(self, store: ZooStore, identity: ZooIdentity) -> None:
-        assert len(open_zoo(store.path, replace(identity, versions={})).load().ids) == 3
-
-    def test_adapters_of_another_size(self, store: ZooStore, make_zoo: MakeZoo) -> None:
-        with pytest.raises(ZooForeignError, match=r"has 11 numbers; the layout of .* has 10"):
-            store.add(make_zoo("d", size=SIZE + 1))
-
-    def test_another_encoder(self, store: ZooStore, make_zoo: MakeZoo) -> None:
-        store.add(make_zoo("d", dim=DIM + 1))
-        with pytest.raises(ZooDamagedError, match=r"embeddings of \[4, 5\] numbers"):
-            store.load()
+def test_order_of_uploads_does_not_matter(
+    tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    whole = make_zoo(6)
+    zoos = []
+    for name, order in (("a", [[3, 0], [5, 1, 2], [4]]), ("b", [[4, 5, 2], [1], [0, 3]])):
+        store = open_zoo(tmp_path / name, identity)
+        for rows in order:
+            store.add(whole.select(np.array(rows)))
+        zoos.append(store.load())
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(zoos[0], name), getattr(zoos[1], name))
+        np.testing.assert_array_equal(getattr(zoos[0], name), getattr(whole, name))
 
 
-class TestDamaged:
-    @pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
-    def test_truncated(self, store: ZooStore, kept: int) -> None:
-        file = shards(store)[1]
-        file.write_bytes(file.read_bytes()[:kept])
+def test_an_interrupted_run_continues(
+    folder: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    before = snapshot(folder)
+    store = open_zoo(folder, replace(identity, versions={"torch": "9"}))
+    assert store.ids() == ("m000", "m001", "m002", "b000", "b001")
+    assert snapshot(folder) == before
+    store.add(make_zoo(1, seed=2, prefix="z"))
+    assert open_zoo(folder, identity).load().ids[-1] == "z000"
+    assert {name for name, data in before.items() if snapshot(folder)[name] != data} == {
+        "manifest.json"
+    }
+
+
+def test_nothing_but_json_and_safetensors_is_written(folder: Path) -> None:
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_identity_survives(folder: Path, identity: ZooIdentity) -> None:
+    assert asdict(read_store(folder).identity) == asdict(identity)
+
+
+def test_an_empty_zoo_is_too_small(tmp_path: Path, identity: ZooIdentity) -> None:
+    store = open_zoo(tmp_path / "new", identity)
+    assert store.ids() == ()
+    with pytest.raises(ZooSizeError, match="holds no expert"):
+        store.load()
+
+
+# What does not belong
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("backbone", "clip"),
+        ("weights_sha256", "0" * 64),
+        ("encoder", "other"),
+        ("layout", {"modules": [], "rank": 9, "alpha": 1.0}),
+        ("seed", 1),
+        ("config_sha256", "0" * 64),
+    ],
+)
+def test_a_foreign_zoo_is_refused_by_field(
+    folder: Path, identity: ZooIdentity, field: str, value: Any
+) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ZooForeignError, match=rf"SGL-501.*: {field} is .*, not .*zoo\.path"):
+        open_zoo(folder, replace(identity, **{field: value}))
+    assert snapshot(folder) == before
+
+
+def test_an_expert_comes_once(folder: Path, identity: ZooIdentity, make_zoo: MakeZoo) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ZooDamagedError, match=r"\['b001'\] are in .* already"):
+        open_zoo(folder, identity).add(make_zoo(3, prefix="b").select(np.array([1, 2])))
+    assert snapshot(folder) == before
+
+
+# Damaged shards
+
+
+def lengths(data: bytes) -> list[int]:
+    """A length of each class: nothing, within each part, and at each border."""
+    (header,) = struct.unpack("<Q", data[:8])
+    start = 8 + header
+    return [0, 1, 7, 8, 9, 8 + header // 2, start - 1, start, start + 1, len(data) - 1]
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+def test_every_truncation_is_refused(folder: Path, vouched: bool) -> None:
+    data = shard(folder).read_bytes()
+    for length in lengths(data):
+        if vouched:
+            replace_shard(folder, data[:length])
+        else:
+            shard(folder).write_bytes(data[:length])
+        with pytest.raises(ZooDamagedError, match=rf"SGL-500.*{shard(folder).name}"):
+            read_store(folder).load()
+
+
+def test_appended_bytes_are_refused(folder: Path) -> None:
+    data = shard(folder).read_bytes()
+    replace_shard(folder, data + b"\0")
+    with pytest.raises(ZooDamagedError, match=shard(folder).name):
+        read_store(folder).load()
+
+
+def test_a_flipped_bit_anywhere_in_the_header_is_refused(folder: Path) -> None:
+    data = shard(folder).read_bytes()
+    (header,) = struct.unpack("<Q", data[:8])
+    file = shard(folder)
+    for place in range(8 + header):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        file.write_bytes(bytes(flipped))
         with pytest.raises(ZooDamagedError, match=file.name):
-            read_store(store.path).load()
+            read_store(folder).load()
 
-    def test_every_single_flipped_byte(self, store: ZooStore) -> None:
-        file = shards(store)[1]
-        good = file.read_bytes()
-        for place in range(len(good)):
-            file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
-            with pytest.raises(ZooDamagedError, match=file.name):
-                store.load()
 
-    def test_longer_than_written(self, store: ZooStore) -> None:
-        file = shards(store)[0]
-        file.write_bytes(file.read_bytes() + b"x")
-        with pytest.raises(ZooDamagedError, match="its header promises"):
-            store.load()
+def test_flipped_bits_in_the_numbers_are_refused(folder: Path) -> None:
+    data = shard(folder).read_bytes()
+    rng = np.random.default_rng(0)
+    (header,) = struct.unpack("<Q", data[:8])
+    for place in [8 + header, len(data) - 1, *rng.integers(8 + header, len(data), 20).tolist()]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        shard(folder).write_bytes(bytes(flipped))
+        with pytest.raises(ZooDamagedError, match="sha256"):
+            read_store(folder).load()
 
-    def test_names_all_damaged_files(self, store: ZooStore) -> None:
-        first, second = shards(store)
-        first.unlink()
-        second.write_bytes(b"")
-        with pytest.raises(ZooDamagedError) as caught:
-            store.load()
-        assert first.name in str(caught.value)
-        assert second.name in str(caught.value)
 
-    @pytest.mark.parametrize(
-        ("change", "said"),
-        [
-            (lambda a: a.pop("variances"), "need {'embeddings'"),
-            (lambda a: a.update(more=a["means"]), "'more'"),
-            (lambda a: a.update(means=a["means"].astype(np.float64)), "'F64'"),
-            (lambda a: a.update(means=a["means"].astype(np.float16)), "F16; must be one of"),
-            (lambda a: a.update(means=a["means"][:, 1:]), "(2, 9)"),
-            (lambda a: a.update(examples=a["examples"][:1]), "(1,)"),
-            (lambda a: a.update(embeddings=a["embeddings"][:, 0].copy()), "(2,)"),
-            (lambda a: a["means"].__setitem__((0, 0), np.nan), "means hold NaN"),
-            (lambda a: a["variances"].__setitem__((0, 0), -1), "variances hold -1"),
-            (lambda a: a["embeddings"].__imul__(2), "norm 2; need 1"),
-        ],
+def swap_shape(header: dict[str, Any]) -> None:
+    header["means"]["shape"] = header["means"]["shape"][::-1]
+
+
+HEADER_LIES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda h: h.pop("variances"),
+    lambda h: h.update(extra=h["means"]),
+    lambda h: h["means"].update(dtype="F16"),
+    lambda h: h["examples"].update(dtype="F64"),
+    lambda h: h["means"].update(shape=[4, 11]),
+    lambda h: h["means"].update(shape=[10**12, 11]),
+    lambda h: h["means"].update(shape=[3, 10**12]),
+    lambda h: h["means"].update(shape=[3, -11]),
+    lambda h: h["means"].update(shape=[]),
+    lambda h: h["means"].update(shape=[33]),
+    lambda h: h["means"].update(shape=3),
+    lambda h: h["means"].update(shape="33"),
+    lambda h: h["embeddings"].update(shape=[3, 3, 2]),
+    swap_shape,
+    lambda h: h["means"].update(data_offsets=[0, 10**15]),
+    lambda h: h["means"].update(data_offsets=[0]),
+    lambda h: h["means"].update(data_offsets=["0", "4"]),
+    lambda h: h["means"].update(data_offsets=None),
+    lambda h: h["means"].update(data_offsets=h["variances"]["data_offsets"]),
+    lambda h: h.update(means=5),
+    lambda h: h.update(means=["F32", [3, 11], [0, 132]]),
+    lambda h: h.update(__metadata__={"a": "b"}),
+    lambda h: h.clear(),
+]
+
+
+@pytest.mark.parametrize("lie", HEADER_LIES)
+def test_a_header_that_lies_is_refused(folder: Path, lie: Callable[[dict[str, Any]], Any]) -> None:
+    replace_shard(folder, with_header(shard(folder).read_bytes(), lie))
+    with pytest.raises(ZooDamagedError, match="SGL-500"):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 60_000, b"[1, 2]", b'"text"', b"null", b"\xff\xfe{}", b"{", b""]
+)
+def test_a_header_of_another_kind_is_refused(folder: Path, header: bytes) -> None:
+    replace_shard(folder, struct.pack("<Q", len(header)) + header + b"\0" * 64)
+    with pytest.raises(ZooDamagedError, match=shard(folder).name):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**6])
+def test_a_huge_header_length_costs_nothing(folder: Path, length: int) -> None:
+    replace_shard(folder, struct.pack("<Q", length) + shard(folder).read_bytes()[8:])
+    with pytest.raises(ZooDamagedError, match=f"claims {length} bytes"):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z: {"means": z.means * np.nan}, "means hold NaN"),
+        (lambda z: {"variances": z.variances - 1}, "variances hold -[0-9.]+; need"),
+        (lambda z: {"embeddings": z.embeddings * 2}, "norm 2"),
+        (lambda z: {"means": z.means[:, :4], "variances": z.variances[:, :4]}, "need"),
+        (lambda z: {"embeddings": np.eye(3, dtype=np.float32)}, "need"),
+    ],
+)
+def test_vouched_values_are_still_checked(
+    folder: Path, make_zoo: MakeZoo, change: Callable[[Zoo], dict[str, Any]], message: str
+) -> None:
+    zoo = make_zoo(3)
+    arrays = {name: getattr(zoo, name) for name in ARRAYS} | change(zoo)
+    replace_shard(folder, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+    with pytest.raises(ZooDamagedError, match=message):
+        read_store(folder).load()
+
+
+def test_a_missing_shard_is_named(folder: Path) -> None:
+    lost = shard(folder, 1)
+    lost.unlink()
+    with pytest.raises(ZooDamagedError, match=f"{lost.name} cannot be read: No such file"):
+        read_store(folder).load()
+
+
+# Damaged manifests
+
+
+def test_a_missing_manifest_is_no_zoo(tmp_path: Path) -> None:
+    with pytest.raises(ZooDamagedError, match=r"manifest\.json cannot be read"):
+        read_store(tmp_path)
+
+
+def test_every_truncated_manifest_is_refused(folder: Path, identity: ZooIdentity) -> None:
+    path = folder / "manifest.json"
+    data = path.read_bytes()
+    for length in range(0, len(data) - 1, 7):
+        path.write_bytes(data[:length])
+        with pytest.raises(ZooDamagedError, match="SGL-500"):
+            open_zoo(folder, identity)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "5", "{}", '"text"', "\x00", "[" * 100_000, '{"schema": 1}']
+)
+def test_a_garbled_manifest_is_refused(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ZooDamagedError, match=r"manifest\.json"):
+        read_store(folder)
+
+
+MANIFEST_LIES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda m: m.update(schema=2),
+    lambda m: m.update(schema="1"),
+    lambda m: m.pop("identity"),
+    lambda m: m["identity"].pop("layout"),
+    lambda m: m["identity"].update(further=1),
+    lambda m: m.update(identity=[1]),
+    lambda m: m.pop("shards"),
+    lambda m: m.update(shards=7),
+    lambda m: m.update(shards=["shard-00000.safetensors"]),
+    lambda m: m["shards"][0].pop("sha256"),
+    lambda m: m["shards"][0].update(sha256="0" * 64),
+    lambda m: m["shards"][0].update(sha256=None),
+    lambda m: m["shards"][0].pop("ids"),
+    lambda m: m["shards"][0].update(ids=3),
+    lambda m: m["shards"][0].update(ids="abc"),
+    lambda m: m["shards"][0].update(ids=["a", "b"]),
+    lambda m: m["shards"][0].update(ids=["a", "b", 3]),
+    lambda m: m["shards"][0].update(ids=["a", "b", ["c"]]),
+    lambda m: m["shards"][0].update(ids=["a", "a", "b"]),
+    lambda m: m["shards"][0].update(ids=["b000", "x", "y"]),
+    lambda m: m["shards"].append(m["shards"][0]),
+    lambda m: m["shards"].reverse() or m["shards"][0].update(file=m["shards"][1]["file"]),
+]
+
+
+@pytest.mark.parametrize("lie", MANIFEST_LIES)
+def test_a_manifest_that_lies_is_refused(
+    folder: Path, lie: Callable[[dict[str, Any]], Any]
+) -> None:
+    edit_manifest(folder, lie)
+    with pytest.raises(ZooDamagedError, match="SGL-500"):
+        read_store(folder).load()
+
+
+@pytest.mark.parametrize(
+    "name", ["../{}", "./{}", "a/../{}", "{folder}/{}", "..", ".", "", "a\0b", "/dev/zero", 5, None]
+)
+def test_shards_come_from_the_folder_only(folder: Path, name: Any) -> None:
+    file = shard(folder).name
+    (folder.parent / file).write_bytes(shard(folder).read_bytes())
+    (folder / "a").mkdir()
+    told = (
+        name.replace("{folder}", str(folder)).replace("{}", file)
+        if name and isinstance(name, str)
+        else name
     )
-    def test_other_content_under_a_right_hash(
-        self, store: ZooStore, change: Callable[[dict[str, np.ndarray]], Any], said: str
-    ) -> None:
-        arrays = {key: value.copy() for key, value in load_file(shards(store)[0]).items()}
-        change(arrays)
-        replace_shard(store, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
-        with pytest.raises(ZooDamagedError, match=re.escape(said)):
-            store_again(store).load()
-
-    @pytest.mark.parametrize(
-        ("data", "said"),
-        [
-            (struct.pack("<Q", 2**62) + b"{}", "at most 65536"),
-            (raw("{" + " " * 65_536 + "}", 0), "at most 65536"),
-            (raw("[" * 60_000, 0), "no JSON"),
-            (raw("[1, 2]", 0), "not that of a safetensors file"),
-            (raw('{"means": {"dtype": "F32"}}', 0), "not that of a safetensors file"),
-            (raw('{"a": 1, "a": 2}', 0), "names something twice"),
-            (raw({"means": {"dtype": "F32", "shape": [0, 9], "data_offsets": [0, 0]}}, 0), "> 0"),
-            (raw({"means": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}}, 0), "> 0"),
-            (raw({"means": {"dtype": "F32", "shape": [2**70]}}, 8), "header promises"),
-        ],
-    )
-    def test_hostile_headers(self, store: ZooStore, data: bytes, said: str) -> None:
-        replace_shard(store, data)
-        with pytest.raises(ZooDamagedError, match=re.escape(said)):
-            store_again(store).load()
-
-    def test_metadata_is_not_expected(self, store: ZooStore) -> None:
-        replace_shard(store, save(load_file(shards(store)[0]), metadata={"note": "hello"}))
-        with pytest.raises(ZooDamagedError, match="hello"):
-            store_again(store).load()
-
-    def test_an_expert_in_two_shards(self, store: ZooStore) -> None:
-        rewrite_manifest(store, lambda v: v["shards"][1].update(ids=["b"]))
-        with pytest.raises(ZooDamagedError, match=r"experts \['b'\] are in the zoo twice"):
-            store_again(store).load()
+    edit_manifest(folder, lambda m: m["shards"][0].update(file=told))
+    with pytest.raises(ZooDamagedError, match="SGL-500"):
+        read_store(folder).load()
 
 
-def store_again(store: ZooStore) -> ZooStore:
-    return read_store(store.path)
+# Dying and full disks
 
 
-class TestManifest:
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda v: v.pop("identity"),
-            lambda v: v["identity"].pop("layout"),
-            lambda v: v["identity"].update(extra=1),
-            lambda v: v["identity"]["layout"].update(rank=0),
-            lambda v: v.update(schema=2),
-            lambda v: v.update(shards=3),
-            lambda v: v["shards"][0].pop("sha256"),
-            lambda v: v["shards"][0].update(file="../outside.safetensors"),
-            lambda v: v["shards"][0].update(ids="ab"),
-        ],
-    )
-    def test_refuses(self, store: ZooStore, change: Callable[[dict[str, Any]], Any]) -> None:
-        rewrite_manifest(store, change)
-        with pytest.raises(ZooDamagedError, match=r"manifest\.json"):
-            read_store(store.path)
+def test_a_crash_between_shard_and_manifest_leaves_the_zoo_as_it_was(
+    folder: Path, identity: ZooIdentity, make_zoo: MakeZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, done = (folder / "manifest.json").read_bytes(), read_store(folder).load()
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"null"])
-    def test_refuses_what_is_no_json(self, store: ZooStore, content: bytes) -> None:
-        (store.path / "manifest.json").write_bytes(content)
-        with pytest.raises(ZooDamagedError, match=r"manifest\.json"):
-            read_store(store.path)
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    def test_refuses_a_folder_without_one(self, tmp_path: Path) -> None:
-        with pytest.raises(ZooDamagedError, match="No such file"):
-            read_store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("sglora_fed.zoo.store._write_manifest", die)
+        with pytest.raises(KeyboardInterrupt):
+            open_zoo(folder, identity).add(make_zoo(2, seed=5, prefix="lost"))
+    assert (folder / "manifest.json").read_bytes() == manifest
+    assert len(list(folder.glob("*.safetensors"))) == 3
+    again = open_zoo(folder, identity)
+    np.testing.assert_array_equal(again.load().means, done.means)
+    again.add(make_zoo(1, seed=6, prefix="next"))
+    assert read_store(folder).load().ids[-1] == "next000"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("write", [1, 2])
+def test_full_disk_leaves_the_zoo_as_it_was(
+    folder: Path,
+    identity: ZooIdentity,
+    make_zoo: MakeZoo,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    write: int,
+) -> None:
+    """The disk fills up at the shard (first write) or at the manifest (second)."""
+    store, before = open_zoo(folder, identity), snapshot(folder)
+    works, calls = getattr(os, step), []
+
+    def fill_up(*args: Any) -> Any:
+        calls.append(args)
+        return works(*args) if len(calls) != write else no_space()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fill_up)
+        with pytest.raises(ResultsError, match=r"SGL-900.*No space left"):
+            store.add(make_zoo(2, seed=5, prefix="c"))
+    after = snapshot(folder)
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before)
+    assert all(name.endswith(".safetensors") for name in new)
+    assert len(new) <= write - 1
+    assert store.ids() == read_store(folder).ids() == ("m000", "m001", "m002", "b000", "b001")
+    store.add(make_zoo(2, seed=5, prefix="c"))
+    assert read_store(folder).load().ids[2:4] == ("c000", "c001")
+
+
+def test_a_new_zoo_on_a_full_disk(
+    tmp_path: Path, identity: ZooIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        with pytest.raises(ResultsError, match="No space left"):
+            open_zoo(tmp_path / "zoo", identity)
+    assert list((tmp_path / "zoo").iterdir()) == []
+    assert isinstance(open_zoo(tmp_path / "zoo", identity), ZooStore)
