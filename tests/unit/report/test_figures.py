@@ -68,6 +68,23 @@ def test_gap_dots_are_the_shares(run, drawn):
     assert {round(float(line.get_xdata()[0]), 6) for line in dots} == shares
 
 
+def test_confidence_dots_are_gains_over_zero_shot(run, drawn):
+    summary, rows = run
+    values = {(row.client, row.method): 100 * row.value for row in rows}
+    wanted = {
+        (round(similarity, 6), round(values[client, "ridge"] - values[client, "zero_shot"], 6))
+        for client, (similarity, _) in summary["confidence"].items()
+    }
+    clouds = drawn["confidence.png"].axes[0].collections
+    found = {(round(x, 6), round(y, 6)) for cloud in clouds for x, y in cloud.get_offsets()}
+    assert found == wanted
+
+
+def test_names_are_not_formulas(planted):
+    gains = {"$\\frac{$": {"zero_shot": 0.0, "$x^{$": 0.1, "oracle": 0.3, "topk": 0.1}}
+    assert len(draw_figures(*planted(gains, facts={"generator": "$x^{$"}))) == 5
+
+
 def test_every_axis_is_named_with_its_unit(drawn):
     assert set(drawn) == {"means.png", "gap.png", "oracle.png", "cost.png", "confidence.png"}
     for figure in drawn.values():

@@ -107,6 +107,19 @@ def test_table_holds_every_mean_of_the_summary(run, page):
     assert table["ridge"][-2] == "73.7 kB"
 
 
+def test_differences_are_those_of_the_adopted_generator(run, page):
+    summary, _ = run
+    start = next(place for place, row in enumerate(page.rows) if row[0] == "ridge minus")
+    table = {row[0]: row[1:] for row in page.rows[start + 1 :]}
+    for result in summary["results"]:
+        if result["method"] == "ridge":
+            column = ["new_rule", "combo"].index(result["split"])
+            for other, difference in result["minus"].items():
+                assert table[other][column].startswith(f"{100 * difference['mean']:+.1f} [")
+    assert "▼" in table["shared_lora"][1]
+    assert "▲" in table["shared_lora"][0]
+
+
 def test_page_says_what_was_run_and_promised(page):
     for words in (
         "40 experts",
