@@ -127,14 +127,25 @@ def repeat_samples(adapters: np.ndarray, samples: int) -> np.ndarray:
 
 
 def checked_state(
-    name: str, state: Mapping[str, np.ndarray], axes: Mapping[str, int]
+    name: str, state: Mapping[str, np.ndarray], axes: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """The arrays that a generator needs, each with the right number of axes.
+    """The arrays of a generator, if they are exactly those it needs and fit one another.
+
+    Args:
+        name: of the generator.
+        state: array name -> array.
+        axes: array name -> one letter for each axis; equal letters have equal sizes.
 
     Raises:
-        GeneratorError: when one is missing or has another number of axes.
+        GeneratorError: when an array is missing, unknown, or of another shape.
     """
-    found = {key: state[key].ndim for key in axes if key in state}
-    if found != dict(axes):
-        raise GeneratorError(f"{name} needs arrays with axes {dict(axes)}; found {found}")
+    shapes = {key: list(array.shape) for key, array in state.items()}
+    sizes: dict[str, int] = {}
+    fits = shapes.keys() == axes.keys() and all(
+        len(shapes[key]) == len(letters)
+        and all(sizes.setdefault(a, n) == n for a, n in zip(letters, shapes[key], strict=True))
+        for key, letters in axes.items()
+    )
+    if not fits:
+        raise GeneratorError(f"{name} needs arrays with axes {dict(axes)}; found {shapes}")
     return dict(state)

@@ -18,7 +18,7 @@ from sglora_fed.generators.base import (
 )
 from sglora_fed.zoo import Zoo, similarities, topk_weights
 
-AXES = {"embeddings": 2, "means": 2}
+AXES = {"embeddings": "Ed", "means": "ED"}
 
 
 class Merge:

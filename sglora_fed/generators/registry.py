@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from sglora_fed.zoo import ZooIdentity
 
 Factory = Callable[[GeneratorConfig], Generator]
 
-METADATA = {"generator", "config", "identity"}
+METADATA = {"generator", "config", "identity", "sha256"}
 MATCHING = ("backbone", "weights_sha256", "encoder", "layout")
 """What must be equal for a generator to serve; its zoo may have another seed or other experts."""
 
@@ -81,6 +82,7 @@ def save_generator(
         "config": json.dumps(asdict(config), sort_keys=True),
         "identity": json.dumps(asdict(identity), sort_keys=True),
     }
+    metadata["sha256"] = _digest(state, metadata)
     write_atomically(path, save(state, metadata=metadata))
 
 
@@ -94,13 +96,14 @@ def load_generator(path: Path, identity: ZooIdentity) -> Generator:
         GeneratorError: when the generator's name is not registered.
     """
     try:
-        name, config, made_for = _read_metadata(path)
-        _check_identity(path, made_for, identity)
-        state = load(path.read_bytes())
+        state, metadata = _read_whole(path)
+        name = metadata["generator"]
+        config, made_for = _parse(metadata)
     except OSError as error:
         raise GeneratorFileError(f"{path} cannot be read: {error.strerror}") from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise GeneratorFileError(f"{path} is no generator file: {error}") from error
+    _check_identity(path, made_for, identity)
     if broken := [key for key, array in state.items() if not np.isfinite(array).all()]:
         raise GeneratorFileError(f"{path}: {', '.join(sorted(broken))} hold NaN or infinity")
     generator = make_generator(config, name)
@@ -111,14 +114,32 @@ def load_generator(path: Path, identity: ZooIdentity) -> Generator:
     return generator
 
 
-def _read_metadata(path: Path) -> tuple[str, GeneratorConfig, ZooIdentity]:
+def _digest(state: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """sha256 of everything in the file, whatever the order in which it is stored."""
+    kept = {key: value for key, value in metadata.items() if key != "sha256"}
+    arrays = [[k, str(state[k].dtype), list(state[k].shape)] for k in sorted(state)]
+    digest = hashlib.sha256(json.dumps([kept, arrays], sort_keys=True).encode())
+    for name in sorted(state):
+        digest.update(state[name].tobytes())
+    return digest.hexdigest()
+
+
+def _read_whole(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of a file that is as it was written."""
     _, metadata = read_header(path)
     if set(metadata) != METADATA:
         raise ValueError(f"its metadata are {sorted(metadata)}; need {sorted(METADATA)}")
+    state = load(path.read_bytes())
+    if _digest(state, metadata) != metadata["sha256"]:
+        raise ValueError("its content has another sha256 than it says")
+    return state, metadata
+
+
+def _parse(metadata: Mapping[str, str]) -> tuple[GeneratorConfig, ZooIdentity]:
     config = GeneratorConfig(**json.loads(metadata["config"]))
     if problems := config.problems():
         raise ValueError("; ".join(problems))
-    return metadata["generator"], config, ZooIdentity(**json.loads(metadata["identity"]))
+    return config, ZooIdentity(**json.loads(metadata["identity"]))
 
 
 def _check_identity(path: Path, made_for: ZooIdentity, identity: ZooIdentity) -> None:

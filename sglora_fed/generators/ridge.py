@@ -17,7 +17,7 @@ from sglora_fed.generators.base import (
 )
 from sglora_fed.zoo import Zoo
 
-AXES = {"embeddings": 2, "centre": 1, "mean": 1, "map": 2, "dual": 2}
+AXES = {"embeddings": "Ed", "centre": "d", "mean": "D", "map": "Ed", "dual": "ED"}
 
 
 class Ridge:

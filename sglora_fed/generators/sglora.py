@@ -21,10 +21,11 @@ from sglora_fed.generators.prior import semantic_prior
 from sglora_fed.zoo import Zoo, similarities, topk_weights
 
 BATCH = 64
+NETWORK = "vae."
 VARIANCE_FLOOR = 1e-4
 """Added to sigma*^2 before its logarithm: a hundredth of the experts' spread, squared."""
 
-AXES = {"embeddings": 2, "directions": 2, "coordinates": 2, "coordinate_variances": 2}
+AXES = {"embeddings": "Ed", "directions": "QD", "coordinates": "EP", "coordinate_variances": "EP"}
 
 
 class SemanticVae(nn.Module):
@@ -117,7 +118,7 @@ class SgLora:
         self._train(vae, conditions, seed)
         self._vae = vae
         for name, tensor in vae.state_dict().items():
-            self._state[f"vae.{name}"] = tensor.numpy()
+            self._state[NETWORK + name] = tensor.numpy()
 
     def _train(self, vae: SemanticVae, conditions: Tensor, seed: int) -> None:
         config = self._config
@@ -196,15 +197,18 @@ class SgLora:
         Raises:
             GeneratorError: when the arrays are missing or do not fit the configured sizes.
         """
-        self._state = checked_state(self.name, state, AXES)
-        vae = self._new_vae()
-        weights = {
-            name.removeprefix("vae."): torch.from_numpy(array)
-            for name, array in state.items()
-            if name.startswith("vae.")
-        }
+        weights = {name: array for name, array in state.items() if name.startswith(NETWORK)}
+        arrays = {name: array for name, array in state.items() if name not in weights}
+        arrays = checked_state(self.name, arrays, AXES)
+        if len(arrays["directions"]) != arrays["coordinates"].shape[1] + 1:
+            raise GeneratorError("the saved directions do not fit the saved coordinates")
+        self._vae, self._state = None, arrays | weights
+        # On the meta device a network has shapes only: a lying configuration costs no memory.
+        with torch.device("meta"):
+            vae = self._new_vae()
+        tensors = {k.removeprefix(NETWORK): torch.from_numpy(v) for k, v in weights.items()}
         try:
-            vae.load_state_dict(weights)
+            vae.load_state_dict(tensors, assign=True)
         except RuntimeError as error:
             raise GeneratorError("the saved network has other sizes than configured") from error
         self._vae = vae
