@@ -85,6 +85,12 @@ def test_experts_that_agree_leave_no_variance_behind() -> None:
     assert (variance < 1e-12).all()
 
 
+def test_single_precision_is_summed_in_double() -> None:
+    means = np.array([[1.0], [1.0 + 2**-20]], np.float32)
+    _, variance = semantic_prior(np.array([[0.5, 0.5]]), means, np.zeros((2, 1), np.float32))
+    assert variance[0, 0] == 2.0**-42
+
+
 def test_experts_without_weight_count_for_nothing() -> None:
     rng = np.random.default_rng(1)
     weights = np.array([[0.25, 0.75, 0.0]])

@@ -74,7 +74,7 @@ def test_loss_of_a_known_network() -> None:
     constant_(vae.decoder, [3.0, -1.0])
     x = torch.tensor([[3.0, -1.0], [1.0, 0.0]])
     condition, noise = torch.randn(2, 4), torch.randn(2, 1)
-    reconstruction, penalised = (float(vae.loss(x, condition, noise, w)) for w in (0.0, 0.7))
+    reconstruction, penalised = (vae.loss(x, condition, noise, w).item() for w in (0.0, 0.7))
     # Squared errors 0 and 4 + 1, averaged over the two rows.
     assert reconstruction == pytest.approx(2.5)
     assert penalised - reconstruction == pytest.approx(0.7 * 0.5)
@@ -266,6 +266,15 @@ def test_experts_in_a_line_need_one_component(make_zoo: MakeZoo, settings: Setti
     np.testing.assert_allclose(flat, np.outer(flat @ along / (along @ along), along), atol=1e-4)
 
 
+def test_variances_are_those_of_projected_draws(make_zoo: MakeZoo, settings: Settings) -> None:
+    """Draws around an expert, written in the basis by least squares."""
+    zoo = make_zoo(4, size=20)
+    state = fitted(zoo, settings(steps=1)).state()
+    noise = np.random.default_rng(0).normal(size=(100_000, 20)) * np.sqrt(zoo.variances[2])
+    coordinates, *_ = np.linalg.lstsq(state["directions"][:-1].T, noise.T, rcond=None)
+    np.testing.assert_allclose(coordinates.var(axis=1), state["coordinate_variances"][2], rtol=0.05)
+
+
 def test_units_of_the_adapters_do_not_matter(make_zoo: MakeZoo, settings: Settings) -> None:
     zoo = make_zoo(6)
     large = replace(zoo, means=zoo.means * 1024, variances=zoo.variances * 1024**2)
@@ -319,6 +328,11 @@ def test_unfitted(settings: Settings, descriptions: Descriptions) -> None:
 def test_one_expert_is_too_few(make_zoo: MakeZoo, settings: Settings) -> None:
     with pytest.raises(ZooSizeError, match=r"SGL-502.*the zoo has 1"):
         fitted(make_zoo(1), settings())
+
+
+def test_two_experts_are_enough(make_zoo: MakeZoo, settings: Settings) -> None:
+    made = fitted(make_zoo(2), settings()).generate(make_zoo(2).embeddings, 1, 0)
+    assert np.isfinite(made.adapters).all()
 
 
 def test_equal_experts_are_refused(make_zoo: MakeZoo, settings: Settings) -> None:

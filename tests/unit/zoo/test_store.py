@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from sglora_fed.errors import ResultsError, ZooDamagedError, ZooForeignError, ZooSizeError
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo, read_store
@@ -118,6 +118,26 @@ def test_identity_survives(folder: Path, identity: ZooIdentity) -> None:
     assert asdict(read_store(folder).identity) == asdict(identity)
 
 
+def test_the_manifest_tells_what_each_shard_holds(folder: Path) -> None:
+    for entry in json.loads((folder / "manifest.json").read_text())["shards"]:
+        data = (folder / entry["file"]).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(data).hexdigest()
+        assert entry["examples"] == load(data)["examples"].tolist()
+        assert len(entry["ids"]) == len(entry["examples"])
+
+
+def test_two_runs_at_once_do_not_spoil_each_others_shards(
+    tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    one, two = open_zoo(tmp_path, identity), open_zoo(tmp_path, identity)
+    one.add(make_zoo(1, seed=1))
+    two.add(make_zoo(1, seed=2))
+    one.add(make_zoo(1, seed=3, prefix="f"))
+    np.testing.assert_array_equal(
+        read_store(tmp_path).load().means[0], make_zoo(1, seed=1).means[0]
+    )
+
+
 def test_an_empty_zoo_is_too_small(tmp_path: Path, identity: ZooIdentity) -> None:
     store = open_zoo(tmp_path / "new", identity)
     assert store.ids() == ()
@@ -152,6 +172,15 @@ def test_an_expert_comes_once(folder: Path, identity: ZooIdentity, make_zoo: Mak
     before = snapshot(folder)
     with pytest.raises(ZooDamagedError, match=r"\['b001'\] are in .* already"):
         open_zoo(folder, identity).add(make_zoo(3, prefix="b").select(np.array([1, 2])))
+    assert snapshot(folder) == before
+
+
+def test_adapters_of_another_size_are_refused(
+    folder: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ZooForeignError, match=r"has 12 numbers; the layout of .* has 11"):
+        open_zoo(folder, identity).add(make_zoo(1, size=12, prefix="x"))
     assert snapshot(folder) == before
 
 
@@ -247,7 +276,18 @@ def test_a_header_that_lies_is_refused(folder: Path, lie: Callable[[dict[str, An
 
 
 @pytest.mark.parametrize(
-    "header", [b"[" * 60_000, b"[1, 2]", b'"text"', b"null", b"\xff\xfe{}", b"{", b""]
+    "header",
+    [
+        b"[" * 60_000,
+        b"[1, 2]",
+        b'"text"',
+        b"null",
+        b"\xff\xfe{}",
+        b"{",
+        b"",
+        b"{}",
+        b'{"means": {"dtype": "F32", "shape": [4]}, "means": {"dtype": "F32", "shape": [4]}}',
+    ],
 )
 def test_a_header_of_another_kind_is_refused(folder: Path, header: bytes) -> None:
     replace_shard(folder, struct.pack("<Q", len(header)) + header + b"\0" * 64)
@@ -286,6 +326,14 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     lost = shard(folder, 1)
     lost.unlink()
     with pytest.raises(ZooDamagedError, match=f"{lost.name} cannot be read: No such file"):
+        read_store(folder).load()
+
+
+def test_all_damaged_shards_are_named(folder: Path) -> None:
+    first, second = shard(folder), shard(folder, 1)
+    first.unlink()
+    second.write_bytes(b"")
+    with pytest.raises(ZooDamagedError, match=f"{first.name}.*{second.name}"):
         read_store(folder).load()
 
 

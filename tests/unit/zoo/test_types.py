@@ -72,6 +72,11 @@ def test_rounding_to_half_precision_is_no_damage(make_zoo: MakeZoo) -> None:
     assert replace(zoo, embeddings=rounded).size == zoo.size == 11
 
 
+def test_adapters_of_no_numbers_are_refused(make_zoo: MakeZoo) -> None:
+    with pytest.raises(ZooDamagedError, match=r"\[1, 0\]"):
+        make_zoo(1, size=0)
+
+
 def test_select_takes_all_of_an_expert(make_zoo: MakeZoo) -> None:
     zoo = make_zoo()
     part = zoo.select(np.array([4, 1]))
@@ -103,6 +108,12 @@ def test_a_difference_names_field_and_both_values(
     (line,) = identity.differences(other)
     assert line.startswith(f"{field} is {str(value)[:20]}")
     assert str(getattr(identity, field))[:20] in line.split(", not ")[1]
+
+
+def test_long_values_are_cut_where_they_agree(identity: ZooIdentity) -> None:
+    (line,) = identity.differences(replace(identity, encoder="x" * 500 + "END"))
+    assert len(line) < 120
+    assert "END" in line
 
 
 def test_all_differences_at_once_but_never_versions(identity: ZooIdentity) -> None:
