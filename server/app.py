@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from sglora_fed.config import compose, home
 from sglora_fed.errors import SgloraError
-from sglora_fed.experiments.run import run_experiment
+from sglora_fed.experiments.run import build_zoos, run_experiment
 from sglora_fed.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -23,13 +23,14 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run one experiment; a failure is written beside the results and fails the run."""
+    """Run one experiment, or build its zoos; a failure is written there and fails the run."""
     asked = str(context.run_config.get("output", ""))
     fallback = home() / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}-{context.run_id}"
     output = Path(asked) if asked else fallback
     try:
         config = compose(shlex.split(str(context.run_config.get("overrides", ""))))
-        folder = run_experiment(config, grid, output)
+        work = build_zoos if context.run_config.get("goal") == "zoo" else run_experiment
+        folder = work(config, grid, output)
     except SgloraError as error:
         _write_error(output, error)
         raise

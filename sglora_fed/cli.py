@@ -11,13 +11,14 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sglora_fed.adapters import Layout, write_peft
 from sglora_fed.backbones import load_describer
-from sglora_fed.config import compose
-from sglora_fed.errors import ConfigError, SgloraError
-from sglora_fed.experiments.results import read_results
+from sglora_fed.config import compose, home
+from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
+from sglora_fed.experiments.results import ZOOS, read_results
 from sglora_fed.generators import make_generator
 from sglora_fed.launch import run_flower
 from sglora_fed.report.page import write_report
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-zoo_app = typer.Typer(help="Look at a zoo of experts.", no_args_is_help=True)
+zoo_app = typer.Typer(help="Build a zoo of experts, or look at one.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
 
 console = Console()
@@ -65,8 +66,13 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
 def _show(folder: Path) -> None:
     summary, _ = read_results(folder)
     console.print(results_table(summary))
-    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    console.print(str(folder), soft_wrap=True, highlight=False)
+    _say(f"Report: {folder / 'report.html'}")
+    _say(str(folder))
+
+
+def _say(line: str) -> None:
+    """Print a line as it is: neither wrapped nor read as markup, so that a path can be copied."""
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -80,16 +86,32 @@ def generate(
     config = compose(overrides or [])
     store = read_store(zoo)
     layout = Layout.from_dict(store.identity.layout)
-    embedding = load_describer(config.backbone).encode([description])
+    describer = load_describer(config.backbone)
+    if describer.id != store.identity.encoder:
+        raise ZooForeignError(
+            f"{zoo} holds descriptions encoded by {store.identity.encoder};"
+            f" backbone.path gives {describer.id}"
+        )
+    embedding = describer.encode([description])
     generator = make_generator(config.generator)
     generator.fit(store.load(), store.identity.seed)
     made = generator.generate(np.asarray(embedding), 1, store.identity.seed)
     write_peft(made.adapters[0, 0], layout, store.identity.backbone, out)
-    console.print(
+    _say(
         f"nearest expert similarity {made.similarity[0]:.3f}, weight entropy"
         f" {made.entropy[0]:.3f} nats"
     )
-    console.print(str(out.absolute()), soft_wrap=True, highlight=False)
+    _say(str(out.absolute()))
+
+
+@zoo_app.command("build")
+def zoo_build(overrides: Overrides = None) -> None:
+    """Train the experts of a configuration and keep their zoo; only those missing are trained."""
+    config = compose(overrides or [])
+    output = home() / "logs" / f"zoo-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_flower(config, overrides or [], output, console, goal="zoo")
+    for folder in json.loads((output / ZOOS).read_text(encoding="utf-8")):
+        zoo_verify(Path(folder))
 
 
 @zoo_app.command("show")
@@ -127,7 +149,7 @@ def zoo_list(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -
 def zoo_verify(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
     """Check every file of a zoo: header, sha256, shapes and values."""
     count = len(read_store(folder).load().ids)
-    console.print(f"{count} experts, all files as written: {folder.absolute()}", soft_wrap=True)
+    _say(f"{count} experts, all files as written: {folder.absolute()}")
 
 
 def main() -> None:
@@ -135,5 +157,6 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except SgloraError as error:
-        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        line = f"[bold red]error[/] {escape(str(error))}"
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)

@@ -29,12 +29,15 @@ from sglora_fed.config import RunConfig
 from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.progress import follow
-from sglora_fed.experiments.results import CLIENTS, SUMMARY
+from sglora_fed.experiments.results import CLIENTS, SUMMARY, ZOOS
 from sglora_fed.files import write_atomically
 
 STARTUP_SECONDS = 60.0
 GRACE_SECONDS = 8.0
 POLL_SECONDS = 0.3
+PROOF = {"run": SUMMARY, "zoo": ZOOS}
+"""What a run may be for -> the last file that it writes."""
+
 LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
 
 _ENDING_SIGNALS = [
@@ -54,7 +57,9 @@ class _SuperLink:
     descendants: set[psutil.Process]
 
 
-def run_flower(config: RunConfig, overrides: Sequence[str], output: Path, console: Console) -> None:
+def run_flower(
+    config: RunConfig, overrides: Sequence[str], output: Path, console: Console, goal: str = "run"
+) -> None:
     """Run the Flower app for a configuration in simulation.
 
     All processes started for it have ended on return, also after an error, Ctrl-C or a request
@@ -65,6 +70,7 @@ def run_flower(config: RunConfig, overrides: Sequence[str], output: Path, consol
         overrides: what ``config`` was composed from; both apps compose it again.
         output: absolute folder of the results; files of an earlier run there are removed.
         console: for the progress bars.
+        goal: a key of ``PROOF``.
 
     Raises:
         LaunchError: when Flower cannot be started or the run does not finish; the message holds
@@ -73,14 +79,15 @@ def run_flower(config: RunConfig, overrides: Sequence[str], output: Path, consol
     """
     app, log = app_folder(), output / LOG_FILE
     write_atomically(log, b"")
-    for stale in (SUMMARY, CLIENTS, "report.html", ERROR_FILE, PROGRESS_FILE):
+    for stale in (*PROOF.values(), CLIENTS, "report.html", ERROR_FILE, PROGRESS_FILE):
         (output / stale).unlink(missing_ok=True)
     with _signals(_interrupt), _superlink(log) as link, _bars(output / PROGRESS_FILE, console):
-        code = _flwr_run(app, config, overrides, output, link)
+        settings = {"overrides": shlex.join(overrides), "output": str(output), "goal": goal}
+        code = _flwr_run(app, config, settings, link)
     if (output / ERROR_FILE).exists():
         reason = json.loads((output / ERROR_FILE).read_text(encoding="utf-8"))["message"]
         raise LaunchError(f"the server gave up: {reason}")
-    if code != 0 or not (output / SUMMARY).exists():
+    if code != 0 or not (output / PROOF[goal]).exists():
         raise LaunchError(f"the run did not finish (exit code {code}); see {log}")
 
 
@@ -184,11 +191,8 @@ def _check_alive(link: _SuperLink) -> None:
         raise LaunchError(f"flower-superlink ended with code {code}; see {link.log}")
 
 
-def _flwr_run(
-    app: Path, config: RunConfig, overrides: Sequence[str], output: Path, link: _SuperLink
-) -> int:
+def _flwr_run(app: Path, config: RunConfig, settings: dict[str, str], link: _SuperLink) -> int:
     """``flwr run`` until the run ends; returns its exit code."""
-    settings = {"overrides": shlex.join(overrides), "output": str(output)}
     # A file, because Flower's command line has no way to quote a quote.
     file = link.home / "run.toml"
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]

@@ -34,6 +34,8 @@ PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
 """What every summary holds."""
 
 SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
+ZOOS = "zoos.json"
+"""What a run that only builds zoos leaves: the list of their folders."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import ZooForeignError
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.reproduce import command
-from sglora_fed.experiments.results import Row, RunFacts, write_results
+from sglora_fed.experiments.results import ZOOS, Row, RunFacts, write_results
 from sglora_fed.federation.coordinator import (
     Federation,
     Requests,
@@ -33,6 +34,7 @@ from sglora_fed.federation.coordinator import (
 from sglora_fed.federation.exchange import wait_for_nodes
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
 from sglora_fed.federation.node import LOCAL_METHODS, federation_start, run_layout
+from sglora_fed.files import write_atomically
 from sglora_fed.generators import make_generator
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
@@ -78,16 +80,45 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     """
     started, record = time.perf_counter(), _Record()
     progress = ProgressLog(output / "progress.jsonl")
-    layout = run_layout(config)
-    nodes = tuple(wait_for_nodes(grid, config.federation))
-    dim = load_describer(config.backbone).dim
-    federation = Federation(grid, nodes, config.federation, dim, layout.size)
+    layout, federation = _open_federation(config, grid)
     for seed in config.seeds:
         _run_seed(config, federation, layout, seed, record, progress)
-    facts = _facts(config, record, layout, len(nodes), time.perf_counter() - started)
+    nodes = len(federation.nodes)
+    facts = _facts(config, record, layout, nodes, time.perf_counter() - started)
     return write_results(
         output, record.rows, facts, config_yaml(config), config.experiment.bootstrap
     )
+
+
+def build_zoos(config: RunConfig, grid: Grid, output: Path) -> Path:
+    """Train the experts that are missing in the zoo of every seed, and stop there.
+
+    Args:
+        config: of the run whose zoos are wanted.
+        grid: Flower's, or the in-process one.
+        output: folder for the progress and for ``zoos.json``, the list of the zoos' folders.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SgloraError: of any part; experts that arrived before stay in the zoo.
+    """
+    progress = ProgressLog(output / "progress.jsonl")
+    layout, federation = _open_federation(config, grid)
+    for seed in config.seeds:
+        store = open_zoo(zoo_path(config, seed), zoo_identity(config, layout, seed))
+        _enrol(federation, store, seed, progress)
+    folders = [str(zoo_path(config, seed)) for seed in config.seeds]
+    write_atomically(output / ZOOS, json.dumps(folders).encode())
+    return output
+
+
+def _open_federation(config: RunConfig, grid: Grid) -> tuple[Layout, Federation]:
+    layout = run_layout(config)
+    nodes = tuple(wait_for_nodes(grid, config.federation))
+    dim = load_describer(config.backbone).dim
+    return layout, Federation(grid, nodes, config.federation, dim, layout.size)
 
 
 def _run_seed(

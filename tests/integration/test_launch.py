@@ -60,6 +60,7 @@ def test_the_app_gets_its_settings_unchanged_and_nothing_is_left(tmp_path: Path)
     assert len(seen) > 5  # SuperLink, its executor, the run, and what Ray starts
     found = json.loads((output / "summary.json").read_text())
     assert found["overrides"] == overrides
+    assert found["goal"] == "run"
     assert found["partitions"] == [0, 1]
     assert not Path(found["home"]).exists()
     assert not (output / "report.html").exists()

@@ -31,6 +31,7 @@ def main(grid: Grid, context: Context) -> None:
         time.sleep(600)
     found = {
         "overrides": overrides,
+        "goal": context.run_config["goal"],
         "partitions": sorted(one["partition"] for one in told),
         "home": os.environ["FLWR_HOME"],
     }
