@@ -1,0 +1,140 @@
+"""The command line without Flower: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sglora_fed import cli
+from sglora_fed.adapters import read_peft
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import compose
+from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo
+
+WISH = "tell me at once about anything from my bank"
+PLANTED = 3
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function of arguments that gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sglora-fed", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def planted(make_zoo: Callable[..., Zoo]) -> Zoo:
+    """A zoo in which one expert has the very description that is asked for."""
+    zoo = make_zoo(experts=6, dim=384)
+    embeddings = zoo.embeddings.copy()
+    embeddings[PLANTED] = load_describer(compose().backbone).encode([WISH])[0]
+    return dataclasses.replace(zoo, embeddings=embeddings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, planted: Zoo, identity: ZooIdentity) -> Path:
+    # Brackets, because Rich takes [red] for a colour.
+    encoder = load_describer(compose().backbone).id
+    path = tmp_path / "zoo [red]"
+    open_zoo(path, dataclasses.replace(identity, encoder=encoder)).add(planted)
+    return path
+
+
+def test_generate_writes_the_adapter_of_the_planted_expert(
+    run: Run, folder: Path, planted: Zoo, tmp_path: Path
+) -> None:
+    out = tmp_path / "adapter"
+    arguments = ("generate", WISH, "--zoo", str(folder), "--out", str(out), "generator=nearest")
+    code, printed, _ = run(*arguments)
+    assert code == 0
+    assert printed.splitlines()[-1] == str(out)
+    assert "similarity 1.000" in printed
+    np.testing.assert_allclose(read_peft(out)[0], planted.means[PLANTED], rtol=1e-6)
+
+
+def test_generate_refuses_a_zoo_of_another_encoder(
+    run: Run, planted: Zoo, identity: ZooIdentity, tmp_path: Path
+) -> None:
+    open_zoo(tmp_path / "zoo", dataclasses.replace(identity, encoder="other")).add(planted)
+    out = tmp_path / "adapter"
+    code, _, errors = run("generate", WISH, "--zoo", str(tmp_path / "zoo"), "--out", str(out))
+    assert code == 1
+    assert "SGL-501" in errors
+    assert not out.exists()
+
+
+def test_a_zoo_can_be_listed_shown_and_verified(run: Run, folder: Path, planted: Zoo) -> None:
+    listed = run("zoo", "list", str(folder))[1]
+    assert all(name in listed for name in planted.ids)
+    shown = json.loads(run("zoo", "show", str(folder))[1])
+    assert shown["experts"] == 6
+    assert shown["adapter_numbers"] == planted.means.shape[1]
+    code, verified, _ = run("zoo", "verify", str(folder))
+    assert (code, verified) == (0, f"6 experts, all files as written: {folder}\n")
+
+
+def test_verify_names_the_damaged_file(run: Run, folder: Path) -> None:
+    shard = next(folder.glob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    code, _, errors = run("zoo", "verify", str(folder))
+    assert code == 1
+    assert "SGL-500" in errors
+    assert shard.name in errors
+
+
+def test_zoo_build_hands_over_the_overrides_and_checks_what_was_built(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fake(_config: object, overrides: list[str], output: Path, _console: object, goal: str):
+        asked.append((overrides, goal))
+        output.mkdir(parents=True)
+        (output / "zoos.json").write_text(json.dumps([str(folder)]))
+
+    monkeypatch.setattr(cli, "run_flower", fake)
+    code, printed, _ = run("zoo", "build", "adapter.rank=2")
+    assert code == 0
+    assert asked == [(["adapter.rank=2"], "zoo")]
+    assert str(folder) in printed
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run_flower", lambda *_: pytest.fail("started"))
+    output = tmp_path / "out"
+    code, _, errors = run("simulate", "--output", str(output), "seeds=[red]", "no.such=1")
+    assert code == 2
+    assert "SGL-100" in errors
+    assert "[red]" in errors or "'red'" in errors
+    assert "no.such=1" in errors
+    assert "Traceback" not in errors
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("command", [("report",), ("zoo", "show"), ("zoo", "list")])
+def test_a_folder_that_holds_nothing_is_one_line(
+    run: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    code, printed, errors = run(*command, str(tmp_path / "none"))
+    assert code == 1
+    assert printed == ""
+    assert len(errors.splitlines()) == 1
+    assert "SGL-" in errors
