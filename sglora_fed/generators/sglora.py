@@ -8,7 +8,8 @@ the reasons for every open point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ class SgLora:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             vae = self._new_vae()
-        self._train(vae, conditions, seed)
+        with _one_thread():
+            self._train(vae, conditions, seed)
         self._vae = vae
         for name, tensor in vae.state_dict().items():
             self._state[NETWORK + name] = tensor.numpy()
@@ -154,7 +156,8 @@ class SgLora:
         condition = self._condition(near.weights).repeat_interleave(samples, dim=0)
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn(len(condition), self._config.latent, generator=random)
-        coordinates = self._fitted().sample(condition, noise).numpy()
+        with _one_thread():
+            coordinates = self._fitted().sample(condition, noise).numpy()
         adapters = np.pad(coordinates, ((0, 0), (0, 1)), constant_values=1) @ state["directions"]
         shape = (len(queries), samples, adapters.shape[1])
         return Generated(adapters.reshape(shape), near.similarity, near.entropy)
@@ -212,6 +215,21 @@ class SgLora:
         except RuntimeError as error:
             raise GeneratorError("the saved network has other sizes than configured") from error
         self._vae = vae
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for networks too small to share.
+
+    Further threads only wait, round differently, and go on waiting on the cores that NumPy's
+    product needs next.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _normalise(zoo: Zoo, most: int) -> dict[str, np.ndarray]:
