@@ -23,6 +23,7 @@ from sglora_fed.generators import make_generator
 from sglora_fed.launch import run_flower
 from sglora_fed.report.page import write_report
 from sglora_fed.report.table import results_table
+from sglora_fed.tasks import load_family
 from sglora_fed.zoo import read_store
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ def simulate(
     config = compose(overrides or [])
     default = Path("results") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = (output or default).absolute()
+    load_family(config.family)  # its mistakes now: from a client only a code would come back
     run_flower(config, overrides or [], folder, console)
     _show(folder)
 
@@ -108,6 +110,7 @@ def generate(
 def zoo_build(overrides: Overrides = None) -> None:
     """Train the experts of a configuration and keep their zoo; only those missing are trained."""
     config = compose(overrides or [])
+    load_family(config.family)
     output = home() / "logs" / f"zoo-{time.strftime('%Y%m%d-%H%M%S')}"
     run_flower(config, overrides or [], output, console, goal="zoo")
     for folder in json.loads((output / ZOOS).read_text(encoding="utf-8")):

@@ -138,3 +138,14 @@ def test_a_folder_that_holds_nothing_is_one_line(
     assert printed == ""
     assert len(errors.splitlines()) == 1
     assert "SGL-" in errors
+
+
+def test_a_family_that_cannot_be_read_is_told_before_anything_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run_flower", lambda *_: pytest.fail("started"))
+    missing = tmp_path / "tasks"
+    code, _, errors = run("simulate", "family=local", f"family.path={missing}")
+    assert code == 1
+    assert "SGL-201" in errors
+    assert str(missing) in errors
