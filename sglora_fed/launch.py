@@ -82,7 +82,8 @@ def run_flower(
     for stale in (*PROOF.values(), CLIENTS, "report.html", ERROR_FILE, PROGRESS_FILE):
         (output / stale).unlink(missing_ok=True)
     with _signals(_interrupt), _superlink(log) as link, _bars(output / PROGRESS_FILE, console):
-        settings = {"overrides": shlex.join(overrides), "output": str(output), "goal": goal}
+        settings = {"output": str(output), "goal": goal}
+        settings["overrides"] = shlex.join(with_absolute_paths(config, overrides))
         code = _flwr_run(app, config, settings, link)
     if (output / ERROR_FILE).exists():
         reason = json.loads((output / ERROR_FILE).read_text(encoding="utf-8"))["message"]
@@ -102,6 +103,28 @@ def app_folder() -> Path:
         if (folder / "server" / "app.py").is_file() and (folder / "pyproject.toml").is_file():
             return folder
     raise LaunchError(f"no Flower app beside or inside {package}; reinstall sglora-fed")
+
+
+def with_absolute_paths(config: RunConfig, overrides: Sequence[str]) -> list[str]:
+    """Overrides that mean the same in any working folder: Flower's workers run in another one.
+
+    Args:
+        config: composed from ``overrides``.
+        overrides: kept; those that name a relative path are set again behind them.
+    """
+    paths = {
+        "family": config.family.path,
+        "backbone": config.backbone.path,
+        "zoo": config.zoo.path,
+    }
+    found = list(overrides)
+    for group, value in paths.items():
+        path = Path(value or "/").expanduser()
+        # A backbone or a data set may be a hub id; a zoo's folder need not exist yet.
+        if not path.is_absolute() and (group == "zoo" or path.exists()):
+            quoted = str(path.absolute()).replace("'", "\\'")
+            found.append(f"{group}.path='{quoted}'")
+    return found
 
 
 @contextmanager
