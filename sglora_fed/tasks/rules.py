@@ -30,11 +30,11 @@ FRAMES: Mapping[Form, tuple[str, ...]] = {
     "priority": PRIORITY_FRAMES,
 }
 
-WORDS: Mapping[int, tuple[tuple[str, ...], ...]] = {
-    2: (("important", "other"), ("now", "later")),
-    3: (("now", "later", "never"),),
+WORDS: Mapping[int, tuple[str, ...]] = {
+    2: ("important", "other"),
+    3: ("now", "later", "never"),
 }
-"""Number of labels -> private label words. Many users share them with contradictory rules."""
+"""Number of labels -> private label words. All users share them, with contradictory rules."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def rule_task(
     """
     rng = np.random.default_rng(derive_seed(seed, "rule", task_id))
     count = 3 if rule.form == "priority" else 2
-    words = WORDS[count][int(rng.integers(len(WORDS[count])))]
+    words = WORDS[count]
     keys = [f"l{number}" for number in range(count)]
     sentences, mentioned = rule_wordings(rule, words, rng)
     return Task(

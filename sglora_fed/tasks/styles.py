@@ -16,7 +16,7 @@ from sglora_fed.tasks.wording import HABITS, STYLE_FRAMES, UNSEEN, as_sentence
 MOST_LABELS = 10
 """A topic with more intents gives a task over this many of them, drawn per task."""
 
-_LEET = str.maketrans("aeiostb", "4310578")
+_LEET = str.maketrans("eoi", "301")
 _SOUNDS = (
     ("ough", "uff"), ("tion", "shun"), ("igh", "y"), ("ph", "f"), ("ck", "k"), ("qu", "kw"),
     ("wh", "w"), ("kn", "n"), ("wr", "r"), ("ee", "ea"), ("ce", "se"), ("ci", "si"), ("ch", "tsh"),
@@ -25,8 +25,8 @@ _SOUNDS = (
 
 
 def no_vowels(text: str) -> str:
-    """Vowels inside words go; a word of vowels alone stays."""
-    return _per_word(text, lambda word: re.sub("[aeiou]", "", word) or word)
+    """Vowels after a word's first letter go."""
+    return _per_word(text, lambda word: word[:1] + re.sub("[aeiou]", "", word[1:]))
 
 
 def leetspeak(text: str) -> str:
@@ -35,7 +35,7 @@ def leetspeak(text: str) -> str:
 
 
 def swapped_letters(text: str) -> str:
-    """Neighbouring letters inside a word change places, its ends stay."""
+    """Two neighbouring letters in the middle of a word change places."""
     return _per_word(text, _swap)
 
 
@@ -45,13 +45,13 @@ def pig_latin(text: str) -> str:
 
 
 def doubled_vowels(text: str) -> str:
-    """Each vowel twice."""
-    return re.sub("([aeiou])", r"\1\1", text.lower())
+    """Each word's last vowel twice."""
+    return _per_word(text, lambda word: re.sub("([aeiou])([^aeiou]*)$", r"\1\1\2", word))
 
 
 def doubled_consonants(text: str) -> str:
-    """Each consonant twice."""
-    return re.sub("([bcdfghjklmnpqrstvwxyz])", r"\1\1", text.lower())
+    """Each word's last consonant twice."""
+    return _per_word(text, lambda word: re.sub("([^aeiou'])([aeiou']*)$", r"\1\1\2", word))
 
 
 def phonetic(text: str) -> str:
@@ -60,8 +60,8 @@ def phonetic(text: str) -> str:
 
 
 def missing_letters(text: str) -> str:
-    """Every third letter of a word is lost."""
-    return _per_word(text, lambda word: "".join(c for i, c in enumerate(word) if i % 3 != 2))
+    """The letter before the last is lost from words of four letters and more."""
+    return _per_word(text, lambda word: word if len(word) < 4 else word[:-2] + word[-1])
 
 
 def glued_words(text: str) -> str:
@@ -76,14 +76,14 @@ def clipped_words(text: str) -> str:
 
 
 def _per_word(text: str, change: Callable[[str], str]) -> str:
-    return " ".join(change(word) for word in text.lower().split())
+    return re.sub("[a-z']+", lambda found: change(found[0]), text.lower())
 
 
 def _swap(word: str) -> str:
-    letters = list(word)
-    for i in range(1, len(letters) - 2, 2):
-        letters[i], letters[i + 1] = letters[i + 1], letters[i]
-    return "".join(letters)
+    if len(word) < 4:
+        return word
+    middle = len(word) // 2
+    return word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
 
 
 def _sound(word: str) -> str:

@@ -86,18 +86,18 @@ STYLE_FRAMES = (
 
 HABITS: dict[str, tuple[str, ...]] = {
     "no_vowels": (
-        "I leave out all the vowels",
+        "I leave out the vowels",
         "my texts have no vowels in them",
-        "I write only the consonants",
+        "I write little but consonants",
     ),
     "leetspeak": (
         "I use numbers in place of letters",
         "I write in leetspeak",
-        "many of my letters are digits that look alike",
+        "some of my letters are digits that look alike",
     ),
     "swapped_letters": (
-        "I often swap neighbouring letters",
-        "the letters inside my words change places",
+        "I often swap two neighbouring letters",
+        "two letters inside my words change places",
         "I mix up the order of letters when I type fast",
     ),
     "pig_latin": (
@@ -106,9 +106,9 @@ HABITS: dict[str, tuple[str, ...]] = {
         "my words are in that children's language, pig latin",
     ),
     "doubled_vowels": (
-        "I stretch every vowel",
-        "my vowels come twice",
-        "I write each vowel double",
+        "I stretch my vowels",
+        "the last vowel of my words comes twice",
+        "I write vowels double",
     ),
     "phonetic": (
         "I spell the way it sounds",
@@ -117,7 +117,7 @@ HABITS: dict[str, tuple[str, ...]] = {
     ),
     "missing_letters": (
         "letters are missing in my words",
-        "my keyboard drops about every third letter",
+        "my keyboard drops a letter near the end of words",
         "I lose letters while typing",
     ),
     "glued_words": (
@@ -126,9 +126,9 @@ HABITS: dict[str, tuple[str, ...]] = {
         "the space bar works only every second time",
     ),
     "doubled_consonants": (
-        "my consonants come twice",
-        "I double each consonant",
-        "every consonant is typed two times",
+        "the last consonant of my words comes twice",
+        "I double consonants",
+        "my keyboard types the last consonant of a word again",
     ),
     "clipped_words": (
         "I cut long words short",

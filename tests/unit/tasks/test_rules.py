@@ -97,7 +97,7 @@ def test_all_topics_and_the_exception_are_shown() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_show_only_private_words(form: Form) -> None:
-    words = {text for texts in WORDS.values() for group in texts for text in group}
+    words = {text for texts in WORDS.values() for text in texts}
     names = {name for topic in TOPICS.values() for name in topic.names}
     for seed in range(8):
         task = task_of(form, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda z: {"ids": ("e000",) * 5}, r"\['e000'\].*twice"),
+        (lambda z: {"ids": ("x", "y", "y", "z", "z")}, r"experts \['y', 'z'\] are .* twice"),
         (lambda z: {"ids": ()}, "at least one"),
         (lambda z: {"ids": ("", *z.ids[1:])}, "none empty"),
         (lambda z: {"ids": (7, *z.ids[1:])}, "ids are"),
@@ -64,6 +64,22 @@ def test_one_short_row_is_named_among_good_ones(make_zoo: MakeZoo) -> None:
     embeddings[3] *= 0.25
     with pytest.raises(ZooDamagedError, match=r"norm 0\.25"):
         replace(zoo, embeddings=embeddings)
+
+
+def test_equal_checkpoints_and_one_example_are_no_damage(make_zoo: MakeZoo) -> None:
+    zoo = make_zoo()
+    still = replace(zoo, variances=zoo.variances * 0, examples=zoo.examples * 0 + 1)
+    assert still.ids == zoo.ids
+
+
+def test_a_zoo_does_not_change(make_zoo: MakeZoo) -> None:
+    with pytest.raises(FrozenInstanceError):
+        make_zoo().ids = ()  # type: ignore[misc]
+
+
+def test_an_identity_does_not_change(identity: ZooIdentity) -> None:
+    with pytest.raises(FrozenInstanceError):
+        identity.seed = 8  # type: ignore[misc]
 
 
 def test_rounding_to_half_precision_is_no_damage(make_zoo: MakeZoo) -> None:
