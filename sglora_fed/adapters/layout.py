@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,11 @@ class ModuleShape:
     d_out: int
 
     def __post_init__(self) -> None:
-        if not self.name or self.d_in < 1 or self.d_out < 1:
+        named = isinstance(self.name, str) and bool(self.name)
+        if not (named and _is_count(self.d_in) and _is_count(self.d_out)):
             raise LayoutError(
-                f"module {self.name!r} has width {self.d_in} x {self.d_out}; both > 0"
+                f"module {self.name!r} has width {self.d_in!r} x {self.d_out!r};"
+                " need a name and two integers > 0"
             )
 
 
@@ -39,7 +42,8 @@ class Layout:
     ``W x + alpha / rank * B A x`` (Hu et al. 2022, eq. 3).
 
     Raises:
-        LayoutError: without modules, with a module twice, or with rank < 1 or alpha <= 0.
+        LayoutError: without modules, with a module twice, or unless rank is an integer >= 1 and
+            alpha a finite number > 0.
     """
 
     modules: tuple[ModuleShape, ...]
@@ -50,8 +54,13 @@ class Layout:
         names = [module.name for module in self.modules]
         if not names or len(set(names)) < len(names):
             raise LayoutError(f"modules are {names}; at least one, each once")
-        if self.rank < 1 or not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise LayoutError(f"rank {self.rank} and alpha {self.alpha}; rank >= 1 and alpha > 0")
+        if not (_is_count(self.rank) and _is_positive(self.alpha)):
+            raise LayoutError(
+                f"rank {self.rank!r} and alpha {self.alpha!r};"
+                " rank must be an integer >= 1 and alpha a finite number > 0"
+            )
+        # 8 and 8.0 are one layout, so they must have one fingerprint.
+        object.__setattr__(self, "alpha", float(self.alpha))
 
     @property
     def size(self) -> int:
@@ -75,16 +84,20 @@ class Layout:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Layout:
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`; a damaged layout is refused, never repaired.
 
         Raises:
-            LayoutError: when a field is missing or of another type.
+            LayoutError: when a field is missing, unknown, or of another type.
         """
+        if not isinstance(values, Mapping) or set(values) != {"modules", "rank", "alpha"}:
+            raise LayoutError(f"not a layout: {values!r}; need modules, rank and alpha alone")
         try:
-            modules = tuple(ModuleShape(str(n), int(i), int(o)) for n, i, o in values["modules"])
-            return cls(modules, int(values["rank"]), float(values["alpha"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise LayoutError(f"not a layout: {dict(values)!r}") from error
+            modules = tuple(ModuleShape(n, i, o) for n, i, o in values["modules"])
+        except (TypeError, ValueError) as error:
+            raise LayoutError(
+                f"not modules of a layout: {values['modules']!r}; need [name, d_in, d_out] each"
+            ) from error
+        return cls(modules, values["rank"], values["alpha"])
 
     def unpack(self, vectors: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Views on the factors of a batch of adapters.
@@ -129,6 +142,17 @@ class Layout:
                 )
             parts += [a.reshape(-1), b.reshape(-1)]
         return torch.cat(parts)
+
+
+def _is_count(value: object) -> bool:
+    # True and False are integers to Python, but nobody's rank or width.
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_positive(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value <= sys.float_info.max
 
 
 def layout_of(model: nn.Module, names: Iterable[str], rank: int, alpha: float) -> Layout:
@@ -177,16 +201,20 @@ def check_vectors(vectors: np.ndarray, layout: Layout, max_norm: float | None = 
 
     Raises:
         LayoutError: when the last axis is not D.
-        AdapterValueError: on NaN, infinity or a norm beyond the bound.
+        AdapterValueError: on NaN, infinity, a number beyond float32 or a norm beyond the bound.
     """
     if vectors.ndim < 1 or vectors.shape[-1] != layout.size:
         raise LayoutError(
             f"vectors have shape {vectors.shape}; the last axis must be {layout.size}"
         )
-    if not np.isfinite(vectors).all():
-        bad = int((~np.isfinite(vectors)).sum())
-        raise AdapterValueError(f"{bad} of {vectors.size} numbers are NaN or infinite")
+    # Adapters are used as float32, where a larger number is infinite.
+    usable = np.abs(vectors) <= np.finfo(np.float32).max
+    if not usable.all():
+        raise AdapterValueError(
+            f"{int((~usable).sum())} of {vectors.size} numbers are NaN, infinite or beyond float32"
+        )
     if max_norm is not None and vectors.size:
-        largest = float(np.linalg.norm(vectors.astype(np.float32), axis=-1).max())
+        # The square of a float32 number always fits in float64.
+        largest = float(np.linalg.norm(vectors.astype(np.float64), axis=-1).max())
         if largest > max_norm:
             raise AdapterValueError(f"an adapter has norm {largest:.4g}; at most {max_norm:.4g}")
