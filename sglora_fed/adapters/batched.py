@@ -63,6 +63,7 @@ def adapted(model: nn.Module, layout: Layout, vectors: Tensor) -> Iterator[None]
     try:
         for name, (a, b) in layout.unpack(vectors).items():
             parent, attribute, base = _locate(model, name)
+            _check_widths(name, base, a.shape[2], b.shape[1])
             originals.append((parent, attribute, base))
             setattr(parent, attribute, AdaptedLinear(base, a, b, layout.scaling))
         yield
@@ -81,3 +82,9 @@ def _locate(model: nn.Module, name: str) -> tuple[nn.Module, str, nn.Linear]:
     if not isinstance(base, nn.Linear):
         raise LayoutError(f"module {name!r} is a {type(base).__name__}; need nn.Linear")
     return parent, attribute, base
+
+
+def _check_widths(name: str, base: nn.Linear, d_in: int, d_out: int) -> None:
+    widths = (base.in_features, base.out_features)
+    if widths != (d_in, d_out):
+        raise LayoutError(f"module {name!r} is {widths} wide; the layout has {(d_in, d_out)}")

@@ -104,8 +104,9 @@ def batch_indices(lengths: np.ndarray, batch_size: int, steps: int, seed: int) -
     """Length-bucketed batches: rows of similar length go together, so little is padded.
 
     Each epoch cuts a seeded permutation into batches after sorting windows of four batches by
-    length. The order of the batches within an epoch depends on their number alone, so that
-    folded tasks of one size are short and long in the same steps.
+    length; every row comes once, except the last ``n % batch_size`` of the permutation, which wait
+    for the next epoch. The order of the batches within an epoch depends on their number alone, so
+    that folded tasks of one size are short and long in the same steps.
 
     Args:
         lengths: [n] length of each example.

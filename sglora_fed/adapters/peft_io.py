@@ -12,12 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sglora_fed.adapters.layout import Layout, ModuleShape, check_vectors
-from sglora_fed.errors import AdapterFileError
+from sglora_fed.errors import AdapterFileError, LayoutError
 from sglora_fed.files import write_atomically
 
 PREFIX = "base_model.model."
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+
+PLAIN = {"use_dora": False, "use_rslora": False, "bias": "none", "alpha_pattern": {}}
+"""Fields of PEFT that change what the factors mean, and the values that a layout can express."""
 
 
 def write_peft(vector: np.ndarray, layout: Layout, base_name: str, folder: Path) -> None:
@@ -66,21 +69,34 @@ def read_peft(folder: Path) -> tuple[np.ndarray, Layout]:
         configuration when that lists full names, else sorted.
 
     Raises:
-        AdapterFileError: when a file is missing or damaged, or the LoRA has parts that a vector
-            cannot hold (biases, several ranks, DoRA).
+        AdapterFileError: when a file is missing or damaged, the two files disagree, or the LoRA has
+            parts that a vector cannot hold (biases, several ranks or alphas, DoRA).
+        AdapterValueError: when a number is NaN, infinite or beyond float32.
     """
     config = _read_config(folder)
     factors = _read_factors(folder)
-    ranks = {int(a.shape[0]) for a, _ in factors.values()}
-    if ranks != {int(config["r"])}:
+    ranks = {rank for a, b in factors.values() for rank in (a.shape[0], b.shape[1])}
+    if ranks != {config["r"]}:
         raise AdapterFileError(f"{folder}: ranks {sorted(ranks)}; need one rank, r={config['r']}")
-    listed = [name for name in config.get("target_modules") or [] if name in factors]
-    names = listed if len(listed) == len(factors) else sorted(factors)
-    shapes = (ModuleShape(n, factors[n][0].shape[1], factors[n][1].shape[0]) for n in names)
-    layout = Layout(tuple(shapes), int(config["r"]), float(config["lora_alpha"]))
-    vector = layout.pack({name: factors[name] for name in names}).numpy()
+    names = _order(folder, list(factors), config.get("target_modules"))
+    try:
+        shapes = (ModuleShape(n, factors[n][0].shape[1], factors[n][1].shape[0]) for n in names)
+        layout = Layout(tuple(shapes), config["r"], config["lora_alpha"])
+    except LayoutError as error:
+        raise AdapterFileError(f"{folder}: {error.args[0]}") from error
+    vector = layout.pack(factors).numpy()
     check_vectors(vector[None], layout)
     return vector, layout
+
+
+def _order(folder: Path, names: list[str], targets: object) -> list[str]:
+    """The targets' order when they are full names; PEFT also takes endings of names and regexes."""
+    if not isinstance(targets, list):
+        return sorted(names)
+    endings = tuple(f".{target}" for target in targets)
+    if foreign := [name for name in names if not f".{name}".endswith(endings)]:
+        raise AdapterFileError(f"{folder}: factors for {foreign}; target_modules are {targets}")
+    return targets if sorted(names) == sorted(map(str, targets)) else sorted(names)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -91,7 +107,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise AdapterFileError(f"{path} cannot be read as JSON: {type(error).__name__}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise AdapterFileError(f"{path} does not describe a LoRA adapter (peft_type LORA)")
-    for key, plain in (("use_dora", False), ("use_rslora", False), ("bias", "none")):
+    for key, plain in PLAIN.items():
         if config.get(key, plain) not in (plain, None):
             raise AdapterFileError(f"{path}: {key}={config[key]!r}; only {plain!r} is supported")
     if not isinstance(config.get("r"), int) or "lora_alpha" not in config:

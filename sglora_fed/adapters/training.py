@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,9 +31,9 @@ class Trained:
     """Adapters after training, n of them.
 
     Attributes:
-        final: [n, D] the last step's parameters.
-        mean: [n, D] mean over the last M steps.
-        variance: [n, D] element-wise variance over the last M steps (divided by M).
+        final: [n, D] the last step's parameters; with early stopping, the best ones seen.
+        mean: [n, D] mean over the last M steps, or ``final`` when the adapter stopped before them.
+        variance: [n, D] element-wise variance over these steps (divided by their number).
     """
 
     final: np.ndarray
@@ -114,14 +115,16 @@ def train_adapters(
     """
     starts = np.broadcast_to(starts, (len(parts), layout.size))
     trained = Trained(*(np.empty((len(parts), layout.size), np.float32) for _ in range(3)))
-    for group in fold_groups(parts, config.batch_size, FOLD):
+    # What is held out for early stopping must not depend on who shares the batch: equal sizes.
+    size = sys.maxsize if config.patience else config.batch_size
+    for group in fold_groups(parts, size, FOLD):
         start = torch.from_numpy(np.array(starts[group], np.float32)).to(encoder.device)
         members = [parts[i] for i in group]
         result = _train_group(encoder, layout, start, members, config, [seeds[i] for i in group])
         trained.final[group], trained.mean[group], trained.variance[group] = result
         if on_step is not None:
             on_step(config.steps * len(group))
-    if not np.isfinite(trained.final).all():
+    if not all(np.isfinite(a).all() for a in (trained.final, trained.mean, trained.variance)):
         raise AdapterValueError("training diverged: NaN or infinity; lower adapter.train.lr")
     return trained
 
@@ -152,7 +155,7 @@ def _train_group(
         optimiser.step()
         stopping.restore_stopped(vectors, frozen)
         if step >= config.steps - config.checkpoints:
-            moments.add(vectors.detach())
+            moments.add(vectors.detach(), stopping.running)
         if stopping.check(step, encoder, layout, vectors):
             break
     final = stopping.best(vectors.detach())
@@ -177,33 +180,35 @@ class _Moments:
     """Running mean and variance of the checkpoints (Welford 1962), without keeping them."""
 
     def __init__(self, like: Tensor) -> None:
-        self._count = 0
+        self._count = torch.zeros_like(like[:, :1], requires_grad=False)
         self._mean = torch.zeros_like(like, requires_grad=False)
         self._squares = torch.zeros_like(self._mean)
 
-    def add(self, values: Tensor) -> None:
-        self._count += 1
-        before = values - self._mean
-        self._mean += before / self._count
+    def add(self, values: Tensor, running: Tensor) -> None:
+        """Count one checkpoint of the adapters that have not stopped (``running``, [n] bool)."""
+        running = running.to(values.device).unsqueeze(1)
+        self._count += running
+        before = (values - self._mean) * running
+        self._mean += before / self._count.clamp(min=1)
         self._squares += before * (values - self._mean)
 
     def result(self, fallback: Tensor) -> tuple[Tensor, Tensor]:
-        if self._count == 0:
-            return fallback, torch.zeros_like(fallback)
-        return self._mean, self._squares / self._count
+        mean = torch.where(self._count > 0, self._mean, fallback)
+        return mean, self._squares / self._count.clamp(min=1)
 
 
 class _EarlyStopping:
     """Off with patience 0; else each adapter keeps its best validation checkpoint.
 
-    A fifth of each task's examples, seeded, is held out; an adapter stops after ``patience``
-    looks without a lower validation loss.
+    A fifth of each task's examples, seeded, is held out (with fewer than five examples, nothing:
+    then there is no early stopping); an adapter stops after ``patience`` looks without a lower
+    validation loss. All parts have the same number of examples when patience is not 0.
     """
 
     def __init__(self, parts: list[Prepared], config: TrainConfig, seeds: Sequence[int]) -> None:
         self._parts, self._patience = parts, config.patience
         self.training_rows, self._held_out = [], []
-        held = min(len(part) for part in parts) // 5 if config.patience else 0
+        held = len(parts[0]) // 5 if config.patience else 0
         for part, seed in zip(parts, seeds, strict=True):
             order = np.random.default_rng(derive_seed(seed, "hold_out")).permutation(len(part))
             self._held_out.append(order[:held])
@@ -213,9 +218,14 @@ class _EarlyStopping:
         self._since = torch.zeros(len(parts), dtype=torch.int64)
         self._best: Tensor | None = None
 
+    @property
+    def running(self) -> Tensor:
+        """[n] True for adapters that have not stopped."""
+        return (self._since < self._patience) if self._on else torch.ones_like(self._since).bool()
+
     def restore_stopped(self, vectors: Tensor, before: Tensor) -> None:
-        if self._on and bool((self._since >= self._patience).any()):
-            stopped = (self._since >= self._patience).to(vectors.device)
+        if not self.running.all():
+            stopped = ~self.running.to(vectors.device)
             with torch.no_grad():
                 vectors[stopped] = before[stopped]
 
@@ -225,14 +235,14 @@ class _EarlyStopping:
             return False
         with torch.no_grad(), adapted(encoder.model, layout, vectors.detach()):
             loss = task_losses(encoder, self._parts, self._held_out).cpu()
-        better = (loss < self._best_loss) & (self._since < self._patience)
+        better = (loss < self._best_loss) & self.running
         current = vectors.detach()
         if self._best is None:
             self._best = current.clone()
         self._best[better.to(current.device)] = current[better.to(current.device)]
         self._best_loss = torch.where(better, loss, self._best_loss)
         self._since = torch.where(better, torch.zeros_like(self._since), self._since + 1)
-        return bool((self._since >= self._patience).all())
+        return not bool(self.running.any())
 
     def best(self, current: Tensor) -> Tensor:
         return current if self._best is None else self._best

@@ -1,0 +1,157 @@
+"""Many folded adapters against PEFT, one adapter and one text at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sglora_fed.adapters import Layout, ModuleShape, adapted
+from sglora_fed.adapters.batched import AdaptedLinear
+from sglora_fed.backbones.minilm import MiniLM
+from sglora_fed.errors import LayoutError
+
+TEXTS = [
+    ["w1", "w2 w3 w4 w5 w6 w7", "w8 w9"],
+    ["w4 w5 w2", "w1 w1", "w3 w5 w7 w9 w11 w13 w15"],
+    ["w1", "w2 w3 w4 w5 w6 w7", "w30 w31 w32"],
+    ["w39 w38", "w20", "w21 w22"],
+    ["w10 w11", "w12 w13 w14 w15", "w16"],
+]
+
+
+def directions(seed: int) -> Tensor:
+    """[5, 3, 24] fixed numbers that make one loss of all outputs."""
+    return torch.randn(5, 3, 24, generator=torch.Generator().manual_seed(seed))
+
+
+def test_forward_and_backward_equal_peft_one_by_one(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any
+) -> None:
+    folded = torch.from_numpy(vectors).requires_grad_(True)
+    weights = directions(3)
+    prepared = encoder.prepare_items([text for texts in TEXTS for text in texts])
+    with adapted(encoder.model, layout, folded):
+        outputs = encoder.encode_items(prepared).view(5, 3, -1)
+        torch.autograd.backward((outputs * weights).sum())
+    bare = encoder.encode_items(prepared).view(5, 3, -1)
+    for index, texts in enumerate(TEXTS):
+        reference.load(vectors[index])
+        reference.model.zero_grad()
+        expected = reference.embed(texts)
+        torch.autograd.backward((expected * weights[index]).sum())
+        torch.testing.assert_close(outputs[index], expected, atol=1e-5, rtol=0)
+        theirs = reference.flat(gradients=True)
+        np.testing.assert_allclose(folded.grad[index], theirs, atol=1e-5, rtol=0)
+        # The comparison would be empty if the adapters changed little.
+        assert (bare[index] - expected).abs().max() > 0.05
+        assert np.abs(theirs).max() > 0.01
+
+
+def test_only_the_vectors_get_gradients(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray
+) -> None:
+    folded = torch.from_numpy(vectors[:1]).requires_grad_(True)
+    with adapted(encoder.model, layout, folded):
+        torch.autograd.backward(encoder.encode_items(encoder.prepare_items(["w1 w2"])).sum())
+    assert folded.grad is not None
+    assert all(parameter.grad is None for parameter in encoder.model.parameters())
+
+
+def test_a_zero_b_changes_nothing_and_other_groups_stay_apart(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray
+) -> None:
+    prepared = encoder.prepare_items(["w1 w2 w3"] * 2)
+    mixed = torch.from_numpy(vectors[:2].copy())
+    mixed[0] = 0
+    bare = encoder.encode_items(prepared)
+    with torch.no_grad(), adapted(encoder.model, layout, mixed):
+        both = encoder.encode_items(prepared)
+    torch.testing.assert_close(both[0], bare[0])
+    assert (both[1] - bare[1]).abs().max() > 0.05
+
+
+def test_inputs_of_any_number_of_axes() -> None:
+    base, generator = nn.Linear(3, 2), torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 1, 3, generator=generator), torch.randn(2, 2, 1, generator=generator)
+    for shape in [(4, 3), (4, 5, 3), (4, 2, 5, 3)]:
+        x = torch.randn(shape, generator=generator)
+        groups = [x[:2], x[2:]]
+        weights = [base.weight + 0.5 * b[g] @ a[g] for g in range(2)]
+        expected = [
+            nn.functional.linear(rows, w, base.bias)
+            for rows, w in zip(groups, weights, strict=True)
+        ]
+        torch.testing.assert_close(AdaptedLinear(base, a, b, 0.5)(x), torch.cat(expected))
+
+
+def test_the_model_is_whole_again_even_after_an_error(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray
+) -> None:
+    before = dict(encoder.model.named_modules())
+    bare = encoder.encode_items(encoder.prepare_items(["w1 w2"]))
+    with pytest.raises(ZeroDivisionError):
+        fail_inside(encoder, layout, vectors)
+    after = dict(encoder.model.named_modules())
+    assert before.keys() == after.keys()
+    assert all(after[name] is module for name, module in before.items())
+    assert torch.equal(encoder.encode_items(encoder.prepare_items(["w1 w2"])), bare)
+
+
+def fail_inside(encoder: MiniLM, layout: Layout, vectors: np.ndarray) -> None:
+    with adapted(encoder.model, layout, torch.from_numpy(vectors)):
+        raise ZeroDivisionError
+
+
+def refused(model: nn.Module, layout: Layout, vectors: Tensor) -> str:
+    """What the LayoutError says; the model must be as before."""
+    before = dict(model.named_modules())
+    with pytest.raises(LayoutError) as raised, adapted(model, layout, vectors):
+        pass
+    assert dict(model.named_modules()) == before
+    assert raised.value.code == 400
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (ModuleShape("two", 3, 3), "no module 'two'"),
+        (ModuleShape("deep.er", 3, 3), "no module 'deep.er'"),
+        (ModuleShape("norm", 3, 3), "LayerNorm"),
+        (ModuleShape("more.0", 4, 2), r"(3, 2) wide; the layout has (4, 2)"),
+        (ModuleShape("more.0", 3, 5), r"(3, 2) wide; the layout has (3, 5)"),
+    ],
+)
+def test_layouts_of_another_model_are_refused(second: ModuleShape, said: str) -> None:
+    more = nn.ModuleList([nn.Linear(3, 2)])
+    model = nn.ModuleDict({"one": nn.Linear(3, 3), "more": more, "norm": nn.LayerNorm(3)})
+    layout = Layout((ModuleShape("one", 3, 3), second), 1, 1.0)
+    assert said in refused(model, layout, torch.zeros(2, layout.size))
+
+
+def test_vectors_of_another_size_are_refused(encoder: MiniLM, layout: Layout) -> None:
+    said = refused(encoder.model, layout, torch.zeros(2, layout.size + 1))
+    assert f"[n, {layout.size}]" in said
+
+
+def test_a_model_carries_one_set_of_adapters_at_a_time(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray
+) -> None:
+    folded = torch.from_numpy(vectors)
+    with adapted(encoder.model, layout, folded):
+        assert "AdaptedLinear" in refused(encoder.model, layout, folded)
+
+
+def test_rows_that_adapters_cannot_share_are_refused(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray
+) -> None:
+    prepared = encoder.prepare_items(["w1"] * 7)
+    with (
+        adapted(encoder.model, layout, torch.from_numpy(vectors)),
+        pytest.raises(LayoutError, match="7 rows cannot be shared equally by 5"),
+    ):
+        encoder.encode_items(prepared)
