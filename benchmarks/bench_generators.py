@@ -44,7 +44,7 @@ def random_zoo(size: int) -> Zoo:
     random = np.random.default_rng(0)
     return Zoo(
         tuple(f"expert-{i}" for i in range(EXPERTS)),
-        unit(random, EXPERTS),
+        unit(random, EXPERTS)[:, None],
         random.normal(size=(EXPERTS, size)).astype(np.float32),
         random.uniform(0, 0.1, size=(EXPERTS, size)).astype(np.float32),
         np.full(EXPERTS, 100),

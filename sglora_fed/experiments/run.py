@@ -179,7 +179,7 @@ def zoo_path(config: RunConfig, seed: int) -> Path:
 
 def _enrol(federation: Federation, store: ZooStore, seed: int, progress: ProgressLog) -> None:
     def keep(reply: ExpertReply) -> None:
-        store.add(Zoo(reply.ids, reply.embeddings, reply.means, reply.variances, reply.examples))
+        store.add(Zoo(reply.ids, reply.wordings, reply.means, reply.variances, reply.examples))
 
     enrol(federation, seed, store.ids(), keep, progress.reporter("experts"))
 

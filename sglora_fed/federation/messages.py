@@ -21,6 +21,9 @@ MOST_CLIENTS = 100_000
 MOST_SEED = 2**62
 UNIT_TOLERANCE = 1e-3
 
+WORDINGS = 6
+"""Wordings of its description that an expert sends: one user's words must not decide alone."""
+
 
 @dataclass(frozen=True)
 class TrainRequest:
@@ -71,7 +74,7 @@ class ExpertReply:
     Attributes:
         partition: of the node.
         ids: n experts.
-        embeddings: [n, d] unit rows.
+        wordings: [n, W, d] unit embeddings of W wordings of each description.
         means, variances: [n, D] over the last M checkpoints.
         examples: [n] numbers of training examples.
         remaining: experts this node has still to train.
@@ -79,7 +82,7 @@ class ExpertReply:
 
     partition: int
     ids: tuple[str, ...]
-    embeddings: np.ndarray
+    wordings: np.ndarray
     means: np.ndarray
     variances: np.ndarray
     examples: np.ndarray
@@ -89,7 +92,7 @@ class ExpertReply:
         """The message body."""
         fields = {"partition": self.partition, "remaining": self.remaining, "ids": list(self.ids)}
         arrays: dict[str, np.ndarray] = {
-            "embeddings": self.embeddings.astype(np.float32),
+            "wordings": self.wordings.astype(np.float32),
             "means": self.means.astype(np.float32),
             "variances": self.variances.astype(np.float32),
             "examples": self.examples.astype(np.int64),
@@ -108,7 +111,7 @@ class ExpertReply:
         return cls(
             partition=read.integer("partition", 0, MOST_CLIENTS),
             ids=ids,
-            embeddings=_unit(read.array("embeddings", "float32", (len(ids), dim))),
+            wordings=_unit(read.array("wordings", "float32", (len(ids), WORDINGS, dim))),
             means=read.array("means", "float32", (len(ids), size)),
             variances=variances,
             examples=examples,
@@ -294,7 +297,7 @@ class AdoptReply:
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    norms = np.linalg.norm(rows.astype(np.float64), axis=-1).ravel()
     if rows.size and np.abs(norms - 1).max() > UNIT_TOLERANCE:
         raise MessageError(f"an embedding has norm {norms[np.abs(norms - 1).argmax()]:.4g}; need 1")
     return rows

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.messages import (
+    WORDINGS,
     AdoptReply,
     AdoptRequest,
     DescribeReply,
@@ -131,12 +133,19 @@ def train_experts(node: Node, request: TrainRequest) -> ExpertReply:
     return ExpertReply(
         partition=node.partition,
         ids=tuple(task.id for task in tasks),
-        embeddings=_embed(node, [wording(task, seed) for task in tasks]),
+        wordings=_embed_wordings(node, tasks),
         means=trained.mean,
         variances=trained.variance,
         examples=np.array([len(part) for part in parts], np.int64),
         remaining=len(waiting) - len(tasks),
     )
+
+
+def _embed_wordings(node: Node, tasks: Sequence[Task]) -> np.ndarray:
+    """[n, W, d] description and paraphrases, from the start again where there are few."""
+    texts = [islice(cycle((task.description, *task.paraphrases)), WORDINGS) for task in tasks]
+    rows = _embed(node, [text for some in texts for text in some])
+    return rows.reshape(len(tasks), WORDINGS, rows.shape[1])
 
 
 def train_shared(node: Node, request: TrainRequest) -> SharedReply:

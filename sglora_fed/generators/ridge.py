@@ -17,16 +17,18 @@ from sglora_fed.generators.base import (
 )
 from sglora_fed.zoo import Zoo
 
-AXES = {"embeddings": "Ed", "centre": "d", "mean": "D", "map": "Ed", "dual": "ED"}
+AXES = {"embeddings": "Ed", "centre": "d", "map": "dE", "means": "ED"}
 
 
 class Ridge:
-    """The linear map W and offset that minimise |Y - X W|^2 + penalty s |W|^2, solved in the dual.
+    """A linear map from descriptions to adapters, fitted to every wording of every expert.
 
-    X and Y are the experts' embeddings and mean adapters less their means over the zoo, s is the
-    mean squared norm of the rows of X (so that the penalty does not depend on how alike the
-    descriptions are). W = X^T (X X^T + penalty s I)^-1 Y needs an E x E system only; Y needs no
-    scaling, because the solution is linear in it. Solved in double precision, kept in single.
+    It minimises sum_e (mean_w |y_e - W^T x_ew|^2) + penalty s |W|^2: y_e is the expert's mean
+    adapter and x_ew the embedding of one of its wordings, both less their means over the zoo; s is
+    the mean squared norm of the x_ew (so that the penalty does not depend on how alike the
+    descriptions are). Since the experts' adapters are the only outputs, every value of W^T x is a
+    weighted sum of them; fitting finds these weights, not W, and never touches a matrix with D
+    columns.
 
     Args:
         config: the penalty, and K and temperature for the confidence.
@@ -39,20 +41,21 @@ class Ridge:
         self._state: dict[str, np.ndarray] = {}
 
     def fit(self, zoo: Zoo, seed: int) -> None:
-        """Solve one E x E system."""
-        inputs = zoo.embeddings.astype(np.float64)
-        centre, mean = inputs.mean(axis=0), zoo.means.mean(axis=0, dtype=np.float64)
+        """Solve one system with a row for each wording."""
+        experts, wordings, dim = zoo.wordings.shape
+        inputs = zoo.wordings.reshape(-1, dim).astype(np.float64)
+        centre = inputs.mean(axis=0)
         centred = inputs - centre
         # Descriptions that are all equal carry nothing: any scale gives the zoo's mean.
         scale = float((centred**2).sum(axis=1).mean()) or 1.0
-        gram = centred @ centred.T / scale + self._config.ridge * np.eye(len(inputs))
-        dual = np.linalg.solve(gram, zoo.means - mean)
+        gram = centred @ centred.T / scale
+        gram += self._config.ridge * wordings * np.eye(len(inputs))
+        owners = np.repeat(np.eye(experts), wordings, axis=0)
         self._state = {
             "embeddings": zoo.embeddings,
             "centre": centre,
-            "mean": mean.astype(np.float32),
-            "map": centred / scale,
-            "dual": dual.astype(np.float32),
+            "map": centred.T @ np.linalg.solve(gram, owners) / scale,
+            "means": zoo.means,
         }
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
@@ -63,9 +66,10 @@ class Ridge:
         """
         state = self.state()
         queries = check_request(descriptions, state["embeddings"].shape[1], samples)
-        kernel = ((queries - state["centre"]) @ state["map"].T).astype(np.float32)
-        adapters = kernel @ state["dual"]
-        adapters += state["mean"]
+        weights = (queries - state["centre"]) @ state["map"]
+        # y_e is a deviation from the mean: what the weights lack to a sum of one is the mean's.
+        weights += (1 - weights.sum(axis=1, keepdims=True)) / weights.shape[1]
+        adapters = weights.astype(np.float32) @ state["means"]
         near = neighbourhood(queries, state["embeddings"], self._config)
         return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 

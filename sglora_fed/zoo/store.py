@@ -25,8 +25,8 @@ from sglora_fed.tensors import Spec, read_header
 from sglora_fed.zoo.types import Zoo, ZooIdentity
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
-ARRAYS = ("embeddings", "means", "variances", "examples")
+SCHEMA = 2
+ARRAYS = ("wordings", "means", "variances", "examples")
 
 
 class ZooStore:
@@ -171,10 +171,10 @@ def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
 
 
 def _expected(header: dict[str, Spec], count: int, size: int) -> dict[str, Spec]:
-    """The one header that a shard of some experts may have; the embeddings' width is its own."""
-    dim = header.get("embeddings", ("", (0,)))[1][-1:]
+    """The one header that a shard of some experts may have; the wordings' shape is its own."""
+    texts = header.get("wordings", ("", (0, 0, 0)))[1][1:]
     return {
-        "embeddings": ("F32", (count, *dim)),
+        "wordings": ("F32", (count, *texts)),
         "means": ("F32", (count, size)),
         "variances": ("F32", (count, size)),
         "examples": ("I64", (count,)),
@@ -182,8 +182,8 @@ def _expected(header: dict[str, Spec], count: int, size: int) -> dict[str, Spec]
 
 
 def _joined(path: Path, parts: list[Zoo]) -> Zoo:
-    dims = sorted({part.embeddings.shape[1] for part in parts})
-    if len(dims) > 1:
-        raise ZooDamagedError(f"{path} holds embeddings of {dims} numbers; need one encoder's")
+    texts = sorted({part.wordings.shape[1:] for part in parts})
+    if len(texts) > 1:
+        raise ZooDamagedError(f"{path} holds wordings x numbers {texts}; need one encoder's")
     ids = tuple(name for part in parts for name in part.ids)
     return Zoo(ids, **{key: np.concatenate([getattr(p, key) for p in parts]) for key in ARRAYS})

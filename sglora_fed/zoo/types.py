@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,19 @@ class Zoo:
 
     Attributes:
         ids: E distinct names, at least one.
-        embeddings: [E, d] float32, unit rows.
+        wordings: [E, W, d] float32, unit embeddings of W wordings of each description.
         means: [E, D] float32, mean of each LoRA over its last M checkpoints.
         variances: [E, D] float32, element-wise variance over the same checkpoints.
         examples: [E] int64, numbers of training examples.
 
     Raises:
         ZooDamagedError: when there is no expert, an id comes twice, shapes or types disagree, a
-            value is not finite, a variance is negative, an expert has no examples, or an
-            embedding is no unit vector.
+            value is not finite, a variance is negative, an expert has no examples, an
+            embedding is no unit vector, or the wordings of an expert cancel out.
     """
 
     ids: tuple[str, ...]
-    embeddings: np.ndarray
+    wordings: np.ndarray
     means: np.ndarray
     variances: np.ndarray
     examples: np.ndarray
@@ -49,9 +50,10 @@ class Zoo:
             raise ZooDamagedError(f"experts {twice} are in the zoo twice")
 
     def _check_shapes(self) -> None:
-        count, dim, size = len(self.ids), _width(self.embeddings), _width(self.means)
+        count, size = len(self.ids), _width(self.means)
+        texts = (*self.wordings.shape[1:], 1, 1)[:2]
         expected = {
-            "embeddings": ("float32", (count, dim)),
+            "wordings": ("float32", (count, *(max(1, n) for n in texts))),
             "means": ("float32", (count, size)),
             "variances": ("float32", (count, size)),
             "examples": ("int64", (count,)),
@@ -65,16 +67,25 @@ class Zoo:
                 )
 
     def _check_values(self) -> None:
-        for name in ("embeddings", "means", "variances"):
+        for name in ("wordings", "means", "variances"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ZooDamagedError(f"{name} hold NaN or infinity")
         for name, least in (("variances", 0), ("examples", 1)):
             if (lowest := getattr(self, name).min()) < least:
                 raise ZooDamagedError(f"{name} hold {lowest}; need numbers >= {least}")
-        norms = np.linalg.norm(self.embeddings.astype(np.float64), axis=1)
+        norms = np.linalg.norm(self.wordings.astype(np.float64), axis=2).ravel()
         worst = norms[np.abs(norms - 1).argmax()]
         if abs(worst - 1) > UNIT_TOLERANCE:
             raise ZooDamagedError(f"an embedding has norm {worst:.4g}; need 1")
+        if np.linalg.norm(self.wordings.mean(axis=1), axis=1).min() < UNIT_TOLERANCE:
+            raise ZooDamagedError("the wordings of an expert cancel out; they have no direction")
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """[E, d] float32, each expert's description: the direction of its wordings' mean."""
+        means = self.wordings.astype(np.float64).mean(axis=1)
+        unit: np.ndarray = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return unit.astype(np.float32)
 
     @property
     def size(self) -> int:
@@ -84,7 +95,7 @@ class Zoo:
     def select(self, rows: np.ndarray) -> Zoo:
         """The experts in some rows, in that order."""
         ids = tuple(self.ids[i] for i in rows)
-        arrays = (self.embeddings, self.means, self.variances, self.examples)
+        arrays = (self.wordings, self.means, self.variances, self.examples)
         return Zoo(ids, *(array[rows] for array in arrays))
 
 

@@ -12,12 +12,19 @@ from sglora_fed.zoo import Zoo, ZooIdentity
 MakeZoo = Callable[..., Zoo]
 
 
-def _zoo(experts: int = 5, dim: int = 6, size: int = 11, seed: int = 0, prefix: str = "e") -> Zoo:
+def _zoo(
+    experts: int = 5,
+    dim: int = 6,
+    size: int = 11,
+    seed: int = 0,
+    prefix: str = "e",
+    wordings: int = 1,
+) -> Zoo:
     rng = np.random.default_rng(seed)
-    embeddings = rng.normal(size=(experts, dim))
+    texts = rng.normal(size=(experts, wordings, dim))
     return Zoo(
         tuple(f"{prefix}{number:03d}" for number in range(experts)),
-        (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32),
+        (texts / np.linalg.norm(texts, axis=2, keepdims=True)).astype(np.float32),
         rng.normal(size=(experts, size)).astype(np.float32),
         rng.uniform(0, 0.1, size=(experts, size)).astype(np.float32),
         rng.integers(1, 200, size=experts),
@@ -26,7 +33,7 @@ def _zoo(experts: int = 5, dim: int = 6, size: int = 11, seed: int = 0, prefix: 
 
 @pytest.fixture(scope="session")
 def make_zoo() -> MakeZoo:
-    """A function of (experts, dim, size, seed, prefix) that gives a random zoo."""
+    """A function of (experts, dim, size, seed, prefix, wordings) that gives a random zoo."""
     return _zoo
 
 

@@ -40,9 +40,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def planted(make_zoo: Callable[..., Zoo]) -> Zoo:
     """A zoo in which one expert has the very description that is asked for."""
     zoo = make_zoo(experts=6, dim=384)
-    embeddings = zoo.embeddings.copy()
-    embeddings[PLANTED] = load_describer(compose().backbone).encode([WISH])[0]
-    return dataclasses.replace(zoo, embeddings=embeddings)
+    wordings = zoo.wordings.copy()
+    wordings[PLANTED] = load_describer(compose().backbone).encode([WISH])[0]
+    return dataclasses.replace(zoo, wordings=wordings)
 
 
 @pytest.fixture

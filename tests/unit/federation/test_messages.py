@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import pack
 from sglora_fed.federation.messages import (
+    WORDINGS,
     AdoptReply,
     AdoptRequest,
     DescribeReply,
@@ -31,11 +32,15 @@ def unit(rows: int) -> np.ndarray:
     return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
+def expert_wordings() -> np.ndarray:
+    return unit(2 * WORDINGS).reshape(2, WORDINGS, DIM)
+
+
 def expert_reply(**changes: object) -> ExpertReply:
     reply = ExpertReply(
         partition=1,
         ids=IDS,
-        embeddings=unit(2),
+        wordings=expert_wordings(),
         means=np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE),
         variances=np.ones((2, SIZE), np.float32),
         examples=np.array([3, 4]),
@@ -99,7 +104,8 @@ def test_an_empty_node_is_a_valid_reply() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"embeddings": unit(2) * 2}, "norm"),
+        ({"wordings": expert_wordings() * 2}, "norm"),
+        ({"wordings": expert_wordings()[:, 1:]}, "wordings"),
         ({"means": np.full((2, SIZE), np.nan, np.float32)}, "NaN"),
         ({"means": np.full((2, SIZE), np.inf, np.float32)}, "infinity"),
         ({"means": np.zeros((2, SIZE + 1), np.float32)}, "means"),

@@ -62,19 +62,23 @@ def test_it_is_the_primal_least_squares_solution(
     np.testing.assert_allclose(generated(zoo, queries, penalty, settings), wanted, atol=2e-3)
 
 
-def test_it_minimises_the_penalised_error(make_zoo: MakeZoo, settings: Settings) -> None:
+@pytest.mark.parametrize("wordings", [1, 2])
+def test_it_minimises_the_penalised_error(
+    make_zoo: MakeZoo, settings: Settings, wordings: int
+) -> None:
     """A general optimiser over weights and offset, with the offset free of any penalty."""
-    zoo = make_zoo(8, dim=3, size=1, seed=4)
-    inputs, outputs = zoo.embeddings.astype(np.float64), zoo.means[:, 0].astype(np.float64)
-    unit = ((inputs - inputs.mean(axis=0)) ** 2).sum() / 8
+    zoo = make_zoo(8, dim=3, size=1, seed=4, wordings=wordings)
+    texts, outputs = zoo.wordings.astype(np.float64), zoo.means[:, 0].astype(np.float64)
+    unit = ((texts - texts.mean(axis=(0, 1))) ** 2).sum() / (8 * wordings)
 
     def loss(values: np.ndarray) -> float:
-        errors = inputs @ values[:3] + values[3] - outputs
-        return float(errors @ errors + 0.3 * unit * values[:3] @ values[:3])
+        errors = texts @ values[:3] + values[3] - outputs[:, None]
+        fit = sum(float(np.mean(row**2)) for row in errors)
+        return float(fit + 0.3 * unit * values[:3] @ values[:3])
 
     best = minimize(loss, np.zeros(4), tol=1e-12).x
-    found = generated(zoo, zoo.embeddings, 0.3, settings)[:, 0]
-    np.testing.assert_allclose(found, inputs @ best[:3] + best[3], atol=1e-4)
+    found = generated(zoo, texts[:, 0], 0.3, settings)[:, 0]
+    np.testing.assert_allclose(found, texts[:, 0] @ best[:3] + best[3], atol=1e-4)
 
 
 def test_it_recovers_a_linear_map(make_zoo: MakeZoo, settings: Settings) -> None:
@@ -103,7 +107,7 @@ def test_the_penalty_does_not_depend_on_how_alike_descriptions_are(
     def seen_through(common: float) -> np.ndarray:
         rows = np.hstack([zoo.embeddings, np.full((6, 1), common)])
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        near = replace(zoo, embeddings=rows.astype(np.float32))
+        near = replace(zoo, wordings=rows.astype(np.float32)[:, None])
         return generated(near, near.embeddings, 0.05, settings)
 
     np.testing.assert_allclose(seen_through(1.0), seen_through(5.0), atol=1e-3)
@@ -111,9 +115,16 @@ def test_the_penalty_does_not_depend_on_how_alike_descriptions_are(
 
 def test_equal_descriptions_give_the_mean(make_zoo: MakeZoo, settings: Settings) -> None:
     zoo = make_zoo(4)
-    same = replace(zoo, embeddings=np.repeat(zoo.embeddings[:1], 4, axis=0))
+    same = replace(zoo, wordings=np.repeat(zoo.wordings[:1], 4, axis=0))
     found = generated(same, same.embeddings[:1], 0.03, settings)
     np.testing.assert_allclose(found[0], zoo.means.mean(axis=0), atol=1e-5)
+
+
+def test_a_wording_sent_twice_counts_once(make_zoo: MakeZoo, settings: Settings) -> None:
+    zoo = make_zoo(6, dim=4)
+    again = replace(zoo, wordings=np.repeat(zoo.wordings, 3, axis=1))
+    once = generated(zoo, zoo.embeddings, 0.1, settings)
+    np.testing.assert_allclose(generated(again, zoo.embeddings, 0.1, settings), once, atol=1e-5)
 
 
 def test_rows_do_not_influence_one_another(

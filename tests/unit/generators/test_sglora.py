@@ -141,7 +141,7 @@ def planted() -> Planted:
     groups = np.repeat(np.arange(GROUPS), EACH)
     zoo = Zoo(
         tuple(f"e{number:02d}" for number in range(len(groups))),
-        described(groups),
+        described(groups)[:, None],
         (centres[groups] + 0.05 * rng.normal(size=(len(groups), SIZE))).astype(np.float32),
         np.repeat(spreads[groups, None] ** 2, SIZE, axis=1).astype(np.float32),
         np.full(len(groups), 50),
@@ -170,7 +170,7 @@ def test_a_planted_mixture_is_recovered() -> None:
 def test_with_shuffled_descriptions_nothing_is_recovered() -> None:
     truth = planted()
     order = np.random.default_rng(1).permutation(GROUPS * EACH)
-    found = drawn(truth, replace(truth.zoo, embeddings=truth.zoo.embeddings[order]))
+    found = drawn(truth, replace(truth.zoo, wordings=truth.zoo.wordings[order]))
     assert np.abs(found.mean(axis=1) - truth.centres).max(axis=1).min() > 0.7
     assert (np.sqrt(found.var(axis=1).mean(axis=1)) > 1.3 * truth.spreads).sum() >= 3
 

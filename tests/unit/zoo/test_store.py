@@ -20,7 +20,7 @@ from sglora_fed.errors import ResultsError, ZooDamagedError, ZooForeignError, Zo
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo, read_store
 
 MakeZoo = Callable[..., Zoo]
-ARRAYS = ("embeddings", "means", "variances", "examples")
+ARRAYS = ("wordings", "means", "variances", "examples")
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ HEADER_LIES: list[Callable[[dict[str, Any]], Any]] = [
     lambda h: h["means"].update(shape=[33]),
     lambda h: h["means"].update(shape=3),
     lambda h: h["means"].update(shape="33"),
-    lambda h: h["embeddings"].update(shape=[3, 3, 2]),
+    lambda h: h["wordings"].update(shape=[3, 2, 3]),
     swap_shape,
     lambda h: h["means"].update(data_offsets=[0, 10**15]),
     lambda h: h["means"].update(data_offsets=[0]),
@@ -307,9 +307,9 @@ def test_a_huge_header_length_costs_nothing(folder: Path, length: int) -> None:
     [
         (lambda z: {"means": z.means * np.nan}, "means hold NaN"),
         (lambda z: {"variances": z.variances - 1}, "variances hold -[0-9.]+; need"),
-        (lambda z: {"embeddings": z.embeddings * 2}, "norm 2"),
+        (lambda z: {"wordings": z.wordings * 2}, "norm 2"),
         (lambda z: {"means": z.means[:, :4], "variances": z.variances[:, :4]}, "need"),
-        (lambda z: {"embeddings": np.eye(3, dtype=np.float32)}, "need"),
+        (lambda z: {"wordings": np.eye(3, dtype=np.float32)[:, None]}, "need"),
     ],
 )
 def test_vouched_values_are_still_checked(
@@ -364,7 +364,7 @@ def test_a_garbled_manifest_is_refused(folder: Path, text: str) -> None:
 
 
 MANIFEST_LIES: list[Callable[[dict[str, Any]], Any]] = [
-    lambda m: m.update(schema=2),
+    lambda m: m.update(schema=1),
     lambda m: m.update(schema="1"),
     lambda m: m.pop("identity"),
     lambda m: m["identity"].pop("layout"),

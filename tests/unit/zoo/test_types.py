@@ -28,12 +28,12 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
         (lambda z: {"ids": ()}, "at least one"),
         (lambda z: {"ids": ("", *z.ids[1:])}, "none empty"),
         (lambda z: {"ids": (7, *z.ids[1:])}, "ids are"),
-        (lambda z: {"ids": z.ids[:4]}, r"of 4 experts are float32 \[5, 6\]"),
-        (lambda z: {"embeddings": z.embeddings[:4]}, r"embeddings .* \[4, 6\]"),
+        (lambda z: {"ids": z.ids[:4]}, r"of 4 experts are float32 \[5, 1, 6\]"),
+        (lambda z: {"wordings": z.wordings[:4]}, r"wordings .* \[4, 1, 6\]"),
         (lambda z: {"means": z.means[:, :10]}, r"\[5, 10\]"),
         (lambda z: {"variances": z.variances[:3]}, r"variances .* \[3, 11\]"),
         (lambda z: {"examples": z.examples[:3]}, r"examples .* \[3\]"),
-        (lambda z: {"embeddings": z.embeddings[:, 0]}, r"embeddings .* \[5\]"),
+        (lambda z: {"wordings": z.wordings[:, 0]}, r"wordings .* \[5, 6\]"),
         (lambda z: {"means": z.means[0, :5], "variances": z.means[0, :5]}, r"means .* \[5\]"),
         (lambda z: {"examples": z.examples[:, None]}, r"examples .* \[5, 1\]"),
         (lambda z: {"means": np.float32(1)}, r"means .* \[\]"),
@@ -44,10 +44,11 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
         (lambda z: {"means": with_value(z.means, np.nan)}, "means hold NaN"),
         (lambda z: {"means": with_value(z.means, -np.inf)}, "means hold NaN or inf"),
         (lambda z: {"variances": with_value(z.variances, np.inf)}, "variances hold"),
-        (lambda z: {"embeddings": with_value(z.embeddings, np.nan)}, "embeddings hold"),
+        (lambda z: {"wordings": with_value(z.wordings[:, 0], np.nan)[:, None]}, "wordings hold"),
         (lambda z: {"variances": with_value(z.variances, -1e-9)}, "variances hold -"),
-        (lambda z: {"embeddings": z.embeddings * 1.01}, "norm 1.01; need 1"),
-        (lambda z: {"embeddings": z.embeddings * 0.5}, "norm 0.5; need 1"),
+        (lambda z: {"wordings": z.wordings * 1.01}, "norm 1.01; need 1"),
+        (lambda z: {"wordings": z.wordings * 0.5}, "norm 0.5; need 1"),
+        (lambda z: {"wordings": np.hstack([z.wordings, -z.wordings])}, "cancel out"),
     ],
 )
 def test_unusable_arrays_are_refused(
@@ -60,10 +61,20 @@ def test_unusable_arrays_are_refused(
 
 def test_one_short_row_is_named_among_good_ones(make_zoo: MakeZoo) -> None:
     zoo = make_zoo()
-    embeddings = zoo.embeddings.copy()
-    embeddings[3] *= 0.25
+    wordings = np.hstack([zoo.wordings, zoo.wordings])
+    wordings[3, 1] *= 0.25
     with pytest.raises(ZooDamagedError, match=r"norm 0\.25"):
-        replace(zoo, embeddings=embeddings)
+        replace(zoo, wordings=wordings)
+
+
+def test_an_expert_lies_between_its_wordings(make_zoo: MakeZoo) -> None:
+    """Unit, and equally near to both of two wordings: so it bisects them."""
+    zoo = make_zoo(wordings=2)
+    near = np.einsum("ed,ewd->ew", zoo.embeddings, zoo.wordings)
+    np.testing.assert_allclose(near[:, 0], near[:, 1], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(zoo.embeddings, axis=1), 1, atol=1e-6)
+    half = (1 + np.einsum("ed,ed->e", zoo.wordings[:, 0], zoo.wordings[:, 1])) / 2
+    np.testing.assert_allclose(near[:, 0], np.sqrt(half), atol=1e-6)
 
 
 def test_equal_checkpoints_and_one_example_are_no_damage(make_zoo: MakeZoo) -> None:
@@ -84,8 +95,8 @@ def test_an_identity_does_not_change(identity: ZooIdentity) -> None:
 
 def test_rounding_to_half_precision_is_no_damage(make_zoo: MakeZoo) -> None:
     zoo = make_zoo(dim=384)
-    rounded = zoo.embeddings.astype(np.float16).astype(np.float32)
-    assert replace(zoo, embeddings=rounded).size == zoo.size == 11
+    rounded = zoo.wordings.astype(np.float16).astype(np.float32)
+    assert replace(zoo, wordings=rounded).size == zoo.size == 11
 
 
 def test_adapters_of_no_numbers_are_refused(make_zoo: MakeZoo) -> None:
