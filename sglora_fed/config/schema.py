@@ -58,8 +58,8 @@ class FamilyConfig:
     name: str = option("assistant", "`assistant` (embedded), `local` (a folder) or `hub`")
     path: str | None = option(None, "folder of a `local` family, or of a saved `hub` data set")
     seed: int = option(0, "of the family's splits; fixed before any result is seen")
-    rule_experts: int = option(48, "experts with a personal rule")
-    style_experts: int = option(32, "experts with a writing style")
+    rule_experts: int = option(96, "experts with a personal rule")
+    style_experts: int = option(40, "experts with a writing style")
     clients_per_split: int = option(24, "unseen clients in each split")
     train_per_client: int = option(128, "training examples of a task, evenly over its labels")
     test_per_client: int = option(48, "test examples of a task, evenly over its labels")
@@ -112,9 +112,9 @@ class BackboneConfig:
 class TrainConfig:
     """How one adapter is trained."""
 
-    steps: int = option(40, "optimiser steps of an expert")
+    steps: int = option(20, "optimiser steps of an expert")
     batch_size: int = option(16, "examples per step; a smaller task takes all it has")
-    lr: float = option(2e-3, "AdamW learning rate")
+    lr: float = option(5e-3, "AdamW learning rate")
     max_grad_norm: float = option(1.0, "gradient norm above which a step is scaled down")
     checkpoints: int = option(10, "M: the last M steps give the expert's mean and variance")
     patience: int = option(0, "looks without a better validation loss before stopping; 0: off")
@@ -145,7 +145,7 @@ class AdapterConfig:
     rank: int = option(4, "r, the inner size of the LoRA")
     alpha: float = option(8.0, "the LoRA term is multiplied by alpha / rank")
     targets: tuple[str, ...] = option(("query", "value"), "names of the adapted linear modules")
-    layers: tuple[int, ...] = option((3, 4, 5), "adapted layers; empty: all")
+    layers: tuple[int, ...] = option((4, 5), "adapted layers; empty: all")
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def problems(self) -> list[str]:
@@ -176,7 +176,7 @@ class GeneratorConfig:
     name: str = option("ridge", "the generator whose adapters clients adopt")
     neighbours: int = option(4, "K: nearest experts in the weights of `topk` and `sglora`")
     temperature: float = option(0.05, "tau of the softmax over similarities")
-    ridge: float = option(0.03, "`ridge`: the penalty")
+    ridge: float = option(0.02, "`ridge`: the penalty")
     latent: int = option(16, "`sglora`: size of z")
     hidden: int = option(256, "`sglora`: width of the hidden layers")
     steps: int = option(600, "`sglora`: Adam steps")
@@ -280,7 +280,7 @@ class ExperimentConfig:
         ),
         "methods in the table; generators by their names",
     )
-    local_steps: int = option(15, "optimiser steps of fine-tuning on 1 or 5 examples per class")
+    local_steps: int = option(10, "optimiser steps of fine-tuning on 1 or 5 examples per class")
     oracle_steps: int = option(40, "optimiser steps of fine-tuning on all local data")
     controls: bool = option(True, "also deliver adapters made for somebody else's description")
     bootstrap: int = option(2000, "resamples of the clients for the intervals")

@@ -23,6 +23,7 @@ from sglora_fed.errors import ZooForeignError
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.reproduce import command
 from sglora_fed.experiments.results import ZOOS, Row, RunFacts, write_results
+from sglora_fed.federation.bench import LOCAL_METHODS, federation_start
 from sglora_fed.federation.coordinator import (
     Federation,
     Requests,
@@ -33,11 +34,12 @@ from sglora_fed.federation.coordinator import (
 )
 from sglora_fed.federation.exchange import wait_for_nodes
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
-from sglora_fed.federation.node import LOCAL_METHODS, federation_start, run_layout
+from sglora_fed.federation.node import run_layout
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import make_generator
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks import known_tasks_sha256
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo
 
 SHARED = "shared_lora"
@@ -160,6 +162,7 @@ def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
         layout=layout.to_dict(),
         seed=seed,
         config_sha256=subset_sha256(config, "family", "backbone", "adapter"),
+        tasks_sha256=known_tasks_sha256(config.family),
         versions=_versions(),
     )
 
@@ -173,8 +176,9 @@ def zoo_path(config: RunConfig, seed: int) -> Path:
     """Where a run keeps its zoo: as configured, else by what it depends on."""
     if config.zoo.path:
         return Path(config.zoo.path).expanduser().absolute()
-    key = subset_sha256(config, "family", "backbone", "adapter")[:16]
-    return home() / "zoos" / f"{config.family.name}-{key}-seed{seed}"
+    key = subset_sha256(config, "family", "backbone", "adapter")[:12]
+    tasks = known_tasks_sha256(config.family)[:8]
+    return home() / "zoos" / f"{config.family.name}-{key}{tasks}-seed{seed}"
 
 
 def _enrol(federation: Federation, store: ZooStore, seed: int, progress: ProgressLog) -> None:

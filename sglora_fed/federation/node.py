@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -14,17 +13,14 @@ from sglora_fed.adapters import (
     Layout,
     Prepared,
     check_vectors,
-    few_shot,
-    initial_vector,
     layout_of,
     prepare,
-    score_tasks,
     train_adapters,
 )
 from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone, load_describer
-from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
+from sglora_fed.federation.bench import LOCAL_METHODS, Bench, federation_start
 from sglora_fed.federation.messages import (
     WORDINGS,
     AdoptReply,
@@ -38,14 +34,10 @@ from sglora_fed.federation.messages import (
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
-from sglora_fed.tasks.types import Example, Task
+from sglora_fed.tasks.types import Role, Task
 
 NORM_BOUND = 10.0
 """A delivered adapter may have this many times the norm of an untrained one, not more."""
-
-SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
-NO_ADAPTER = ("zero_shot", "described")
-LOCAL_METHODS = (*NO_ADAPTER, *SHOTS, "oracle")
 
 
 @dataclass(frozen=True)
@@ -91,8 +83,8 @@ class Node:
         """This node's virtual clients by id."""
         return self._share("client")
 
-    def _share(self, role: str) -> dict[str, Task]:
-        tasks = [task for task in load_family(self.config.family).tasks if task.role == role]
+    def _share(self, role: Role) -> dict[str, Task]:
+        tasks = load_family(self.config.family).of_role(role)
         return {task.id: task for task in tasks[self.partition :: self.partitions]}
 
 
@@ -104,11 +96,6 @@ def run_layout(config: RunConfig) -> Layout:
     """The adapters' layout that a configuration means."""
     encoder = load_backbone(config.backbone, config.adapter)
     return layout_of(encoder.model, encoder.adaptable(), config.adapter.rank, config.adapter.alpha)
-
-
-def federation_start(layout: Layout, seed: int) -> np.ndarray:
-    """[1, D] the LoRA that every expert of a run starts from."""
-    return initial_vector(layout, derive_seed(seed, "adapter_start")).numpy()[None]
 
 
 def wording(task: Task, seed: int) -> str:
@@ -198,7 +185,8 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
     bound = NORM_BOUND * float(np.linalg.norm(federation_start(node.layout, request.seed)))
     check_vectors(request.adapters, node.layout, bound)
     check_vectors(request.common, node.layout, bound)
-    bench = _Bench(node, [node.clients[name] for name in request.ids], request)
+    tasks = [node.clients[name] for name in request.ids]
+    bench = Bench(node.encoder, node.layout, node.config, tasks, request)
     wanted = [name for name in LOCAL_METHODS if name in node.config.experiment.methods]
     methods = [*wanted, *request.methods, *request.common_methods]
     measured = [bench.measure(method) for method in methods]
@@ -211,67 +199,3 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
         values=np.stack([values for values, _ in measured], axis=1),
         seconds=np.array([seconds for _, seconds in measured]),
     )
-
-
-class _Bench:
-    """Some virtual clients of a node, every method measured on the same test examples."""
-
-    def __init__(self, node: Node, tasks: list[Task], request: AdoptRequest) -> None:
-        self._node, self.tasks, self._request = node, tasks, request
-        self._tests = [prepare(node.encoder, task, task.test) for task in tasks]
-        self.metrics: tuple[str, ...] = ()
-
-    def measure(self, method: str) -> tuple[np.ndarray, float]:
-        """[n, K] metrics of a method and its seconds per client, training included."""
-        started = time.perf_counter()
-        if method in NO_ADAPTER:
-            scores = score_tasks(self._node.encoder, self._candidates(method == "described"))
-        else:
-            vectors = self._adapters(method)
-            scores = score_tasks(self._node.encoder, self._tests, self._node.layout, vectors)
-        found = [
-            task_metrics(part.kind, score, part.targets)
-            for part, score in zip(self._tests, scores, strict=True)
-        ]
-        self.metrics = tuple(found[0])
-        values = np.array([[row[name] for name in self.metrics] for row in found])
-        return values, (time.perf_counter() - started) / len(self.tasks)
-
-    def _candidates(self, hints: bool) -> list[Prepared]:
-        if not hints:
-            return self._tests
-        encoder = self._node.encoder
-        return [prepare(encoder, task, task.test, hints=True) for task in self.tasks]
-
-    def _adapters(self, method: str) -> np.ndarray:
-        """[n, D] float32."""
-        request = self._request
-        if method in request.methods:
-            return request.adapters[:, request.methods.index(method)].astype(np.float32)
-        if method in request.common_methods:
-            shared = request.common[request.common_methods.index(method)].astype(np.float32)
-            return np.broadcast_to(shared, (len(self.tasks), shared.size))
-        return self._trained(method)
-
-    def _trained(self, method: str) -> np.ndarray:
-        config = self._node.config
-        steps = config.experiment.local_steps if method in SHOTS else config.experiment.oracle_steps
-        start = federation_start(self._node.layout, self._request.seed)
-        if method == "generated_5shot":
-            start = self._adapters(config.generator.name)
-        return train_adapters(
-            self._node.encoder,
-            self._node.layout,
-            start,
-            [
-                prepare(self._node.encoder, task, self._examples(task, method))
-                for task in self.tasks
-            ],
-            replace(config.adapter.train, steps=steps, checkpoints=1),
-            [derive_seed(self._request.seed, "local", task.id) for task in self.tasks],
-        ).final
-
-    def _examples(self, task: Task, method: str) -> tuple[Example, ...]:
-        if method in SHOTS:
-            return few_shot(task, SHOTS[method], self._request.seed)
-        return task.train

@@ -110,6 +110,7 @@ class ZooIdentity:
         layout: of the LoRA vectors, as plain values.
         seed: of the run.
         config_sha256: of the configuration that the experts depend on.
+        tasks_sha256: of the experts' tasks; empty where only the nodes have them.
         versions: of the libraries; informative, not compared.
     """
 
@@ -119,6 +120,7 @@ class ZooIdentity:
     layout: Mapping[str, Any]
     seed: int
     config_sha256: str
+    tasks_sha256: str
     versions: Mapping[str, str]
 
     def differences(self, other: ZooIdentity) -> list[str]:

@@ -42,4 +42,6 @@ def identity() -> ZooIdentity:
     """What a zoo of the tests was made for; its adapters have 11 numbers, as make_zoo's."""
     layout = {"modules": [["query", 3, 2], ["value", 3, 3]], "rank": 1, "alpha": 2.0}
     versions = {"torch": "2.13.0"}
-    return ZooIdentity("all-MiniLM-L6-v2", "5" * 64, "minilm", layout, 7, "c" * 64, versions)
+    return ZooIdentity(
+        "all-MiniLM-L6-v2", "5" * 64, "minilm", layout, 7, "c" * 64, "d" * 64, versions
+    )

@@ -1,0 +1,109 @@
+"""What a virtual client measures: every method on its own test examples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sglora_fed.adapters import Layout, Prepared, few_shot, initial_vector, prepare, score_tasks
+from sglora_fed.backbones import DualEncoder
+from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.federation.messages import AdoptRequest
+from sglora_fed.federation.trained import Lesson, train_or_recall
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.types import Example, Task
+
+SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
+NO_ADAPTER = ("zero_shot", "described")
+LOCAL_METHODS = (*NO_ADAPTER, *SHOTS, "oracle")
+
+
+def federation_start(layout: Layout, seed: int) -> np.ndarray:
+    """[1, D] the LoRA that every expert of a run starts from."""
+    return initial_vector(layout, derive_seed(seed, "adapter_start")).numpy()[None]
+
+
+class Bench:
+    """Some virtual clients of a node; all methods see the same prepared test examples.
+
+    Args:
+        encoder: the frozen backbone.
+        layout: of the vectors.
+        config: of the run.
+        tasks: of n clients, at least one.
+        request: what was delivered to them.
+    """
+
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        layout: Layout,
+        config: RunConfig,
+        tasks: Sequence[Task],
+        request: AdoptRequest,
+    ) -> None:
+        self._encoder, self._layout, self._config = encoder, layout, config
+        self.tasks, self._request = tasks, request
+        self._tests = [prepare(encoder, task, task.test) for task in tasks]
+        self.metrics: tuple[str, ...] = ()
+
+    def measure(self, method: str) -> tuple[np.ndarray, float]:
+        """[n, K] metrics of a method and its mean seconds per client, training included."""
+        vectors, trained = self._adapters(method)
+        tests = self._hinted() if method == "described" else self._tests
+        started = time.perf_counter()
+        layout = None if vectors is None else self._layout
+        scores = score_tasks(self._encoder, tests, layout, vectors)
+        scored = (time.perf_counter() - started) / len(self.tasks)
+        found = [
+            task_metrics(part.kind, score, part.targets, [(e.item, e.label) for e in task.test])
+            for part, score, task in zip(tests, scores, self.tasks, strict=True)
+        ]
+        self.metrics = tuple(found[0])
+        values = np.array([[row[name] for name in self.metrics] for row in found])
+        return values, trained + scored
+
+    def _hinted(self) -> list[Prepared]:
+        return [prepare(self._encoder, task, task.test, hints=True) for task in self.tasks]
+
+    def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
+        """[n, D] float32, and the seconds that a client needed to train its own."""
+        if method in NO_ADAPTER:
+            return None, 0.0
+        if method in LOCAL_METHODS:
+            return self._trained(method)
+        return self._delivered(method), 0.0
+
+    def _delivered(self, method: str) -> np.ndarray:
+        request = self._request
+        if method in request.methods:
+            return request.adapters[:, request.methods.index(method)].astype(np.float32)
+        shared = request.common[request.common_methods.index(method)].astype(np.float32)
+        return np.broadcast_to(shared, (len(self.tasks), shared.size))
+
+    def _trained(self, method: str) -> tuple[np.ndarray, float]:
+        experiment, seed = self._config.experiment, self._request.seed
+        steps = experiment.local_steps if method in SHOTS else experiment.oracle_steps
+        lessons = [
+            Lesson(task, self._examples(task, method), start, derive_seed(seed, "local", task.id))
+            for task, start in zip(self.tasks, self._starts(method), strict=True)
+        ]
+        train = replace(self._config.adapter.train, steps=steps, checkpoints=1)
+        vectors, seconds = train_or_recall(self._encoder, self._layout, train, lessons)
+        return vectors, float(seconds.mean())
+
+    def _starts(self, method: str) -> np.ndarray:
+        """[n, D] float32."""
+        if method == "generated_5shot":
+            return self._delivered(self._config.generator.name)
+        start = federation_start(self._layout, self._request.seed)
+        return np.broadcast_to(start, (len(self.tasks), self._layout.size))
+
+    def _examples(self, task: Task, method: str) -> tuple[Example, ...]:
+        if method in SHOTS:
+            return few_shot(task, SHOTS[method], self._request.seed)
+        return task.train

@@ -1,0 +1,120 @@
+"""Adapters that a node's virtual clients trained themselves, kept there: none is trained twice.
+
+A file's name is the hash of everything that training depends on, so a file can be missing but never
+out of date. Only what the client could have done alone is kept here; nothing of it is ever sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from sglora_fed import __version__
+from sglora_fed.adapters import Layout, check_vectors, prepare, train_adapters
+from sglora_fed.backbones import DualEncoder
+from sglora_fed.config import home
+from sglora_fed.config.schema import TrainConfig
+from sglora_fed.errors import AdapterFileError
+from sglora_fed.files import write_atomically
+from sglora_fed.tasks.digest import examples_sha256
+from sglora_fed.tasks.types import Example, Task
+from sglora_fed.tensors import read_header
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training: what a client learns from, and where it starts.
+
+    Attributes:
+        task: whose labels are the candidates.
+        examples: of the task.
+        start: [D] float32.
+        seed: of the batches' order.
+    """
+
+    task: Task
+    examples: tuple[Example, ...]
+    start: np.ndarray
+    seed: int
+
+
+def train_or_recall(
+    encoder: DualEncoder, layout: Layout, config: TrainConfig, lessons: Sequence[Lesson]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train what was not trained before.
+
+    Args:
+        encoder: frozen dual encoder.
+        layout: of the vectors.
+        config: of the training.
+        lessons: n of them.
+
+    Returns:
+        [n, D] float32 adapters, and [n] seconds that each took when it was trained.
+
+    Raises:
+        AdapterFileError: for a kept file that is damaged.
+        AdapterValueError: when training diverges.
+    """
+    paths = [_path(encoder, layout, config, lesson) for lesson in lessons]
+    missing = [i for i, path in enumerate(paths) if not path.exists()]
+    if missing:
+        started = time.perf_counter()
+        vectors = _train(encoder, layout, config, [lessons[i] for i in missing])
+        seconds = (time.perf_counter() - started) / len(missing)
+        for i, vector in zip(missing, vectors, strict=True):
+            _keep(paths[i], vector, seconds)
+    kept = [_recall(path, layout) for path in paths]
+    return np.stack([vector for vector, _ in kept]), np.array([seconds for _, seconds in kept])
+
+
+def _train(
+    encoder: DualEncoder, layout: Layout, config: TrainConfig, lessons: Sequence[Lesson]
+) -> np.ndarray:
+    return train_adapters(
+        encoder,
+        layout,
+        np.stack([lesson.start for lesson in lessons]),
+        [prepare(encoder, lesson.task, lesson.examples) for lesson in lessons],
+        config,
+        [lesson.seed for lesson in lessons],
+    ).final
+
+
+def _path(encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson) -> Path:
+    facts = {
+        "versions": [__version__, version("torch"), version("transformers")],
+        "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
+        "layout": layout.fingerprint,
+        "train": asdict(config),
+        "examples": examples_sha256(lesson.task, lesson.examples),
+        "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
+        "seed": lesson.seed,
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return home() / "trained" / f"{digest}.safetensors"
+
+
+def _keep(path: Path, vector: np.ndarray, seconds: float) -> None:
+    write_atomically(path, save({"adapter": vector, "seconds": np.array([seconds])}))
+
+
+def _recall(path: Path, layout: Layout) -> tuple[np.ndarray, float]:
+    expected = {"adapter": ("F32", (layout.size,)), "seconds": ("F64", (1,))}
+    try:
+        header, metadata = read_header(path)
+    except (OSError, ValueError) as error:
+        raise AdapterFileError(f"{path}: {error}; remove it, it will be made again") from error
+    if header != expected or metadata:
+        raise AdapterFileError(f"{path} holds {header | metadata}; need {expected}; remove it")
+    arrays = load(path.read_bytes())
+    check_vectors(arrays["adapter"][None], layout)
+    return arrays["adapter"], float(arrays["seconds"][0])
