@@ -50,7 +50,9 @@ def style_pair(task: Task) -> tuple[str, str]:
 
 
 def test_sizes_roles_and_ids() -> None:
-    assert [t.id for t in split("rule-expert")] == [f"rule-expert-{n:03d}" for n in range(48)]
+    assert [t.id for t in split("rule-expert")] == [
+        f"rule-expert-{n:03d}" for n in range(CONFIG.rule_experts)
+    ]
     assert len(split("style-expert")) == CONFIG.style_experts
     for name in ("new_rule", "new_topic", "combo", "new_domain"):
         tasks = split(name)
