@@ -1,0 +1,198 @@
+"""One whole run of the unmodified apps in this process, with every message in sight."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+import client.app
+import server.app
+from sglora_fed.config import RunConfig, compose
+from sglora_fed.federation.inprocess import InProcessGrid
+from sglora_fed.federation.messages import TRAIN
+
+TINY = (
+    "name='it\\'s a \"tiny\" run'",
+    "family.rule_experts=6",
+    "family.style_experts=0",
+    "family.clients_per_split=2",
+    "family.train_per_client=16",
+    "family.test_per_client=8",
+    "adapter.train.steps=4",
+    "adapter.train.checkpoints=2",
+    "generator.steps=10",
+    "generator.basis=4",
+    "federation.clients_per_message=2",
+    "federation.shared_rounds=2",
+    "federation.shared_steps=2",
+    "federation.shared_clients=3",
+    "experiment.local_steps=2",
+    "experiment.oracle_steps=3",
+    "experiment.bootstrap=50",
+)
+"""Everything that a run does, with as little work as possible: 6 experts, 4 clients."""
+
+Between = Callable[["Exchange"], Message | None]
+"""Sees an exchange and gives the reply that the server gets; None: the reply is lost."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A message of the server and what the node answered."""
+
+    request: Message
+    reply: Message
+
+    @property
+    def kind(self) -> str:
+        return self.request.metadata.message_type
+
+    @property
+    def partition(self) -> int:
+        """Of the node; the in-process grid numbers its nodes in the order of partitions."""
+        return self.request.metadata.dst_node_id - 1000
+
+    def fields(self) -> Mapping[str, Any]:
+        return cast(Mapping[str, Any], self.reply.content["fields"])
+
+    def array(self, name: str) -> Any:
+        return cast(Any, self.reply.content["arrays"])[name].numpy()
+
+
+class WatchedGrid(InProcessGrid):
+    """Notes every exchange, and lets a test change or lose the reply."""
+
+    def __init__(
+        self,
+        app: ClientApp,
+        nodes: int,
+        run_config: Mapping[str, str | int | float | bool],
+        between: Between,
+        node_configs: Sequence[Mapping[str, str | int]] = (),
+    ) -> None:
+        super().__init__(app, nodes, run_config)
+        for context, settings in zip(self._contexts.values(), node_configs, strict=False):
+            context.node_config.update(settings)
+        self.exchanges: list[Exchange] = []
+        self._between = between
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        delivered = []
+        for message in messages:
+            (reply,) = super().send_and_receive([message], timeout=timeout)
+            self.exchanges.append(Exchange(message, reply))
+            delivered.append(self._between(self.exchanges[-1]))
+        return [reply for reply in delivered if reply is not None]
+
+
+@dataclass
+class Loop:
+    """One run, told as ``flwr run`` is told.
+
+    Attributes:
+        output: folder of the results; None: not told.
+        overrides: of the configuration, behind those of ``TINY``.
+        goal: ``run`` or ``zoo``.
+        nodes: how many there are; the configuration waits for as many.
+        between: what happens to the replies.
+        node_configs: what nodes are told beyond their partition, in the order of partitions.
+        exchanges: filled by ``run``.
+    """
+
+    output: Path | None
+    overrides: tuple[str, ...] = ()
+    goal: str = "run"
+    nodes: int = 2
+    between: Between = lambda exchange: exchange.reply
+    node_configs: Sequence[Mapping[str, str | int]] = ()
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    def run(self) -> Loop:
+        told = (*TINY, f"federation.nodes={self.nodes}", *self.overrides)
+        output = str(self.output or "")
+        config = {"overrides": shlex.join(told), "goal": self.goal, "output": output}
+        grid = WatchedGrid(client.app.app, self.nodes, config, self.between, self.node_configs)
+        self.exchanges = grid.exchanges
+        server.app.app(
+            grid,
+            Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config),
+        )
+        return self
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return cast(dict[str, Any], json.loads(self.path("summary.json").read_text()))
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return cast(dict[str, Any], json.loads(self.path("error.json").read_text()))
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        with self.path("clients.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def path(self, name: str) -> Path:
+        """Of a file among the results."""
+        assert self.output is not None
+        return self.output / name
+
+    def of_kind(self, kind: str) -> list[Exchange]:
+        return [exchange for exchange in self.exchanges if exchange.kind == kind]
+
+    def trained(self) -> list[str]:
+        """Experts that came in this run, in the order of their arrival."""
+        replies = [e for e in self.of_kind(TRAIN) if not e.reply.has_error()]
+        return [name for e in replies for name in e.fields().get("ids", [])]
+
+
+@pytest.fixture
+def cold_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, with nothing in it."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("SGLORA_FED_HOME", str(home))
+    return home
+
+
+def _composed_once(overrides: Sequence[str]) -> RunConfig:
+    return _composed(tuple(overrides))
+
+
+_composed = lru_cache(compose)
+
+
+@pytest.fixture
+def make_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loop]:
+    """A function of (overrides..., goal, nodes, between, output) that prepares a run.
+
+    ``first`` shows the apps as they are. Here a configuration is composed once, not for each
+    message, and no page is drawn: both together take longer than all the rest.
+    """
+    monkeypatch.setattr("client.app.compose", _composed_once, raising=False)
+    monkeypatch.setattr("sglora_fed.experiments.results.write_report", lambda *_: None)
+
+    def make(*overrides: str, output: str | None = "out", **settings: Any) -> Loop:
+        return Loop(tmp_path / output if output else None, overrides, **settings)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A run of everything in a home of its own; the module's later runs share that home."""
+    folder = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLORA_FED_HOME", str(folder / "home"))
+        yield Loop(folder / "out").run()

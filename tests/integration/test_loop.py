@@ -1,0 +1,364 @@
+"""The whole loop: what a run leaves behind, what it may depend on, what travels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from flwr.common.serde import message_to_proto
+
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import compose
+from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
+from sglora_fed.tasks import load_family, write_family
+from sglora_fed.tasks.types import Task, TaskFamily
+from sglora_fed.zoo import Zoo, read_store
+
+MakeLoop = Callable[..., Any]
+
+QUICK = ("experiment.methods=[zero_shot,topk]", "experiment.controls=false")
+"""Nothing that is trained on a client or takes turns."""
+
+ORDERLESS = ("zero_shot", "described", "soup", "nearest", "topk", "ridge")
+"""Methods without any randomness after the experts."""
+
+DETERMINISTIC = (f"experiment.methods=[{','.join(ORDERLESS)}]", "experiment.controls=false")
+
+
+def values_of(rows: list[dict[str, str]]) -> dict[tuple[str, ...], float]:
+    """(client, seed, method, metric) -> value; each combination once."""
+    found = {(r["client"], r["seed"], r["method"], r["metric"]): float(r["value"]) for r in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def means_of(rows: list[dict[str, str]]) -> dict[tuple[str, str, str], float]:
+    """(split, method, metric) -> mean over clients, a client's value being its mean over seeds."""
+    clients: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
+    for row in rows:
+        cell = clients[row["split"], row["method"], row["metric"]]
+        cell.setdefault(row["client"], []).append(float(row["value"]))
+    return {key: fmean(map(fmean, cell.values())) for key, cell in clients.items()}
+
+
+def tasks_of(loop: Any) -> tuple[Task, ...]:
+    """All tasks of a finished run, from its own record of its configuration."""
+    family = yaml.safe_load((loop.output / "config.yaml").read_text())["family"]
+    told = [f"family.{name}={value}" for name, value in family.items() if value is not None]
+    return load_family(compose(told).family).tasks
+
+
+def unseen(loop: Any) -> tuple[Task, ...]:
+    return tuple(task for task in tasks_of(loop) if task.role == "client")
+
+
+def zoo_in(home: Path, seed: int = 0) -> Zoo:
+    (folder,) = (home / "zoos").glob(f"*-seed{seed}")
+    return read_store(folder).load()
+
+
+def private_texts(tasks: tuple[Task, ...]) -> set[str]:
+    """Whatever a user wrote: descriptions, own words for labels, examples; no single words."""
+    texts = {text for t in tasks for text in (t.description, *t.paraphrases, *t.hints.values())}
+    texts |= {example.item for t in tasks for example in (*t.train, *t.test)}
+    return {text for text in texts if " " in text}
+
+
+class TestResults:
+    def test_the_summary_is_the_mean_of_the_clients(self, first: Any) -> None:
+        means = means_of(first.rows)
+        summary = {(e["split"], e["method"], e["metric"]): e for e in first.summary["results"]}
+        assert set(summary) == set(means)
+        for key, entry in summary.items():
+            assert entry["mean"] == pytest.approx(means[key], abs=1e-6), key
+            assert entry["ci95"][0] <= entry["mean"] <= entry["ci95"][1]
+
+    def test_the_share_of_the_gap_is_that_of_the_means(self, first: Any) -> None:
+        means, checked = means_of(first.rows), 0
+        for entry in first.summary["results"]:
+            split, method, metric = entry["split"], entry["method"], entry["metric"]
+            floor, ceiling = (means[split, name, metric] for name in ("zero_shot", "oracle"))
+            if entry["gap_closed"] is not None:
+                share = (means[split, method, metric] - floor) / (ceiling - floor)
+                assert entry["gap_closed"] == pytest.approx(share, abs=1e-5)
+                checked += 1
+        assert checked
+
+    def test_every_client_is_measured_with_every_method(self, first: Any) -> None:
+        clients = {task.id: task.split for task in unseen(first)}
+        wanted = {*compose().experiment.methods, "shuffled"}
+        assert {(r["client"], r["method"]) for r in first.rows} == {
+            (client, method) for client in clients for method in wanted
+        }
+        assert all(r["split"] == clients[r["client"]] for r in first.rows)
+        assert {e["clients"] for e in first.summary["results"]} == {2}
+        counts = {"experts": 6, "clients": 4, "virtual_clients_per_node": 2}
+        assert first.summary["counts"] == counts
+
+    def test_an_accuracy_is_a_number_of_examples(self, first: Any) -> None:
+        # Rules with three labels have 6 examples, two of each; the others 8.
+        sizes = {task.id: len(task.test) for task in unseen(first)}
+        for row in first.rows:
+            right = float(row["value"]) * sizes[row["client"]]
+            assert right == pytest.approx(round(right), abs=1e-9)
+
+    def test_the_files_name_the_same_configuration(self, first: Any) -> None:
+        written = yaml.safe_load((first.output / "config.yaml").read_text())
+        text = json.dumps(written, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        assert first.summary["run"]["config_sha256"] == digest
+        assert written["family"]["rule_experts"] == 6
+        assert written["name"] == first.summary["run"]["name"] == 'it\'s a "tiny" run'
+        lines = (first.output / "progress.jsonl").read_text().splitlines()
+        last = {line["stage"]: line for line in map(json.loads, lines)}
+        totals = {"experts": 6, "shared LoRA": 2, "evaluate": 4}
+        assert {stage: last[stage]["done"] for stage in totals} == totals
+        assert all(line["done"] == line["total"] for line in last.values())
+
+    def test_nothing_is_left_half_done(self, first: Any) -> None:
+        assert not list(first.output.parent.rglob("*.tmp"))
+        assert not (first.output / "error.json").exists()
+        assert sorted(e.name for e in first.output.iterdir()) == [
+            "clients.csv",
+            "config.yaml",
+            "figures",
+            "progress.jsonl",
+            "report.html",
+            "summary.json",
+        ]
+
+
+class TestTraffic:
+    def test_a_request_fits_two_kilobytes(self, make_loop: MakeLoop, first: Any) -> None:
+        run = make_loop(*QUICK, nodes=4).run()
+        sizes = [message_to_proto(e.reply).ByteSize() for e in run.of_kind(DESCRIBE)]
+        assert [len(e.fields()["ids"]) for e in run.of_kind(DESCRIBE)] == [1, 1, 1, 1]
+        assert max(sizes) <= 2048
+        # The rest is names of fields and the header of one array.
+        told = run.summary["bytes_per_client"]["up"]
+        assert told <= min(sizes) <= told + 512
+        assert first.summary["bytes_per_client"]["up"] == told
+
+    def test_an_adapter_comes_down_once_in_half_precision(self, first: Any) -> None:
+        # MiniLM: 384 wide, query and value in 2 layers, rank 4, two bytes a number.
+        down = 2 * 2 * 2 * 4 * (384 + 384)
+        alone = ("zero_shot", "described", "oracle", "local_1shot", "local_5shot")
+        assert first.summary["bytes_per_client"]["down"] == down
+        for entry in first.summary["results"]:
+            assert entry["bytes_down"] == (0 if entry["method"] in alone else down)
+        for exchange in first.of_kind(ADOPT):
+            fields = exchange.request.content["fields"]
+            count = len(fields["methods"]) * len(fields["ids"]) + len(fields["common_methods"])
+            assert (
+                count * down < message_to_proto(exchange.request).ByteSize() < count * down + 2048
+            )
+
+    def test_no_text_of_a_user_travels(self, first: Any) -> None:
+        texts = {text.encode() for text in private_texts(tasks_of(first))}
+        wire = [
+            message_to_proto(message).SerializeToString()
+            for exchange in first.exchanges
+            for message in (exchange.request, exchange.reply)
+        ]
+        # What does travel is found in the same way.
+        assert any(b"new_rule-000" in message for message in wire)
+        assert len(texts) > 200
+        assert not [text for text in texts if any(text in message for message in wire)]
+
+    def test_no_text_of_a_user_is_kept(self, first: Any) -> None:
+        texts = {text.encode() for text in private_texts(tasks_of(first))}
+        files = [path for path in first.output.parent.rglob("*") if path.is_file()]
+        assert any(b"new_rule-000" in path.read_bytes() for path in files)
+        for path in files:
+            content = path.read_bytes()
+            assert not [text for text in texts if text in content], path
+
+
+class TestRepetition:
+    def test_a_second_run_trains_nothing_and_measures_the_same(
+        self, make_loop: MakeLoop, first: Any
+    ) -> None:
+        before = contents(home_of(first))
+        again = make_loop().run()
+        assert again.trained() == []
+        assert contents(home_of(first)) == before
+        assert again.rows == first.rows
+
+    def test_each_seed_is_a_run_of_its_own(self, make_loop: MakeLoop, first: Any) -> None:
+        both = make_loop("seeds=[0,1]", *QUICK).run()
+        values, alone = values_of(both.rows), values_of(first.rows)
+        assert {seed for _, seed, _, _ in values} == {"0", "1"}
+        assert all(value == alone[key] for key, value in values.items() if key[1] == "0")
+        one, other = zoo_in(home_of(first), 0), zoo_in(home_of(first), 1)
+        assert np.abs(one.means - other.means).max() > 1e-3
+        means = means_of(both.rows)
+        for entry in both.summary["results"]:
+            key = entry["split"], entry["method"], entry["metric"]
+            assert entry["mean"] == pytest.approx(means[key], abs=1e-6)
+        assert sorted(both.trained()) == sorted(other.ids)
+
+    # Seven nodes are more than there are experts or clients: some have nothing to do.
+    @pytest.mark.parametrize("nodes", [1, 7])
+    def test_the_number_of_nodes_changes_rounding_only(
+        self, make_loop: MakeLoop, first: Any, cold_home: Path, nodes: int
+    ) -> None:
+        run = make_loop(*DETERMINISTIC, nodes=nodes).run()
+        assert_same_but_for_rounding(zoo_in(cold_home), zoo_in(home_of(first)))
+        assert {row["method"] for row in run.rows} == set(ORDERLESS)
+        assert_same_accuracies(run, first)
+
+    def test_edge_nodes_with_tasks_of_their_own_give_the_same(
+        self, make_loop: MakeLoop, first: Any, cold_home: Path, tmp_path: Path
+    ) -> None:
+        # Two nodes, each the only partition of its own folder; the server has no folder at all.
+        settings: list[dict[str, str | int]] = []
+        for number in range(2):
+            folder = tmp_path / f"node {number}"
+            write_family(TaskFamily("own", tasks_of(first)[number::2]), folder)
+            own = {"partition-id": 0, "num-partitions": 1, "tasks": str(folder)}
+            settings.append(own)
+        nowhere = ("family=local", f"family.path={tmp_path / 'nowhere'}")
+        run = make_loop(*nowhere, *DETERMINISTIC, node_configs=settings).run()
+        assert_same_but_for_rounding(zoo_in(cold_home), zoo_in(home_of(first)))
+        assert run.summary["counts"]["clients"] == 4
+        assert_same_accuracies(run, first)
+
+
+def home_of(loop: Any) -> Path:
+    return Path(loop.output).parent / "home"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder and the hash of what is in it."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def assert_same_but_for_rounding(one: Zoo, other: Zoo) -> None:
+    """Experts that share a batch with others differ by single precision, which training spreads."""
+    assert one.ids == other.ids
+    np.testing.assert_allclose(one.wordings, other.wordings, atol=1e-5)
+    apart = np.linalg.norm(one.means - other.means, axis=1)
+    learnt = np.linalg.norm(other.means - other.means.mean(axis=0), axis=1)
+    assert (apart < 1e-3 * learnt).all()
+
+
+def assert_same_accuracies(one: Any, other: Any) -> None:
+    """A client's score at a tie may turn one of its 6 or 8 examples; it is not to happen often."""
+    expected = values_of(other.rows)
+    differences = [abs(value - expected[key]) for key, value in values_of(one.rows).items()]
+    assert max(differences) < 1.5 / 6
+    assert sum(difference > 0 for difference in differences) <= 1
+
+
+class InterruptionError(Exception):
+    """What ends a server in the middle of its work."""
+
+
+def ending_at(number: int, kind: str) -> Callable[[Any], Any]:
+    """End with the given message of a kind; the node has answered, the server never hears it."""
+    seen: list[Any] = []
+
+    def between(exchange: Any) -> Any:
+        seen.extend([exchange] if exchange.kind == kind else [])
+        if len(seen) == number:
+            raise InterruptionError
+        return exchange.reply
+
+    return between
+
+
+class TestInterruption:
+    def test_enrolment_continues_where_it_was(
+        self, make_loop: MakeLoop, first: Any, cold_home: Path
+    ) -> None:
+        # Two nodes with three experts each, two in a message: the third message is a second turn.
+        with pytest.raises(InterruptionError):
+            make_loop(goal="zoo", between=ending_at(3, TRAIN)).run()
+        kept = zoo_in(cold_home).ids
+        assert len(kept) == 4
+        rest = make_loop("experiment.methods=[nearest,oracle]").run()
+        assert len(rest.trained()) == 2
+        assert sorted((*rest.trained(), *kept)) == list(zoo_in(home_of(first)).ids)
+        expected = values_of(first.rows)
+        assert all(value == expected[key] for key, value in values_of(rest.rows).items())
+
+    # With a whole zoo: 2 messages that find it so, then 2 in each of 2 rounds of the shared LoRA.
+    @pytest.mark.parametrize(("number", "kind"), [(5, TRAIN), (2, ADOPT)])
+    def test_an_interrupted_run_is_not_taken_for_a_finished_one(
+        self, make_loop: MakeLoop, first: Any, cold_home: Path, number: int, kind: str
+    ) -> None:
+        alone = shutil.ignore_patterns("shared_lora*")
+        shutil.copytree(home_of(first) / "zoos", cold_home / "zoos", ignore=alone)
+        methods = "experiment.methods=[shared_lora,local_1shot]"
+        run = make_loop(methods, between=ending_at(number, kind))
+        with pytest.raises(InterruptionError):
+            run.run()
+        assert [path.name for path in run.output.iterdir()] == ["progress.jsonl"]
+        again = make_loop(methods).run()
+        assert again.trained() == []
+        expected = values_of(first.rows)
+        assert all(value == expected[key] for key, value in values_of(again.rows).items())
+
+
+class TestGoals:
+    def test_a_zoo_alone(self, make_loop: MakeLoop, first: Any, cold_home: Path) -> None:
+        built = make_loop(goal="zoo").run()
+        assert {exchange.kind for exchange in built.exchanges} == {TRAIN}
+        assert sorted(p.name for p in built.output.iterdir()) == ["progress.jsonl", "zoos.json"]
+        (folder,) = map(Path, json.loads(built.path("zoos.json").read_text()))
+        assert folder.parent == cold_home / "zoos"
+        made, expected = read_store(folder).load(), zoo_in(home_of(first))
+        assert sorted(built.trained()) == list(made.ids)
+        np.testing.assert_array_equal(made.means, expected.means)
+
+    def test_results_lie_in_the_home_by_default(self, make_loop: MakeLoop, first: Any) -> None:
+        make_loop(goal="zoo", output=None).run()
+        (zoos,) = (home_of(first) / "results").glob("*/zoos.json")
+        assert zoos.is_file()
+
+
+class TestPrivacy:
+    def test_noise_is_reported_and_on_every_request(self, make_loop: MakeLoop, first: Any) -> None:
+        told = ("privacy=gaussian", "privacy.epsilon=6", "privacy.delta=1e-7", *QUICK)
+        run, again = make_loop(*told).run(), make_loop(*told, between=ending_at(1, ADOPT))
+        with pytest.raises(InterruptionError):
+            again.run()
+        found = run.summary["privacy"]
+        assert (found["mechanism"], found["epsilon"], found["delta"]) == ("gaussian", 6, 1e-7)
+        clear, noisy, other = (requests_of(one) for one in (first, run, again))
+        assert clear.keys() == noisy.keys() == other.keys()
+        # 384 numbers: unrelated directions have a cosine of 0.05, so 0.4 is out of reach.
+        for name, embedding in clear.items():
+            assert abs(embedding @ noisy[name]) < 0.4
+            assert abs(noisy[name] @ other[name]) < 0.4
+
+    def test_without_a_mechanism_nothing_is_promised(self, first: Any) -> None:
+        found = first.summary["privacy"]
+        assert (found["mechanism"], found["epsilon"], found["delta"]) == ("none", None, None)
+        describer = load_describer(compose().backbone)
+        for task in unseen(first):
+            sent = requests_of(first)[task.id]
+            own = np.asarray(describer.encode([task.description, *task.paraphrases]))
+            assert (own @ sent).max() == pytest.approx(1, abs=1e-4)
+
+
+def requests_of(run: Any) -> dict[str, np.ndarray]:
+    """Client -> the embedding that it sent."""
+    return {
+        name: row
+        for exchange in run.of_kind(DESCRIBE)
+        for name, row in zip(exchange.fields()["ids"], exchange.array("embeddings"), strict=True)
+    }
