@@ -21,6 +21,11 @@ from sglora_fed.config import RunConfig, compose
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.messages import TRAIN
 
+METHODS = (
+    *("zero_shot", "described", "soup", "nearest", "topk", "ridge", "sglora", "shared_lora"),
+    *("local_1shot", "local_5shot", "generated_5shot", "oracle"),
+)
+
 TINY = (
     "name='it\\'s a \"tiny\" run'",
     "family.rule_experts=6",
@@ -28,14 +33,18 @@ TINY = (
     "family.clients_per_split=2",
     "family.train_per_client=16",
     "family.test_per_client=8",
+    "adapter.targets=[query,value]",
+    "adapter.layers=[4,5]",
     "adapter.train.steps=4",
     "adapter.train.checkpoints=2",
+    "generator=ridge",
     "generator.steps=10",
     "generator.basis=4",
     "federation.clients_per_message=2",
     "federation.shared_rounds=2",
     "federation.shared_steps=2",
     "federation.shared_clients=3",
+    f"experiment.methods=[{','.join(METHODS)}]",
     "experiment.local_steps=2",
     "experiment.oracle_steps=3",
     "experiment.bootstrap=50",
@@ -196,3 +205,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SGLORA_FED_HOME", str(folder / "home"))
         yield Loop(folder / "out").run()
+
+
+@pytest.fixture(scope="session")
+def loop_class() -> type[Loop]:
+    """For fixtures that outlive a test."""
+    return Loop
