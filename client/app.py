@@ -12,7 +12,13 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from sglora_fed.config import compose
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
-from sglora_fed.federation.messages import AdoptRequest, DescribeRequest, TrainRequest
+from sglora_fed.federation.functional import train_round
+from sglora_fed.federation.messages import (
+    AdoptRequest,
+    DescribeRequest,
+    RoundRequest,
+    TrainRequest,
+)
 from sglora_fed.federation.node import (
     Node,
     adopt,
@@ -60,6 +66,14 @@ def train_expert(message: Message, context: Context) -> Message:
     request = TrainRequest.parse(message.content, node.layout.size)
     reply = train_experts(node, request) if request.start is None else train_shared(node, request)
     return Message(reply.pack(), reply_to=message)
+
+
+@app.train("round")
+def train_functional(message: Message, context: Context) -> Message:
+    """One round of the functional generator."""
+    node = _node(context)
+    request = RoundRequest.parse(message.content, node.describer.dim, node.layout.size)
+    return Message(train_round(node, request).pack(), reply_to=message)
 
 
 @app.query("describe")

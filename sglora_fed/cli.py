@@ -18,8 +18,8 @@ from sglora_fed.adapters import Layout, write_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
+from sglora_fed.experiments.kept import generator_for
 from sglora_fed.experiments.results import ZOOS, read_results
-from sglora_fed.generators import make_generator
 from sglora_fed.launch import run_flower
 from sglora_fed.report.page import write_report
 from sglora_fed.report.table import results_table
@@ -95,9 +95,7 @@ def generate(
             f" backbone.path gives {describer.id}"
         )
     embedding = describer.encode([description])
-    generator = make_generator(config.generator)
-    generator.fit(store.load(), store.identity.seed)
-    made = generator.generate(np.asarray(embedding), 1, store.identity.seed)
+    made = generator_for(config, store).generate(np.asarray(embedding), 1, store.identity.seed)
     write_peft(made.adapters[0, 0], layout, store.identity.backbone, out)
     _say(
         f"nearest expert similarity {made.similarity[0]:.3f}, weight entropy"

@@ -99,17 +99,37 @@ def chosen_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(sorted(layers)) or tuple(range(count))
 
 
-def check_linear(model: nn.Module, names: Sequence[str]) -> None:
-    """Refuse names that are no linear modules of the model.
+def adapted_names(
+    model: nn.Module, parents: Sequence[str], targets: Sequence[str]
+) -> tuple[str, ...]:
+    """Linear modules below some parents whose names end in a target, as PEFT matches targets.
+
+    Args:
+        model: the backbone.
+        parents: names of layers (or of a part of each layer), in order.
+        targets: ends of module names: ``value`` or ``attention.output.dense``.
+
+    Returns:
+        Full names, parent by parent, in the order of the targets.
 
     Raises:
-        LayoutError: for the first such name.
+        LayoutError: for a target that a parent has no module for, or that is no linear module.
     """
+    names: list[str] = []
+    for parent in parents:
+        inside = [f"{parent}.{name}" for name, _ in model.get_submodule(parent).named_modules()]
+        for target in targets:
+            found = [name for name in inside if name.endswith(f".{target}")]
+            if not found:
+                raise LayoutError(f"{parent} has no module {target!r}; check adapter.targets")
+            names += [name for name in found if name not in names]
+    _check_linear(model, names)
+    return tuple(names)
+
+
+def _check_linear(model: nn.Module, names: Sequence[str]) -> None:
     for name in names:
-        try:
-            module = model.get_submodule(name)
-        except AttributeError:
-            raise LayoutError(f"the model has no module {name!r}; check adapter.targets") from None
+        module = model.get_submodule(name)
         if not isinstance(module, nn.Linear):
             raise LayoutError(
                 f"{name!r} is a {type(module).__name__}; adapter.targets must be linear modules"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPModel
 
 from sglora_fed.backbones.checkpoint import (
-    check_linear,
+    adapted_names,
     chosen_layers,
     read_model,
     read_part,
@@ -34,12 +34,11 @@ CPU = torch.device("cpu")
 class Clip:
     """A :class:`~sglora_fed.backbones.types.DualEncoder` in which items are image files.
 
-    Adapters lie in the vision tower's attention, as in the SG-LoRA paper; the text tower stays as
-    it is.
+    Adapters lie in the vision tower, as in the SG-LoRA paper; the text tower stays as it is.
 
     Args:
         folder: of the checkpoint.
-        targets: names of the adapted modules in each layer's attention.
+        targets: ends of the adapted modules' names, in each adapted layer.
         layers: adapted layers of the vision tower; empty for all.
         scale: factor on cosines; None for the checkpoint's own.
         device: where it runs.
@@ -70,17 +69,13 @@ class Clip:
         self.id = f"clip-vit-patch{vision.patch_size}-{self._side}"
         self.dim = int(self._clip.config.projection_dim)
         self._longest = int(self._clip.config.text_config.max_position_embeddings)
-        self._targets = tuple(targets)
-        self._layers = chosen_layers(layers, int(vision.num_hidden_layers))
-        check_linear(self.model, self.adaptable())
+        chosen = chosen_layers(layers, int(vision.num_hidden_layers))
+        parents = [f"vision_model.encoder.layers.{layer}" for layer in chosen]
+        self._adapted = adapted_names(self.model, parents, targets)
 
     def adaptable(self) -> tuple[str, ...]:
-        """``vision_model.encoder.layers.<i>.self_attn.<target>`` for each layer and target."""
-        return tuple(
-            f"vision_model.encoder.layers.{layer}.self_attn.{target}"
-            for layer in self._layers
-            for target in self._targets
-        )
+        """Full names: ``vision_model.encoder.layers.<i>`` and what ends in a target."""
+        return self._adapted
 
     def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
         """Pixels [3, height, width] of each image file.

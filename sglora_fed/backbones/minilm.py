@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from sglora_fed.backbones.checkpoint import (
-    check_linear,
+    adapted_names,
     chosen_layers,
     read_model,
     read_tokenizer,
@@ -47,7 +47,7 @@ class MiniLM:
 
     Args:
         folder: of the checkpoint.
-        targets: names of the adapted modules in each layer's self-attention.
+        targets: ends of the adapted modules' names, in each adapted layer.
         layers: adapted layers; empty for all.
         scale: factor on cosines.
         device: where it runs.
@@ -74,16 +74,13 @@ class MiniLM:
         self.scale, self.device = scale, device
         self.dim = int(self._bert.config.hidden_size)
         self._count = int(self._bert.config.num_hidden_layers)
-        self._targets, self._layers = tuple(targets), chosen_layers(layers, self._count)
-        check_linear(self.model, self.adaptable())
+        self._layers = chosen_layers(layers, self._count)
+        parents = [f"encoder.layer.{layer}" for layer in self._layers]
+        self._adapted = adapted_names(self.model, parents, targets)
 
     def adaptable(self) -> tuple[str, ...]:
-        """``encoder.layer.<i>.attention.self.<target>`` for each adapted layer and target."""
-        return tuple(
-            f"encoder.layer.{layer}.attention.self.{target}"
-            for layer in self._layers
-            for target in self._targets
-        )
+        """Full names: ``encoder.layer.<i>`` and what ends in a target, layer by layer."""
+        return self._adapted
 
     @torch.no_grad()
     def prepare_items(self, items: Sequence[str]) -> list[Tensor]:

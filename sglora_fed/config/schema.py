@@ -16,7 +16,7 @@ NO_ADAPTER_METHODS = ("zero_shot", "described")
 TRAINED_METHODS = ("local_1shot", "local_5shot", "generated_5shot", "oracle")
 SHARED_METHOD = "shared_lora"
 
-GENERATORS = ["soup", "nearest", "topk", "ridge", "sglora"]
+GENERATORS = ["soup", "nearest", "topk", "ridge", "sglora", "functional"]
 """Names of generators; ``register_generator`` adds to them."""
 
 MECHANISMS = ["none", "gaussian"]
@@ -144,8 +144,10 @@ class AdapterConfig:
 
     rank: int = option(4, "r, the inner size of the LoRA")
     alpha: float = option(8.0, "the LoRA term is multiplied by alpha / rank")
-    targets: tuple[str, ...] = option(("query", "value"), "names of the adapted linear modules")
-    layers: tuple[int, ...] = option((4, 5), "adapted layers; empty: all")
+    targets: tuple[str, ...] = option(
+        ("value", "output.dense"), "ends of the adapted modules' names, as PEFT matches them"
+    )
+    layers: tuple[int, ...] = option((5,), "adapted layers; empty: all")
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def problems(self) -> list[str]:
@@ -173,10 +175,12 @@ class ZooConfig:
 class GeneratorConfig:
     """What turns a description embedding into an adapter."""
 
-    name: str = option("ridge", "the generator whose adapters clients adopt")
+    name: str = option("functional", "the generator whose adapters clients adopt")
     neighbours: int = option(4, "K: nearest experts in the weights of `topk` and `sglora`")
     temperature: float = option(0.05, "tau of the softmax over similarities")
     ridge: float = option(0.02, "`ridge`: the penalty")
+    smoothing: float = option(0.1, "`functional`: the penalty of its smoother")
+    rank: int = option(16, "`functional`: directions that experts share")
     latent: int = option(16, "`sglora`: size of z")
     hidden: int = option(256, "`sglora`: width of the hidden layers")
     steps: int = option(600, "`sglora`: Adam steps")
@@ -196,10 +200,12 @@ class GeneratorConfig:
                 generator__hidden=self.hidden,
                 generator__steps=self.steps,
                 generator__basis=self.basis,
+                generator__rank=self.rank,
             )
             + _positive(
                 generator__temperature=self.temperature,
                 generator__ridge=self.ridge,
+                generator__smoothing=self.smoothing,
                 generator__lr=self.lr,
             )
             + _at_least(0, generator__kl_weight=self.kl_weight)
@@ -247,6 +253,9 @@ class FederationConfig:
     shared_rounds: int = option(6, "FedAvg rounds of the shared LoRA")
     shared_steps: int = option(5, "local steps in each round")
     shared_clients: int = option(24, "experts that take part in a round")
+    functional_rounds: int = option(12, "rounds of `functional`, from the shared LoRA on")
+    functional_steps: int = option(10, "local steps in each round")
+    functional_clients: int = option(48, "experts that take part in a round")
 
     def problems(self) -> list[str]:
         """All mistakes in this group."""
@@ -257,6 +266,9 @@ class FederationConfig:
             federation__shared_rounds=self.shared_rounds,
             federation__shared_steps=self.shared_steps,
             federation__shared_clients=self.shared_clients,
+            federation__functional_rounds=self.functional_rounds,
+            federation__functional_steps=self.functional_steps,
+            federation__functional_clients=self.functional_clients,
         )
         if not 0 < self.min_replies <= 1:
             found.append(f"federation.min_replies={self.min_replies!r}: must lie in (0, 1]")
@@ -275,13 +287,14 @@ class ExperimentConfig:
             "topk",
             "ridge",
             "sglora",
+            "functional",
             SHARED_METHOD,
             *TRAINED_METHODS,
         ),
         "methods in the table; generators by their names",
     )
     local_steps: int = option(10, "optimiser steps of fine-tuning on 1 or 5 examples per class")
-    oracle_steps: int = option(20, "optimiser steps of fine-tuning on all local data")
+    oracle_steps: int = option(40, "optimiser steps of fine-tuning on all local data")
     controls: bool = option(True, "also deliver adapters made for somebody else's description")
     bootstrap: int = option(2000, "resamples of the clients for the intervals")
 

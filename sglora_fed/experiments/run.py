@@ -15,28 +15,28 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from sglora_fed import __version__
-from sglora_fed.adapters import Layout, read_peft, write_peft
+from sglora_fed.adapters import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
 from sglora_fed.config.schema import RunConfig
-from sglora_fed.errors import ZooForeignError
+from sglora_fed.experiments.kept import Trainer
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.reproduce import command
 from sglora_fed.experiments.results import ZOOS, Row, RunFacts, write_results
-from sglora_fed.federation.bench import LOCAL_METHODS, federation_start
+from sglora_fed.federation.bench import LOCAL_METHODS
 from sglora_fed.federation.coordinator import (
     Federation,
     Requests,
     collect_requests,
     deliver,
     enrol,
-    train_shared_lora,
 )
 from sglora_fed.federation.exchange import wait_for_nodes
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
 from sglora_fed.federation.node import run_layout
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import make_generator
+from sglora_fed.generators import Generator, make_generator
+from sglora_fed.generators.functional import Functional
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import known_tasks_sha256
@@ -136,11 +136,13 @@ def _run_seed(
     with record.timed("experts"):
         _enrol(federation, store, seed, progress)
     zoo = store.load()
-    with record.timed("shared"):
-        shared = _shared_lora(config, federation, layout, store, zoo, seed, progress)
+    trainer = Trainer(config, federation, layout, store, zoo, seed, progress.reporter)
+    generators = _fit(config, trainer, record)
     requests = collect_requests(federation, seed)
-    adapters = _generate(config, zoo, requests, seed, record, progress)
-    if shared is not None:
+    adapters = _generate(config, generators, requests, seed, record)
+    if SHARED in config.experiment.methods:
+        with record.timed("shared"):
+            shared = trainer.shared_lora()
         adapters[SHARED] = np.broadcast_to(shared, (len(requests.ids), layout.size))
     common = {name: adapters.pop(name)[0] for name in COMMON if name in adapters}
     with record.timed("evaluate"):
@@ -188,49 +190,37 @@ def _enrol(federation: Federation, store: ZooStore, seed: int, progress: Progres
     enrol(federation, seed, store.ids(), keep, progress.reporter("experts"))
 
 
-def _shared_lora(
-    config: RunConfig,
-    federation: Federation,
-    layout: Layout,
-    store: ZooStore,
-    zoo: Zoo,
-    seed: int,
-    progress: ProgressLog,
-) -> np.ndarray | None:
-    """The shared LoRA [D], kept beside the zoo under the settings that made it."""
-    if SHARED not in config.experiment.methods:
-        return None
-    key = subset_sha256(config, "federation")[:12]
-    folder = store.path / f"{SHARED}-{key}"
-    if folder.exists():
-        vector, found = read_peft(folder)
-        if found != layout:
-            raise ZooForeignError(f"{folder} has another layout than this run; remove it")
-        return vector
-    start = federation_start(layout, seed)[0]
-    report = progress.reporter("shared LoRA")
-    vector = train_shared_lora(federation, start, sorted(zoo.ids), seed, report)
-    write_peft(vector, layout, config.backbone.name, folder)
-    return vector
+def _fit(config: RunConfig, trainer: Trainer, record: _Record) -> dict[str, Generator]:
+    """Every generator of the run by name, fitted to the zoo or trained in the federation."""
+    wanted = [m for m in config.experiment.methods if m not in (*LOCAL_METHODS, SHARED)]
+    if config.generator.name not in wanted:
+        wanted.append(config.generator.name)
+    generators = {}
+    for done, name in enumerate(wanted, 1):
+        with record.timed("functional" if name == Functional.name else "fit"):
+            generators[name] = _fitted(config, trainer, name)
+        trainer.reporter("generators")(done, len(wanted))
+    return generators
+
+
+def _fitted(config: RunConfig, trainer: Trainer, name: str) -> Generator:
+    if name == Functional.name:
+        return trainer.functional()
+    generator = make_generator(config.generator, name)
+    generator.fit(trainer.zoo, derive_seed(trainer.seed, "fit", name))
+    return generator
 
 
 def _generate(
     config: RunConfig,
-    zoo: Zoo,
+    generators: dict[str, Generator],
     requests: Requests,
     seed: int,
     record: _Record,
-    progress: ProgressLog,
 ) -> dict[str, np.ndarray]:
-    """Method -> [n, D] for every generator in the run, and the shuffled control."""
-    wanted = [m for m in config.experiment.methods if m not in (*LOCAL_METHODS, SHARED)]
-    if config.generator.name not in wanted:
-        wanted.append(config.generator.name)
+    """Method -> [n, D] for every generator, and the shuffled control."""
     adapters = {}
-    for done, name in enumerate(wanted, 1):
-        generator = make_generator(config.generator, name)
-        with record.timed("fit"):
-            generator.fit(zoo, derive_seed(seed, "fit", name))
+    for name, generator in generators.items():
         started = time.perf_counter()
         made = generator.generate(requests.embeddings, 1, derive_seed(seed, "generate", name))
         adapters[name] = made.adapters[:, 0]
@@ -241,7 +231,6 @@ def _generate(
             record.stages["generate_per_adapter"] = record.method_seconds[name][-1]
             if config.experiment.controls:
                 adapters[SHUFFLED] = adapters[name][_derangement(len(requests.ids), seed)]
-        progress.reporter("generators")(done, len(wanted))
     return adapters
 
 

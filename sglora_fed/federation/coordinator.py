@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from flwr.app import RecordDict
@@ -40,6 +40,7 @@ class Federation:
         config: of the federation.
         dim: numbers of a description embedding, d.
         size: numbers of an adapter, D.
+        refusals: reasons of refused replies, in the order they came.
     """
 
     grid: Grid
@@ -47,6 +48,7 @@ class Federation:
     config: FederationConfig
     dim: int
     size: int
+    refusals: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def enrol(
             TRAIN,
             lambda body: _new_experts(body, federation, have),
             federation.config,
+            federation.refusals,
         )
         for reply in replies.values():
             if reply.ids:
@@ -139,6 +142,7 @@ def _shared_round(federation: Federation, request: TrainRequest) -> np.ndarray:
         TRAIN,
         lambda body: SharedReply.parse(body, federation.size),
         federation.config,
+        federation.refusals,
     )
     examples = sum(reply.examples for reply in replies.values())
     if not examples:
@@ -158,6 +162,7 @@ def collect_requests(federation: Federation, seed: int) -> Requests:
         DESCRIBE,
         lambda body: DescribeReply.parse(body, federation.dim),
         federation.config,
+        federation.refusals,
     )
     ids = [name for reply in replies.values() for name in reply.ids]
     if len(set(ids)) < len(ids) or not ids:
@@ -197,7 +202,14 @@ def deliver(
             for node, rows in chunks.items()
             if len(rows)
         }
-        replies = exchange(federation.grid, bodies, ADOPT, AdoptReply.parse, federation.config)
+        replies = exchange(
+            federation.grid,
+            bodies,
+            ADOPT,
+            AdoptReply.parse,
+            federation.config,
+            federation.refusals,
+        )
         measured += list(replies.values())
         done += sum(len(reply.ids) for reply in replies.values())
         progress(done, len(requests.ids))

@@ -50,6 +50,7 @@ def exchange(
     kind: str,
     parse: Callable[[RecordDict], Parsed],
     config: FederationConfig,
+    refused: list[str],
 ) -> dict[int, Parsed]:
     """Send one message per node and read the replies.
 
@@ -59,6 +60,7 @@ def exchange(
         kind: message type.
         parse: checks and reads a reply; what it refuses counts as no reply.
         config: time limit and the share of replies needed.
+        refused: the reason of every refusal is added here.
 
     Returns:
         Node id -> reply, ordered by partition (node ids are random).
@@ -78,6 +80,7 @@ def exchange(
             replies[node] = parse(message.content)
         except MessageError as error:
             refusals.append(str(error))
+    refused += refusals
     _check_enough(len(replies), len(messages), kind, refusals, config)
     return dict(sorted(replies.items(), key=lambda item: item[1].partition))
 

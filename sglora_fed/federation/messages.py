@@ -1,9 +1,10 @@
 """What server and client say to each other. Each message is about a list of virtual clients.
 
 ``train.expert``: the server asks for experts (or for one round of the shared LoRA), the node
-answers with parameters' statistics. ``query.describe``: the node answers with privatised
-description embeddings. ``evaluate.adopt``: the server delivers adapters, the node measures them.
-Everything read is validated; no text of a user is part of any message.
+answers with parameters' statistics. ``train.round``: the functional generator travels to the nodes,
+their experts answer with updates. ``query.describe``: the node answers with privatised description
+embeddings. ``evaluate.adopt``: the server delivers adapters, the node measures them. Everything
+read is validated; no text of a user is part of any message.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from flwr.app import RecordDict
 
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import Reader, pack
+from sglora_fed.generators.functional import LinearGenerator
 
-TRAIN, DESCRIBE, ADOPT = "train.expert", "query.describe", "evaluate.adopt"
+TRAIN, ROUND = "train.expert", "train.round"
+DESCRIBE, ADOPT = "query.describe", "evaluate.adopt"
 MOST_CLIENTS = 100_000
 MOST_SEED = 2**62
 UNIT_TOLERANCE = 1e-3
@@ -146,6 +149,83 @@ class SharedReply:
             partition=read.integer("partition", 0, MOST_CLIENTS),
             total=read.array("total", "float64", (size,)),
             examples=read.integer("examples", 0, 2**53),
+        )
+
+
+@dataclass(frozen=True)
+class RoundRequest:
+    """One round of the functional generator.
+
+    Attributes:
+        seed: of the run.
+        round: from 1 on.
+        experts: ids that take part, on whatever node they are.
+        generator: makes each expert's start from its description, on its own node.
+    """
+
+    seed: int
+    round: int
+    experts: tuple[str, ...]
+    generator: LinearGenerator
+
+    def pack(self) -> RecordDict:
+        """The message body; the large arrays in half precision."""
+        linear = self.generator
+        fields = {"seed": self.seed, "round": self.round, "experts": list(self.experts)}
+        arrays: dict[str, np.ndarray] = {
+            "centre": linear.centre.astype(np.float32),
+            "map": linear.map.astype(np.float32),
+            "basis": linear.basis.astype(np.float16),
+            "offset": linear.offset.astype(np.float16),
+        }
+        return pack(fields, arrays)
+
+    @classmethod
+    def parse(cls, body: RecordDict, dim: int, size: int) -> RoundRequest:
+        """Check and read a body; ``dim`` is d, ``size`` is D."""
+        read = Reader(body)
+        basis = read.array("basis", "float16", (None, size)).astype(np.float32)
+        return cls(
+            seed=read.integer("seed", 0, MOST_SEED),
+            round=read.integer("round", 1, 1_000_000),
+            experts=read.identifiers("experts", MOST_CLIENTS),
+            generator=LinearGenerator(
+                read.array("centre", "float32", (dim,)),
+                read.array("map", "float32", (dim, len(basis))),
+                basis,
+                read.array("offset", "float16", (size,)).astype(np.float32),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class RoundReply:
+    """What a node's experts learnt in one round of the functional generator.
+
+    Attributes:
+        partition: of the node.
+        ids: n experts that took part.
+        updates: [n, D] half precision, after less before.
+    """
+
+    partition: int
+    ids: tuple[str, ...]
+    updates: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        fields = {"partition": self.partition, "ids": list(self.ids)}
+        return pack(fields, {"updates": self.updates.astype(np.float16)})
+
+    @classmethod
+    def parse(cls, body: RecordDict, size: int) -> RoundReply:
+        """Check and read a body; ``size`` is D."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        return cls(
+            partition=read.integer("partition", 0, MOST_CLIENTS),
+            ids=ids,
+            updates=read.array("updates", "float16", (len(ids), size)),
         )
 
 

@@ -131,7 +131,7 @@ def train_experts(node: Node, request: TrainRequest) -> ExpertReply:
 def _embed_wordings(node: Node, tasks: Sequence[Task]) -> np.ndarray:
     """[n, W, d] description and paraphrases, from the start again where there are few."""
     texts = [islice(cycle((task.description, *task.paraphrases)), WORDINGS) for task in tasks]
-    rows = _embed(node, [text for some in texts for text in some])
+    rows = embed(node, [text for some in texts for text in some])
     return rows.reshape(len(tasks), WORDINGS, rows.shape[1])
 
 
@@ -141,7 +141,7 @@ def train_shared(node: Node, request: TrainRequest) -> SharedReply:
         raise MessageError("a round of the shared LoRA needs a start vector")
     check_vectors(request.start, node.layout)
     tasks = [node.experts[name] for name in request.known if name in node.experts]
-    parts = [_cached_train(node, task.id) for task in tasks]
+    parts = [cached_train(node, task.id) for task in tasks]
     steps = node.config.federation.shared_steps
     seeds = [derive_seed(request.seed, "shared", request.round, task.id) for task in tasks]
     config = replace(node.config.adapter.train, steps=steps, checkpoints=1, patience=0)
@@ -152,7 +152,8 @@ def train_shared(node: Node, request: TrainRequest) -> SharedReply:
 
 
 @lru_cache(maxsize=256)
-def _cached_train(node: Node, name: str) -> Prepared:
+def cached_train(node: Node, name: str) -> Prepared:
+    """An expert's training examples, prepared once per process."""
     task = node.experts[name]
     return prepare(node.encoder, task, task.train)
 
@@ -160,14 +161,15 @@ def _cached_train(node: Node, name: str) -> Prepared:
 def describe(node: Node, request: DescribeRequest) -> DescribeReply:
     """The requests of the node's virtual clients: embed on the device, then privatise."""
     tasks = list(node.clients.values())
-    clear = _embed(node, [wording(task, request.seed) for task in tasks])
+    clear = embed(node, [wording(task, request.seed) for task in tasks])
     mechanism = make_mechanism(node.config.privacy, clear.shape[1])
     released = [mechanism.release(embedding) for embedding in clear]
     ids = tuple(task.id for task in tasks)
     return DescribeReply(node.partition, ids, np.array(released, np.float32).reshape(clear.shape))
 
 
-def _embed(node: Node, texts: Sequence[str]) -> np.ndarray:
+def embed(node: Node, texts: Sequence[str]) -> np.ndarray:
+    """[n, d] embeddings of some texts, made here on the client."""
     if not texts:
         return np.empty((0, node.describer.dim), np.float32)
     return np.asarray(node.describer.encode(texts))

@@ -17,6 +17,7 @@ from sglora_fed.config.schema import GENERATORS, GeneratorConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError
 from sglora_fed.files import write_atomically
 from sglora_fed.generators.base import Generator
+from sglora_fed.generators.functional import Functional
 from sglora_fed.generators.merges import Merge
 from sglora_fed.generators.ridge import Ridge
 from sglora_fed.generators.sglora import SgLora
@@ -35,6 +36,7 @@ _FACTORIES: dict[str, Factory] = {
     "topk": partial(Merge, "topk"),
     "ridge": Ridge,
     "sglora": SgLora,
+    "functional": Functional,
 }
 
 

@@ -20,6 +20,29 @@ from sglora_fed.zoo import Zoo
 AXES = {"embeddings": "Ed", "centre": "d", "map": "dE", "means": "ED"}
 
 
+def ridge_map(wordings: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """How much each expert counts for a description, by ridge regression over wordings.
+
+    Args:
+        wordings: [E, W, d] unit embeddings.
+        penalty: relative to the mean squared norm of the centred embeddings.
+
+    Returns:
+        The centre [d] and a map [d, E]: the weights are ``(x - centre) @ map``, plus what they lack
+        to a sum of one, in equal parts.
+    """
+    experts, each, dim = wordings.shape
+    inputs = wordings.reshape(-1, dim).astype(np.float64)
+    centre = inputs.mean(axis=0)
+    centred = inputs - centre
+    # Descriptions that are all equal carry nothing: any scale gives equal weights.
+    scale = float((centred**2).sum(axis=1).mean()) or 1.0
+    gram = centred @ centred.T / scale
+    gram += penalty * each * np.eye(len(inputs))
+    owners = np.repeat(np.eye(experts), each, axis=0)
+    return centre, centred.T @ np.linalg.solve(gram, owners) / scale
+
+
 class Ridge:
     """A linear map from descriptions to adapters, fitted to every wording of every expert.
 
@@ -42,19 +65,11 @@ class Ridge:
 
     def fit(self, zoo: Zoo, seed: int) -> None:
         """Solve one system with a row for each wording."""
-        experts, wordings, dim = zoo.wordings.shape
-        inputs = zoo.wordings.reshape(-1, dim).astype(np.float64)
-        centre = inputs.mean(axis=0)
-        centred = inputs - centre
-        # Descriptions that are all equal carry nothing: any scale gives the zoo's mean.
-        scale = float((centred**2).sum(axis=1).mean()) or 1.0
-        gram = centred @ centred.T / scale
-        gram += self._config.ridge * wordings * np.eye(len(inputs))
-        owners = np.repeat(np.eye(experts), wordings, axis=0)
+        centre, weights = ridge_map(zoo.wordings, self._config.ridge)
         self._state = {
             "embeddings": zoo.embeddings,
             "centre": centre,
-            "map": centred.T @ np.linalg.solve(gram, owners) / scale,
+            "map": weights,
             "means": zoo.means,
         }
 

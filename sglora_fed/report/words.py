@@ -8,7 +8,7 @@ from typing import Any
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no adapter", ("zero_shot", "described")),
     ("merged", ("soup", "nearest", "topk")),
-    ("generated", ("ridge", "sglora")),
+    ("generated", ("ridge", "sglora", "functional")),
     ("one for all", ("shared_lora",)),
     ("trained locally", ("local_1shot", "local_5shot", "generated_5shot", "oracle")),
     ("controls", ("shuffled",)),
@@ -25,6 +25,7 @@ MEANING: Mapping[str, str] = {
     "topk": "the K most similar experts, weighted by similarity",
     "ridge": "kernel ridge regression from description to adapter",
     "sglora": "the SG-LoRA paper's conditional VAE with semantic prior",
+    "functional": "smoother over descriptions, trained through the experts' losses",
     "shared_lora": "one LoRA for all by federated averaging over the experts",
     "local_1shot": "fine-tuned by the client on 1 example per class",
     "local_5shot": "fine-tuned by the client on 5 examples per class",

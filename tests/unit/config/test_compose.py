@@ -94,7 +94,7 @@ class TestMistakes:
         for wanted in (
             "did you mean privacy.epsilon?",
             "did you mean generator?",
-            "generator must be one of nearest, ridge, sglora, soup, topk",
+            "generator must be one of functional, nearest, ridge, sglora, soup, topk",
             "adapter.rank='many': must be an integer",
             "federation.min_replies=1.5: must lie in (0, 1]",
             "seeds=[0, 0]",

@@ -19,9 +19,12 @@ from sglora_fed.federation.messages import (
     DescribeReply,
     DescribeRequest,
     ExpertReply,
+    RoundReply,
+    RoundRequest,
     SharedReply,
     TrainRequest,
 )
+from sglora_fed.generators.functional import LinearGenerator
 
 DIM, SIZE = 5, 7
 IDS = ("a", "b-1")
@@ -211,3 +214,48 @@ def test_pack_keeps_names() -> None:
     body = pack({"a": 1}, {"b": np.zeros(2)})
     assert list(body["fields"]) == ["a"]
     assert list(body["arrays"]) == ["b"]
+
+
+def round_request() -> RoundRequest:
+    random = np.random.default_rng(3)
+    shapes = ((DIM,), (DIM, 2), (2, SIZE), (SIZE,))
+    return RoundRequest(1, 2, IDS, LinearGenerator(*(random.normal(size=s) for s in shapes)))
+
+
+def test_a_generator_travels_in_half_precision_to_the_same_adapters() -> None:
+    request = round_request()
+    read = RoundRequest.parse(request.pack(), DIM, SIZE)
+    assert (read.seed, read.round, read.experts) == (1, 2, IDS)
+    wanted = request.generator.adapters(unit(4))
+    np.testing.assert_allclose(read.generator.adapters(unit(4)), wanted, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["centre", "map", "basis", "offset"])
+def test_a_generator_of_another_shape_or_with_nan_is_refused(name: str) -> None:
+    for spoil in (lambda a: np.append(a, a[-1:], axis=0), lambda a: np.full_like(a, np.nan)):
+        body = round_request().pack()
+        array = body["arrays"][name].numpy()
+        body["arrays"][name] = Array(spoil(array))
+        with pytest.raises(MessageError, match=r"map|basis|centre|offset"):
+            RoundRequest.parse(body, DIM, SIZE)
+
+
+@pytest.mark.parametrize(
+    "updates",
+    [
+        np.zeros((2, SIZE + 1), np.float16),
+        np.zeros((1, SIZE), np.float16),
+        np.full((2, SIZE), np.inf, np.float16),
+        np.full((2, SIZE), np.nan, np.float16),
+        np.zeros((2, SIZE), np.float64),
+    ],
+)
+def test_garbage_updates_are_refused(updates: np.ndarray) -> None:
+    body = pack({"partition": 0, "ids": list(IDS)}, {"updates": updates})
+    with pytest.raises(MessageError, match="updates"):
+        RoundReply.parse(body, SIZE)
+
+
+def test_no_update_is_an_answer_too() -> None:
+    reply = RoundReply(1, (), np.empty((0, SIZE), np.float16))
+    assert RoundReply.parse(reply.pack(), SIZE).updates.shape == (0, SIZE)

@@ -1,0 +1,100 @@
+"""What the federation trains once for a zoo and keeps beside it: shared LoRA and generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sglora_fed.adapters import Layout, read_peft, write_peft
+from sglora_fed.config import subset_sha256
+from sglora_fed.config.schema import GeneratorConfig, RunConfig
+from sglora_fed.errors import ZooForeignError
+from sglora_fed.federation.bench import federation_start
+from sglora_fed.federation.coordinator import Federation, train_shared_lora
+from sglora_fed.federation.functional import train_functional
+from sglora_fed.generators import load_generator, make_generator, save_generator
+from sglora_fed.generators.base import Generator
+from sglora_fed.generators.functional import Functional
+from sglora_fed.zoo import Zoo, ZooStore
+
+Reporter = Callable[[str], Callable[[int, int], None]]
+"""From a stage's name to what is told its progress."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains for one zoo; what was trained before with the same settings is read instead.
+
+    Attributes:
+        config: of the run.
+        federation: who takes part.
+        layout: of the adapters.
+        store: of the zoo.
+        zoo: its experts.
+        seed: of the run.
+        reporter: of progress.
+    """
+
+    config: RunConfig
+    federation: Federation
+    layout: Layout
+    store: ZooStore
+    zoo: Zoo
+    seed: int
+    reporter: Reporter
+
+    def shared_lora(self) -> np.ndarray:
+        """[D] one LoRA for everybody, by FedAvg.
+
+        Raises:
+            ZooForeignError: when the kept one has another layout.
+        """
+        folder = self.store.path / f"shared_lora-{subset_sha256(self.config, 'federation')[:12]}"
+        if folder.exists():
+            vector, found = read_peft(folder)
+            if found != self.layout:
+                raise ZooForeignError(f"{folder} has another layout than this run; remove it")
+            return vector
+        start = federation_start(self.layout, self.seed)[0]
+        experts, report = sorted(self.zoo.ids), self.reporter("shared LoRA")
+        vector = train_shared_lora(self.federation, start, experts, self.seed, report)
+        write_peft(vector, self.layout, self.config.backbone.name, folder)
+        return vector
+
+    def functional(self) -> Generator:
+        """The functional generator, trained from the shared LoRA on."""
+        path = functional_path(self.config, self.store.path)
+        if path.exists():
+            return load_generator(path, self.store.identity)
+        config, report = self.config.generator, self.reporter("functional")
+        linear = train_functional(
+            self.federation, self.zoo, self.shared_lora(), config, self.seed, report
+        )
+        generator = Functional(config)
+        generator.adopt(linear, self.zoo)
+        save_generator(generator, config, self.store.identity, path)
+        return generator
+
+
+def generator_for(config: RunConfig, store: ZooStore) -> Generator:
+    """The configured generator for a zoo on disk, without a federation.
+
+    Raises:
+        GeneratorError: for `functional` when no run has trained it with these settings.
+    """
+    path = functional_path(config, store.path)
+    if config.generator.name == Functional.name and path.exists():
+        return load_generator(path, store.identity)
+    generator = make_generator(config.generator)
+    generator.fit(store.load(), store.identity.seed)
+    return generator
+
+
+def functional_path(config: RunConfig, zoo: Path) -> Path:
+    """Where the functional generator of a zoo and some settings is kept."""
+    matters = GeneratorConfig(smoothing=config.generator.smoothing, rank=config.generator.rank)
+    key = subset_sha256(replace(config, generator=matters), "federation", "generator")[:12]
+    return zoo / f"functional-{key}.safetensors"

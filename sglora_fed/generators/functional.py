@@ -1,0 +1,187 @@
+"""A generator that is trained through the experts' losses instead of on their parameters.
+
+Every expert has coordinates, a vector like an adapter. The generator smooths them: the adapter for
+a description is a weighted sum of the coordinates, with the weights of ridge regression over the
+experts' wordings. In each federated round the experts start from the adapter that the generator
+makes for *their* description, train a few steps on their own data and return the difference, which
+is added to their coordinates. This is boosting in function space (Friedman 2001) with a linear
+smoother as base learner (Buehlmann & Yu 2003); with equal weights for everybody it is FedAvg.
+``docs/decisions/0004-functional-generator.md`` says what was tried beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.errors import GeneratorError
+from sglora_fed.generators.base import (
+    Generated,
+    check_request,
+    checked_state,
+    neighbourhood,
+    repeat_samples,
+)
+from sglora_fed.generators.ridge import ridge_map
+from sglora_fed.zoo import Zoo
+
+AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
+
+CLIP = 3.0
+"""An update longer than this many times the round's median is scaled down to it."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The experts' coordinates, of low rank: row e is ``offset + scores[e] @ basis``.
+
+    Attributes:
+        offset: [D] their mean.
+        scores: [E, k].
+        basis: [k, D] orthonormal rows.
+    """
+
+    offset: np.ndarray
+    scores: np.ndarray
+    basis: np.ndarray
+
+
+@dataclass(frozen=True)
+class LinearGenerator:
+    """An adapter is ``offset + (x - centre) @ map @ basis``.
+
+    Attributes:
+        centre: [d] mean of the experts' description embeddings.
+        map: [d, k].
+        basis: [k, D].
+        offset: [D].
+    """
+
+    centre: np.ndarray
+    map: np.ndarray
+    basis: np.ndarray
+    offset: np.ndarray
+
+    def adapters(self, descriptions: np.ndarray) -> np.ndarray:
+        """[n, d] description embeddings to [n, D] float32."""
+        scores = (descriptions.astype(np.float64) - self.centre) @ self.map
+        made: np.ndarray = self.offset + scores.astype(np.float32) @ self.basis
+        return made
+
+
+def first_factors(start: np.ndarray, experts: int) -> Factors:
+    """All experts at one vector [D]: the generator makes it for every description."""
+    empty = np.zeros((0, start.size), np.float32)
+    return Factors(start.astype(np.float32), np.zeros((experts, 0)), empty)
+
+
+def advance(factors: Factors, rows: np.ndarray, updates: np.ndarray, rank: int) -> Factors:
+    """Add updates to some experts' coordinates and keep the ``rank`` strongest directions.
+
+    Training noise of single experts lies outside the directions that experts share; cutting it off
+    is what lets the rounds go on improving.
+
+    Args:
+        factors: of E experts.
+        rows: [n] distinct experts.
+        updates: [n, D] differences that they returned.
+        rank: k, most directions kept.
+    """
+    deviations = factors.scores @ factors.basis.astype(np.float64)
+    deviations[rows] += updates
+    mean = deviations.mean(axis=0)
+    deviations -= mean
+    # E << D: the eigenvectors of the small Gram matrix give the directions.
+    values, vectors = np.linalg.eigh(deviations @ deviations.T)
+    kept = np.argsort(-values)[:rank]
+    kept = kept[values[kept] > values.max(initial=0.0) * 1e-10]
+    lengths = np.sqrt(values[kept])
+    basis = vectors[:, kept].T @ deviations / lengths[:, None]
+    return Factors(
+        (factors.offset + mean).astype(np.float32),
+        vectors[:, kept] * lengths,
+        basis.astype(np.float32),
+    )
+
+
+def smoothed(factors: Factors, zoo: Zoo, penalty: float) -> LinearGenerator:
+    """The generator that smooths the experts' coordinates over their descriptions."""
+    centre, weights = ridge_map(zoo.wordings, penalty)
+    return LinearGenerator(centre, weights @ factors.scores, factors.basis, factors.offset)
+
+
+def clipped(updates: np.ndarray) -> tuple[np.ndarray, int]:
+    """Updates [n, D] with none much longer than the others, and how many were scaled down."""
+    norms = np.linalg.norm(updates.astype(np.float64), axis=1)
+    bound = CLIP * float(np.median(norms))
+    factors = np.minimum(1.0, bound / np.maximum(norms, 1e-12))
+    return updates * factors[:, None], int((norms > bound).sum())
+
+
+class Functional:
+    """The trained generator. Its training needs the federation, so ``fit`` alone cannot make it.
+
+    Args:
+        config: K and temperature, for the confidence.
+    """
+
+    name = "functional"
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        self._config = config
+        self._state: dict[str, np.ndarray] = {}
+
+    def fit(self, zoo: Zoo, seed: int) -> None:
+        """Refuse: the zoo holds parameters, and this generator learns from the experts' losses.
+
+        Raises:
+            GeneratorError: always.
+        """
+        raise GeneratorError(
+            "functional is trained with the experts: run `sglora-fed simulate generator=functional`"
+            " first, or choose generator=ridge, which needs the zoo alone"
+        )
+
+    def adopt(self, linear: LinearGenerator, zoo: Zoo) -> None:
+        """Take over the result of the federated rounds."""
+        self._state = {
+            "embeddings": zoo.embeddings,
+            "centre": linear.centre,
+            "map": linear.map,
+            "basis": linear.basis,
+            "offset": linear.offset,
+        }
+
+    def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
+        """The smoothed coordinates for each description; samples are equal.
+
+        Raises:
+            GeneratorError: before training, for samples < 1, or for unusable descriptions.
+        """
+        state = self.state()
+        queries = check_request(descriptions, state["embeddings"].shape[1], samples)
+        arrays = {name: state[name] for name in ("centre", "map", "basis", "offset")}
+        adapters = LinearGenerator(**arrays).adapters(queries)
+        near = neighbourhood(queries, state["embeddings"], self._config)
+        return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        """The trained arrays.
+
+        Raises:
+            GeneratorError: before training.
+        """
+        if not self._state:
+            raise GeneratorError("functional has not been trained; run its federated rounds first")
+        return self._state
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of :meth:`state`.
+
+        Raises:
+            GeneratorError: when the arrays are not those of this generator.
+        """
+        self._state = checked_state(self.name, state, AXES)

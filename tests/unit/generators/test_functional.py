@@ -1,0 +1,167 @@
+"""The functional generator against closed forms, dense arithmetic and a planted law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.errors import GeneratorError
+from sglora_fed.generators.functional import (
+    CLIP,
+    Factors,
+    Functional,
+    LinearGenerator,
+    advance,
+    clipped,
+    first_factors,
+    smoothed,
+)
+from sglora_fed.generators.ridge import Ridge
+from sglora_fed.zoo import Zoo
+
+MakeZoo = Callable[..., Zoo]
+Settings = Callable[..., GeneratorConfig]
+Descriptions = Callable[..., np.ndarray]
+
+
+def dense(factors: Factors) -> np.ndarray:
+    return factors.offset + factors.scores @ factors.basis
+
+
+def quadratic_rounds(zoo: Zoo, targets: np.ndarray, rate: float, rounds: int, rank: int) -> Factors:
+    """Every expert's loss is |v - target|^2 / 2 and it takes one gradient step a round."""
+    factors = first_factors(np.zeros(targets.shape[1]), len(targets))
+    for _ in range(rounds):
+        generated = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[:, 0])
+        everybody = np.arange(len(targets))
+        factors = advance(factors, everybody, rate * (targets - generated), rank)
+    return factors
+
+
+@given(
+    rank=st.integers(1, 9),
+    rounds=st.integers(1, 4),
+    taking_part=st.integers(1, 6),
+    seed=st.integers(0, 10**6),
+)
+def test_rounds_equal_dense_additions_cut_by_an_svd(
+    rank: int, rounds: int, taking_part: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    factors = first_factors(np.ones(11), 6)
+    wanted = np.ones((6, 11))
+    for _ in range(rounds):
+        rows = rng.choice(6, taking_part, replace=False)
+        updates = rng.normal(size=(taking_part, 11))
+        factors = advance(factors, rows, updates, rank)
+        wanted[rows] += updates
+        mean = wanted.mean(axis=0)
+        left, sizes, right = np.linalg.svd(wanted - mean, full_matrices=False)
+        wanted = mean + (left[:, :rank] * sizes[:rank]) @ right[:rank]
+    np.testing.assert_allclose(dense(factors), wanted, atol=1e-4)
+    assert len(factors.basis) <= rank
+
+
+def test_without_directions_a_round_is_fedavg(make_zoo: MakeZoo) -> None:
+    """Equal updates move everybody alike, as the mean of FedAvg does."""
+    zoo = make_zoo(5, 6)
+    update = np.random.default_rng(1).normal(size=zoo.size)
+    factors = first_factors(np.zeros(zoo.size), 5)
+    factors = advance(factors, np.arange(5), np.tile(update, (5, 1)), 3)
+    made = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[:, 0])
+    np.testing.assert_allclose(made, np.tile(update, (5, 1)), atol=1e-5)
+
+
+def test_it_smooths_coordinates_as_ridge_smooths_parameters(
+    make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions
+) -> None:
+    zoo, queries = make_zoo(7, 6, seed=3), descriptions(4, 6)
+    start = first_factors(np.zeros(zoo.size), 7)
+    factors = advance(start, np.arange(7), zoo.means.astype(np.float64), 7)
+    ridge = Ridge(settings(ridge=0.3))
+    ridge.fit(zoo, 0)
+    np.testing.assert_allclose(
+        smoothed(factors, zoo, 0.3).adapters(queries),
+        ridge.generate(queries, 1, 0).adapters[:, 0],
+        atol=1e-4,
+    )
+
+
+def test_rounds_on_quadratic_losses_have_their_closed_form(make_zoo: MakeZoo) -> None:
+    """With smoother S and rate r the generated rows are (I - (I - r S)^T) targets after T rounds.
+
+    S is read off unit updates, one expert after the other, so no formula of the code is used.
+    """
+    zoo, rate, rounds = make_zoo(6, 8, seed=5), 0.5, 4
+    targets = np.random.default_rng(2).normal(size=(6, zoo.size))
+    smoother = np.empty((6, 6))
+    for expert in range(6):
+        unit = np.zeros((1, zoo.size))
+        unit[0, 0] = 1
+        one = advance(first_factors(np.zeros(zoo.size), 6), np.array([expert]), unit, 6)
+        smoother[:, expert] = smoothed(one, zoo, 0.1).adapters(zoo.wordings[:, 0])[:, 0]
+    left = np.linalg.matrix_power(np.eye(6) - rate * smoother, rounds)
+    factors = quadratic_rounds(zoo, targets, rate, rounds, rank=6)
+    made = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[:, 0])
+    np.testing.assert_allclose(made, (np.eye(6) - left) @ targets, atol=1e-4)
+
+
+def test_a_planted_linear_law_is_found_for_descriptions_nobody_had(
+    make_zoo: MakeZoo, descriptions: Descriptions
+) -> None:
+    """Targets are a rank-2 law of the description plus noise of each expert's own."""
+    rng, dim = np.random.default_rng(7), 6
+    zoo = make_zoo(40, dim, seed=11)
+    law = rng.normal(size=(dim, 2)) @ rng.normal(size=(2, zoo.size))
+    noise = 0.3 * rng.normal(size=(40, zoo.size))
+    factors = quadratic_rounds(zoo, zoo.wordings[:, 0] @ law + noise, 0.7, 30, rank=2)
+    fresh = descriptions(20, dim, seed=12)
+    error = smoothed(factors, zoo, 0.1).adapters(fresh) - fresh @ law
+    explained = 1 - (error**2).sum() / ((fresh @ law) ** 2).sum()
+    assert explained > 0.9
+
+
+def test_long_updates_are_scaled_down_to_the_bound() -> None:
+    updates = np.ones((5, 4))
+    updates[3] *= 1000
+    made, scaled = clipped(updates)
+    assert scaled == 1
+    np.testing.assert_allclose(np.linalg.norm(made[3]), CLIP * 2.0)
+    np.testing.assert_array_equal(made[[0, 1, 2, 4]], updates[[0, 1, 2, 4]])
+
+
+def test_the_zoo_alone_cannot_train_it(make_zoo: MakeZoo, settings: Settings) -> None:
+    with pytest.raises(GeneratorError, match="simulate"):
+        Functional(settings()).fit(make_zoo(3, 4), 0)
+    with pytest.raises(GeneratorError, match="trained"):
+        Functional(settings()).generate(np.eye(4, dtype=np.float32), 1, 0)
+
+
+def test_an_adopted_generator_comes_back_from_its_state(
+    make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions
+) -> None:
+    zoo, queries = make_zoo(5, 6), descriptions(3, 6)
+    updates = np.random.default_rng(4).normal(size=(5, zoo.size))
+    factors = advance(first_factors(np.zeros(zoo.size), 5), np.arange(5), updates, 3)
+    first, second = Functional(settings()), Functional(settings())
+    first.adopt(smoothed(factors, zoo, 0.1), zoo)
+    second.restore(first.state())
+    made = first.generate(queries, 2, 0)
+    np.testing.assert_array_equal(made.adapters, second.generate(queries, 2, 0).adapters)
+    np.testing.assert_array_equal(made.adapters[:, 0], made.adapters[:, 1])
+    with pytest.raises(GeneratorError, match="axes"):
+        second.restore({**first.state(), "basis": np.zeros((2, zoo.size + 1), np.float32)})
+
+
+def test_generated_adapters_are_single_precision(descriptions: Descriptions) -> None:
+    linear = LinearGenerator(
+        np.zeros(6), np.zeros((6, 0)), np.zeros((0, 9), np.float32), np.ones(9, np.float32)
+    )
+    made = linear.adapters(descriptions(3, 6))
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made, np.ones((3, 9), np.float32))
