@@ -22,8 +22,8 @@ from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.messages import TRAIN
 
 METHODS = (
-    *("zero_shot", "described", "soup", "nearest", "topk", "ridge", "sglora", "shared_lora"),
-    *("local_1shot", "local_5shot", "generated_5shot", "oracle"),
+    *("zero_shot", "described", "soup", "nearest", "topk", "ridge", "sglora", "functional"),
+    *("shared_lora", "local_1shot", "local_5shot", "generated_5shot", "oracle"),
 )
 
 TINY = (
@@ -37,13 +37,16 @@ TINY = (
     "adapter.layers=[4,5]",
     "adapter.train.steps=4",
     "adapter.train.checkpoints=2",
-    "generator=ridge",
+    "generator=functional",
     "generator.steps=10",
     "generator.basis=4",
     "federation.clients_per_message=2",
     "federation.shared_rounds=2",
     "federation.shared_steps=2",
     "federation.shared_clients=3",
+    "federation.functional_rounds=2",
+    "federation.functional_steps=2",
+    "federation.functional_clients=3",
     f"experiment.methods=[{','.join(METHODS)}]",
     "experiment.local_steps=2",
     "experiment.oracle_steps=3",

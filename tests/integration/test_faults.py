@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,13 +33,14 @@ from sglora_fed.errors import (
     ZooDamagedError,
     ZooForeignError,
 )
-from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
+from sglora_fed.federation.messages import ADOPT, DESCRIBE, ROUND, TRAIN
 from sglora_fed.zoo import Zoo, read_store
 
 MakeLoop = Callable[..., Any]
 Damage = Callable[[RecordDict], None]
 
 FAST = (
+    "generator=ridge",
     "adapter.train.steps=1",
     "adapter.train.checkpoints=1",
     "experiment.methods=[zero_shot,topk]",
@@ -330,6 +332,67 @@ class TestGarbage:
 
         make_loop(*FAST, HALF, goal="zoo", between=between).run()
         assert set(zoo_in(cold_home).ids) == set(claimed)
+
+
+ROUNDS = (
+    *FAST,
+    "generator=functional",
+    "experiment.methods=[functional]",
+    "federation.shared_rounds=1",
+    "federation.functional_rounds=1",
+    "federation.functional_clients=6",
+)
+"""Every expert takes part in the one round: three on each node."""
+
+
+class TestRounds:
+    """A round of the generator goes on with whoever answered well, whatever is configured."""
+
+    def test_a_refused_update_changes_nothing(
+        self, make_loop: MakeLoop, home: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def lost(exchange: Any) -> Message | None:
+            gone = exchange.kind == ROUND and exchange.partition == HOSTILE
+            return None if gone else exchange.reply
+
+        without_them = generator_of(make_loop(*ROUNDS, between=lost), home)
+        for damage, reason in (
+            (array("updates", nan_first), "NaN"),
+            (field("ids", ["x", "y", "z"]), "not asked"),
+        ):
+            caplog.clear()
+            found = generator_of(make_loop(*ROUNDS, between=damaging(ROUND, damage)), home)
+            assert re.search(f"{ROUND}: reply refused.*{reason}", caplog.text)
+            for key, value in without_them.items():
+                np.testing.assert_array_equal(found[key], value)
+        all_of_them = generator_of(make_loop(*ROUNDS), home)
+        assert not np.array_equal(all_of_them["offset"], without_them["offset"])
+
+    @pytest.mark.xfail(strict=True, reason="both replies are given up, and the run with them")
+    def test_an_update_that_two_nodes_claim_ends_nothing(
+        self, make_loop: MakeLoop, home: Path
+    ) -> None:
+        claimed: list[str] = []
+
+        def between(exchange: Any) -> Message:
+            if exchange.kind == ROUND and exchange.partition == HONEST:
+                claimed.extend(exchange.fields()["ids"])
+            if exchange.kind == ROUND and exchange.partition == HOSTILE:
+                field("ids", claimed)(exchange.reply.content)
+            reply: Message = exchange.reply
+            return reply
+
+        run = make_loop(*ROUNDS, HALF, between=between).run()
+        assert run.path("summary.json").exists()
+
+
+def generator_of(run: Any, home: Path) -> dict[str, np.ndarray]:
+    """What a run trains; it is not kept for the next run."""
+    run.run()
+    (file,) = zoo_folder(home).glob("functional*")
+    arrays: dict[str, np.ndarray] = load_file(file)
+    file.unlink()
+    return arrays
 
 
 def stopped(exchange: Any) -> Message:

@@ -18,20 +18,20 @@ from flwr.common.serde import message_to_proto
 
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
-from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
+from sglora_fed.federation.messages import ADOPT, DESCRIBE, ROUND, TRAIN
 from sglora_fed.tasks import load_family, write_family
 from sglora_fed.tasks.types import Task, TaskFamily
 from sglora_fed.zoo import Zoo, read_store
 
 MakeLoop = Callable[..., Any]
 
-QUICK = ("experiment.methods=[zero_shot,topk]", "experiment.controls=false")
+QUICK = ("generator=ridge", "experiment.methods=[zero_shot,topk]", "experiment.controls=false")
 """Nothing that is trained on a client or takes turns."""
 
 ORDERLESS = ("zero_shot", "described", "soup", "nearest", "topk", "ridge")
 """Methods without any randomness after the experts."""
 
-DETERMINISTIC = (f"experiment.methods=[{','.join(ORDERLESS)}]", "experiment.controls=false")
+DETERMINISTIC = (*QUICK, f"experiment.methods=[{','.join(ORDERLESS)}]")
 
 
 def values_of(rows: list[dict[str, str]]) -> dict[tuple[str, ...], float]:
@@ -102,7 +102,7 @@ class TestResults:
     def test_every_client_is_measured_with_every_method(self, first: Any) -> None:
         clients = {task.id: task.split for task in unseen(first)}
         wanted = {*written(first)["experiment"]["methods"], "shuffled"}
-        assert len(wanted) == 13
+        assert len(wanted) == 14
         assert {(r["client"], r["method"]) for r in first.rows} == {
             (client, method) for client in clients for method in wanted
         }
@@ -127,7 +127,7 @@ class TestResults:
         assert config["name"] == first.summary["run"]["name"] == 'it\'s a "tiny" run'
         lines = (first.output / "progress.jsonl").read_text().splitlines()
         last = {line["stage"]: line for line in map(json.loads, lines)}
-        totals = {"experts": 6, "shared LoRA": 2, "evaluate": 4}
+        totals = {"experts": 6, "shared LoRA": 2, "functional": 2, "evaluate": 4}
         assert {stage: last[stage]["done"] for stage in totals} == totals
         assert all(line["done"] == line["total"] for line in last.values())
 
@@ -296,25 +296,34 @@ class TestInterruption:
             make_loop(goal="zoo", between=ending_at(3, TRAIN)).run()
         kept = zoo_in(cold_home).ids
         assert len(kept) == 4
-        rest = make_loop("experiment.methods=[nearest,oracle]").run()
+        rest = make_loop(*QUICK, "experiment.methods=[nearest,oracle]").run()
         assert len(rest.trained()) == 2
         assert sorted((*rest.trained(), *kept)) == list(zoo_in(home_of(first)).ids)
         expected = values_of(first.rows)
         assert all(value == expected[key] for key, value in values_of(rest.rows).items())
 
     # With a whole zoo: 2 messages that find it so, then 2 in each of 2 rounds of the shared LoRA.
-    @pytest.mark.parametrize(("number", "kind"), [(5, TRAIN), (2, ADOPT)])
+    @pytest.mark.parametrize(
+        ("number", "kind", "generator"),
+        [(5, TRAIN, "functional"), (3, ROUND, "functional"), (2, ADOPT, "soup")],
+    )
     def test_an_interrupted_run_is_not_taken_for_a_finished_one(
-        self, make_loop: MakeLoop, first: Any, cold_home: Path, number: int, kind: str
+        self,
+        make_loop: MakeLoop,
+        first: Any,
+        cold_home: Path,
+        number: int,
+        kind: str,
+        generator: str,
     ) -> None:
-        alone = shutil.ignore_patterns("shared_lora*")
+        alone = shutil.ignore_patterns("shared_lora*", "functional*")
         shutil.copytree(home_of(first) / "zoos", cold_home / "zoos", ignore=alone)
-        methods = "experiment.methods=[shared_lora,local_1shot]"
-        run = make_loop(methods, between=ending_at(number, kind))
+        told = (*QUICK, f"generator={generator}", f"experiment.methods=[{generator},local_1shot]")
+        run = make_loop(*told, between=ending_at(number, kind))
         with pytest.raises(InterruptionError):
             run.run()
         assert [path.name for path in run.output.iterdir()] == ["progress.jsonl"]
-        again = make_loop(methods).run()
+        again = make_loop(*told).run()
         assert again.trained() == []
         expected = values_of(first.rows)
         assert all(value == expected[key] for key, value in values_of(again.rows).items())
