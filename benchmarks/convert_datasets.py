@@ -91,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clients_per_split=given.clients,
         train_per_client=given.train,
         test_per_client=given.test,
+        unseen_forms=given.unseen_forms,
+        unseen_styles=given.unseen_styles,
     )
     try:
         if problems := config.problems():
@@ -125,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--clients", type=int, default=20, help="unseen clients in each split (20)")
     add("--train", type=int, default=320, help="training examples of a task (320)")
     add("--test", type=int, default=120, help="test examples of a task (120)")
+    add("--unseen-forms", action="store_true", help="experts have sets of three topics alone")
+    add("--unseen-styles", type=int, default=0, help="styles that no expert has (0)")
     add("--seed", type=int, default=0, help="of splits and draws (0)")
     return parser
 

@@ -63,6 +63,11 @@ class FamilyConfig:
     clients_per_split: int = option(24, "unseen clients in each split")
     train_per_client: int = option(128, "training examples of a task, evenly over its labels")
     test_per_client: int = option(48, "test examples of a task, evenly over its labels")
+    unseen_forms: bool = option(
+        False,
+        "experts' rules are sets of three topics; rules of other forms are splits of their own",
+    )
+    unseen_styles: int = option(0, "writing styles that no expert has; they make split `new_style`")
     dataset: str = option("clinc_oos", "`hub` only: `clinc_oos` or `banking77`")
 
     def problems(self) -> list[str]:
@@ -71,8 +76,13 @@ class FamilyConfig:
         found += _one_of("family.dataset", self.dataset, ("clinc_oos", "banking77"))
         if self.name == "local" and not self.path:
             found.append("family.path=None: family=local needs the folder of the task family")
-        found += _at_least(0, family__seed=self.seed, family__rule_experts=self.rule_experts)
-        found += _at_least(0, family__style_experts=self.style_experts)
+        found += _at_least(
+            0,
+            family__seed=self.seed,
+            family__rule_experts=self.rule_experts,
+            family__style_experts=self.style_experts,
+            family__unseen_styles=self.unseen_styles,
+        )
         if self.rule_experts + self.style_experts < 2:
             found.append(
                 f"family.rule_experts={self.rule_experts}, style_experts={self.style_experts}:"

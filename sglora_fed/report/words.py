@@ -39,6 +39,11 @@ SPLITS: Mapping[str, str] = {
     "new_topic": "new topic: a rule that names a topic no expert knows",
     "combo": "combination: a known topic in a known style, never together before",
     "new_domain": "new domain: an unknown topic in a known style",
+    "new_style": "new style: a known topic in a style no expert writes",
+    "one_topic": "one topic: experts' rules name three",
+    "five_topics": "five topics: experts' rules name three",
+    "exception": "exception: no expert's rule leaves something out",
+    "priority": "priority: no expert's rule has three labels",
 }
 SPLIT_ORDER = tuple(SPLITS)
 

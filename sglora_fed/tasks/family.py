@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from math import comb
 
@@ -22,14 +22,22 @@ HELD_OUT = 3
 IN_RULE = 3
 """Topics that a rule names."""
 
-FORMS: tuple[tuple[Form, float], ...] = (("set", 0.6), ("exception", 0.2), ("priority", 0.2))
-"""Form of a rule -> share of the rules."""
+SHARES: Mapping[Form, float] = {"set": 0.6, "exception": 0.2, "priority": 0.2}
+"""How often a rule has each form."""
+
+UNSEEN_FORMS: Mapping[str, tuple[Form, int]] = {
+    "one_topic": ("set", 1),
+    "five_topics": ("set", 5),
+    "exception": ("exception", IN_RULE),
+    "priority": ("priority", IN_RULE),
+}
+"""Split -> form and number of topics of rules that no expert has; see ``family.unseen_forms``."""
 
 Pair = tuple[TopicLike, str]
 
 
 def build_family(name: str, topics: Sequence[TopicLike], config: FamilyConfig) -> TaskFamily:
-    """Experts and unseen clients of all four splits.
+    """Experts and unseen clients of all splits.
 
     ``new_rule``: a set of seen topics that no expert's rule has. ``new_topic``: a rule that names
     a held-out topic. ``combo``: topic and style each seen, never together. ``new_domain``: a
@@ -70,9 +78,8 @@ def _enough(seen: int, held_out: int, config: FamilyConfig) -> bool:
     rules = seen > IN_RULE and (
         comb(seen, IN_RULE) >= config.rule_experts + clients and comb(seen, IN_RULE - 1) >= clients
     )
-    styles = (
-        seen * len(STYLES) >= config.style_experts + clients and held_out * len(STYLES) >= clients
-    )
+    known = len(STYLES) - config.unseen_styles
+    styles = seen * known >= config.style_experts + clients and held_out * known >= clients
     return (rules or not config.rule_experts) and (styles or not config.style_experts)
 
 
@@ -84,20 +91,40 @@ def _rule_tasks(
     sets = list(combinations(range(len(seen)), IN_RULE))
     rng.shuffle(sets)
     named = {index for chosen in sets[: config.rule_experts] for index in chosen}
-    experts = [_rule([seen[i] for i in c], seen, rng) for c in sets[: config.rule_experts]]
+    experts = [_rule([seen[i] for i in c], seen, config, rng) for c in sets[: config.rule_experts]]
     known_sets = _of(named, sets[config.rule_experts :], "new_rule", config)
-    fresh = [_rule([seen[i] for i in chosen], seen, rng) for chosen in known_sets]
+    fresh = [_rule([seen[i] for i in chosen], seen, config, rng) for chosen in known_sets]
     pairs = list(combinations(range(len(seen)), IN_RULE - 1))
     rng.shuffle(pairs)
     foreign = [
-        _rule([held_out[n % len(held_out)], *(seen[i] for i in pair)], [*seen, *held_out], rng)
+        _rule(
+            [held_out[n % len(held_out)], *(seen[i] for i in pair)],
+            [*seen, *held_out],
+            config,
+            rng,
+        )
         for n, pair in enumerate(_of(named, pairs, "new_topic", config))
     ]
     return [
         *_numbered_rules("rule-expert", experts, "expert", EXPERT_SPLIT, config),
         *_numbered_rules("new_rule", fresh, "client", "new_rule", config),
         *_numbered_rules("new_topic", foreign, "client", "new_topic", config),
+        *_unseen_forms(seen, config),
     ]
+
+
+def _unseen_forms(seen: list[TopicLike], config: FamilyConfig) -> list[Task]:
+    """Clients whose rules have a form or a number of topics that no expert's rule has."""
+    tasks = []
+    for split in UNSEEN_FORMS if config.unseen_forms else ():
+        rng = np.random.default_rng(derive_seed(config.seed, "form", split))
+        form, count = UNSEEN_FORMS[split]
+        rules = []
+        for _ in range(config.clients_per_split):
+            order = rng.permutation(len(seen))[:count]
+            rules.append(_rule_of(form, [seen[i] for i in order], seen, rng))
+        tasks += _numbered_rules(split, rules, "client", split, config)
+    return tasks
 
 
 def _of(
@@ -114,11 +141,24 @@ def _of(
     return known[: config.clients_per_split]
 
 
-def _rule(chosen: list[TopicLike], known: Sequence[TopicLike], rng: np.random.Generator) -> Rule:
-    """A rule about some topics; its form is drawn."""
+def _rule(
+    chosen: list[TopicLike],
+    known: Sequence[TopicLike],
+    config: FamilyConfig,
+    rng: np.random.Generator,
+) -> Rule:
+    """A rule about some topics; its form is drawn, unless other forms are to stay unseen."""
+    forms: list[Form] = ["set"] if config.unseen_forms else list(SHARES)
+    shares = np.array([SHARES[form] for form in forms])
+    form = forms[int(rng.choice(len(forms), p=shares / shares.sum()))]
+    return _rule_of(form, chosen, known, rng)
+
+
+def _rule_of(
+    form: Form, chosen: list[TopicLike], known: Sequence[TopicLike], rng: np.random.Generator
+) -> Rule:
     keys = {topic.key for topic in chosen}
     others = tuple(topic for topic in known if topic.key not in keys)
-    form = FORMS[int(rng.choice(len(FORMS), p=[share for _, share in FORMS]))][0]
     if form == "priority":
         return Rule(form, (chosen[0],), others, second=tuple(chosen[1:]))
     excluded = int(rng.integers(len(chosen[0].intents)))
@@ -137,7 +177,9 @@ def _numbered_rules(
 def _style_tasks(
     seen: list[TopicLike], held_out: list[TopicLike], config: FamilyConfig, rng: np.random.Generator
 ) -> list[Task]:
-    experts, rest = _cover(seen, config.style_experts, rng)
+    names = [list(STYLES)[i] for i in rng.permutation(len(STYLES))]
+    unseen, known = names[: config.unseen_styles], names[config.unseen_styles :]
+    experts, rest = _cover(seen, known, config.style_experts, rng)
     known_topics = {topic.key for topic, _ in experts}
     known_styles = {style for _, style in experts}
     combos = [(t, s) for t, s in rest if t.key in known_topics and s in known_styles]
@@ -149,22 +191,24 @@ def _style_tasks(
                 f"{split}: {len(pairs)} pairs of topic and style;"
                 f" family.clients_per_split is {config.clients_per_split}"
             )
+    fresh = list(product(seen, unseen))
+    rng.shuffle(fresh)
     count = config.clients_per_split
     return [
         *_numbered_styles("style-expert", experts, "expert", EXPERT_SPLIT, config),
         *_numbered_styles("combo", combos[:count], "client", "combo", config),
         *_numbered_styles("new_domain", foreign[:count], "client", "new_domain", config),
+        *_numbered_styles("new_style", fresh[:count], "client", "new_style", config),
     ]
 
 
 def _cover(
-    seen: list[TopicLike], count: int, rng: np.random.Generator
+    seen: list[TopicLike], styles: list[str], count: int, rng: np.random.Generator
 ) -> tuple[list[Pair], list[Pair]]:
     """Expert pairs that use topics and styles as evenly as possible, and all other pairs.
 
     Diagonals of the table topics x styles: each holds every topic once.
     """
-    styles = [list(STYLES)[i] for i in rng.permutation(len(STYLES))]
     pairs = [
         (topic, styles[(row + shift) % len(styles)])
         for shift in range(len(styles))

@@ -18,6 +18,7 @@ from sglora_fed.tasks import build_family
 from sglora_fed.tasks.assistant.content import load_topics
 from sglora_fed.tasks.splits import seeded_roles
 from sglora_fed.tasks.types import Task, TaskFamily
+from sglora_fed.tasks.wording import HABITS
 
 TOPICS = load_topics()
 SEEDS = (0, 1)
@@ -178,6 +179,34 @@ def test_seeds_give_other_splits() -> None:
         for seed, f in FAMILIES.items()
     }
     assert held_out[0] != held_out[1]
+
+
+def test_forms_that_no_expert_has_are_splits_of_their_own() -> None:
+    config = FamilyConfig(style_experts=0, clients_per_split=6, unseen_forms=True)
+    tasks = build_family("assistant", TOPICS, config).tasks
+    named = {
+        split: Counter(len(topics_in(t.description)) for t in tasks if t.split == split)
+        for split in ("expert", "one_topic", "five_topics")
+    }
+    assert set(named["expert"]) == {3}
+    assert named["one_topic"] == {1: 6}
+    assert named["five_topics"] == {5: 6}
+    labels = {split: {len(t.labels) for t in tasks if t.split == split} for split in named}
+    assert labels == {split: {2} for split in named}
+    assert {len(t.labels) for t in tasks if t.split == "priority"} == {3}
+    assert sum(t.split == "exception" for t in tasks) == 6
+
+
+def test_styles_that_no_expert_writes_are_a_split_of_their_own() -> None:
+    config = FamilyConfig(rule_experts=0, unseen_styles=2, clients_per_split=8)
+    tasks = build_family("assistant", TOPICS, config).tasks
+
+    def habits(*splits: str) -> set[str]:
+        words = [text for t in tasks if t.split in splits for text in sentences(t)]
+        return {style for style, says in HABITS.items() if any(h in w for h in says for w in words)}
+
+    assert len(habits("new_style")) == 2
+    assert not habits("new_style") & habits("expert", "combo", "new_domain")
 
 
 def test_a_family_of_one_kind() -> None:
