@@ -26,6 +26,7 @@ import torch
 from rich.console import Console
 
 from sglora_fed.config import RunConfig
+from sglora_fed.config.plugins import PLUGINS
 from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.progress import follow
@@ -168,7 +169,10 @@ def _start(
 def _environment(home: Path) -> dict[str, str]:
     # FLWR_HOME is also the mark by which our processes are found again.
     tools = str(Path(sys.executable).parent)
+    plugins = os.environ.get(PLUGINS, "").split(os.pathsep)
     return os.environ | {
+        # Flower's processes run in another working folder.
+        PLUGINS: os.pathsep.join(str(Path(name).absolute()) for name in plugins if name),
         # SuperLink starts its own commands by name; the environment may not be activated.
         "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(home),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 RECALL_AT = (1, 5, 10)
+METRICS = ("accuracy", *(f"{way}_r{k}" for way in ("i2t", "t2i") for k in RECALL_AT))
+"""Every metric that :func:`task_metrics` gives."""
 
 
 def task_metrics(

@@ -24,6 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sglora_fed.config.plugins import load_plugins
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import ConfigError
 
@@ -58,6 +59,7 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: naming every unknown override, wrong type and impossible value at once.
     """
+    load_plugins()  # what they register are allowed values
     with _private_hydra():
         good, problems = _known(overrides)
         values = _hydra_values(good, problems)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sglora_fed.adapters import Layout, read_peft, write_peft
+from sglora_fed.adapters.peft_io import CONFIG_FILE
 from sglora_fed.config import subset_sha256
 from sglora_fed.config.schema import GeneratorConfig, RunConfig
 from sglora_fed.errors import ZooForeignError
@@ -52,8 +54,9 @@ class Trainer:
         Raises:
             ZooForeignError: when the kept one has another layout.
         """
-        folder = self.store.path / f"shared_lora-{subset_sha256(self.config, 'federation')[:12]}"
-        if folder.exists():
+        key = subset_sha256(self.config, "federation")[:12]
+        folder = self.store.path / f"shared_lora-{key}-{_experts_sha256(self.zoo.ids)}"
+        if (folder / CONFIG_FILE).exists():  # the last file written
             vector, found = read_peft(folder)
             if found != self.layout:
                 raise ZooForeignError(f"{folder} has another layout than this run; remove it")
@@ -66,7 +69,7 @@ class Trainer:
 
     def functional(self) -> Generator:
         """The functional generator, trained from the shared LoRA on."""
-        path = functional_path(self.config, self.store.path)
+        path = functional_path(self.config, self.store)
         if path.exists():
             return load_generator(path, self.store.identity)
         config, report = self.config.generator, self.reporter("functional")
@@ -85,7 +88,7 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     Raises:
         GeneratorError: for `functional` when no run has trained it with these settings.
     """
-    path = functional_path(config, store.path)
+    path = functional_path(config, store)
     if config.generator.name == Functional.name and path.exists():
         return load_generator(path, store.identity)
     generator = make_generator(config.generator)
@@ -93,8 +96,13 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     return generator
 
 
-def functional_path(config: RunConfig, zoo: Path) -> Path:
-    """Where the functional generator of a zoo and some settings is kept."""
+def functional_path(config: RunConfig, store: ZooStore) -> Path:
+    """Where the functional generator of a zoo's experts and some settings is kept."""
     matters = GeneratorConfig(smoothing=config.generator.smoothing, rank=config.generator.rank)
     key = subset_sha256(replace(config, generator=matters), "federation", "generator")[:12]
-    return zoo / f"functional-{key}.safetensors"
+    return store.path / f"functional-{key}-{_experts_sha256(store.ids())}.safetensors"
+
+
+def _experts_sha256(names: Sequence[str]) -> str:
+    """What was trained by fewer experts must not stand in for what all of them trained."""
+    return hashlib.sha256("/".join(sorted(names)).encode()).hexdigest()[:8]

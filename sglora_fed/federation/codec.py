@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from io import BytesIO
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,12 @@ from sglora_fed.errors import MessageError
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 FIELDS, ARRAYS = "fields", "arrays"
+
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+"""Version of NumPy's file format -> what reads its header."""
 
 
 def pack(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RecordDict:
@@ -81,15 +89,29 @@ class Reader:
             raise MessageError(
                 f"{name} claims {packed.dtype}{tuple(packed.shape)}; need {dtype}{shape}"
             )
-        try:
-            array = packed.numpy()
-        except (ValueError, EOFError, TypeError, OSError) as error:
-            raise MessageError(f"{name} cannot be decoded: {type(error).__name__}") from None
-        if array.dtype != np.dtype(dtype) or not _fits(array.shape, shape):
-            raise MessageError(f"{name} is {array.dtype}{array.shape}; need {dtype}{shape}")
+        array = _decoded(name, packed.data, dtype, tuple(packed.shape))
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise MessageError(f"{name} holds NaN or infinity")
         return array
+
+
+def _decoded(name: str, data: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The numbers of a file in NumPy's format, if it holds exactly what it should.
+
+    The header is compared before anything is allocated: it may claim any size.
+    """
+    file = BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        header = HEADERS[version](file)
+    except (ValueError, KeyError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        raise MessageError(f"{name} cannot be decoded: {type(error).__name__}") from None
+    if header != (shape, False, np.dtype(dtype)):
+        raise MessageError(f"{name} is {header[2]}{header[0]}; need {dtype}{shape}")
+    body = data[file.tell() :]
+    if len(body) != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise MessageError(f"{name} cannot be decoded: {len(body)} bytes for {dtype}{shape}")
+    return np.frombuffer(body, dtype).reshape(shape).copy()
 
 
 def _fits(shape: Sequence[int], wanted: tuple[int | None, ...]) -> bool:

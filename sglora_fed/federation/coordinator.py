@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from flwr.app import RecordDict
@@ -85,11 +86,12 @@ def enrol(
     have, waiting = list(known), list(federation.nodes)
     while waiting:
         request = TrainRequest(seed, tuple(have), federation.config.clients_per_message)
+        claimed = set(have)
         replies = exchange(
             federation.grid,
             dict.fromkeys(waiting, request.pack()),
             TRAIN,
-            lambda body: _new_experts(body, federation, have),
+            partial(_new_experts, federation, claimed),
             federation.config,
             federation.refusals,
         )
@@ -101,13 +103,26 @@ def enrol(
         progress(len(have), len(have) + sum(reply.remaining for reply in replies.values()))
 
 
-def _new_experts(body: RecordDict, federation: Federation, have: Sequence[str]) -> ExpertReply:
+def _new_experts(
+    federation: Federation, claimed: set[str], _node: int, body: RecordDict
+) -> ExpertReply:
+    """A reply with experts that nobody sent before; they are claimed from now on."""
     reply = ExpertReply.parse(body, federation.dim, federation.size)
-    if again := set(reply.ids) & set(have):
-        raise MessageError(f"{len(again)} experts came twice")
+    claim(reply.ids, claimed)
     if reply.remaining and not reply.ids:
         raise MessageError(f"{reply.remaining} experts remain, but none came")
     return reply
+
+
+def claim(ids: Sequence[str], claimed: set[str]) -> None:
+    """Add ids that nobody has claimed.
+
+    Raises:
+        MessageError: when one has been; none is added then.
+    """
+    if again := claimed.intersection(ids):
+        raise MessageError(f"{len(again)} experts came twice")
+    claimed.update(ids)
 
 
 def train_shared_lora(
@@ -140,7 +155,7 @@ def _shared_round(federation: Federation, request: TrainRequest) -> np.ndarray:
         federation.grid,
         dict.fromkeys(federation.nodes, request.pack()),
         TRAIN,
-        lambda body: SharedReply.parse(body, federation.size),
+        lambda _, body: SharedReply.parse(body, federation.size),
         federation.config,
         federation.refusals,
     )
@@ -160,7 +175,7 @@ def collect_requests(federation: Federation, seed: int) -> Requests:
         federation.grid,
         dict.fromkeys(federation.nodes, DescribeRequest(seed).pack()),
         DESCRIBE,
-        lambda body: DescribeReply.parse(body, federation.dim),
+        lambda _, body: DescribeReply.parse(body, federation.dim),
         federation.config,
         federation.refusals,
     )
@@ -197,16 +212,16 @@ def deliver(
     size, done, measured = federation.config.clients_per_message, 0, []
     for start in range(0, max(len(queue) for queue in queues.values()), size):
         chunks = {node: queue[start : start + size] for node, queue in queues.items()}
-        bodies = {
-            node: _adopt_request(federation, seed, requests, rows, adapters, common).pack()
+        asked = {
+            node: _adopt_request(federation, seed, requests, rows, adapters, common)
             for node, rows in chunks.items()
             if len(rows)
         }
         replies = exchange(
             federation.grid,
-            bodies,
+            {node: request.pack() for node, request in asked.items()},
             ADOPT,
-            AdoptReply.parse,
+            partial(_results, asked),
             federation.config,
             federation.refusals,
         )
@@ -214,6 +229,10 @@ def deliver(
         done += sum(len(reply.ids) for reply in replies.values())
         progress(done, len(requests.ids))
     return measured
+
+
+def _results(asked: Mapping[int, AdoptRequest], node: int, body: RecordDict) -> AdoptReply:
+    return AdoptReply.parse(body).answering(asked[node])
 
 
 def _adopt_request(

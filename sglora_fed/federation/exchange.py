@@ -48,7 +48,7 @@ def exchange(
     grid: Grid,
     bodies: Mapping[int, RecordDict],
     kind: str,
-    parse: Callable[[RecordDict], Parsed],
+    parse: Callable[[int, RecordDict], Parsed],
     config: FederationConfig,
     refused: list[str],
 ) -> dict[int, Parsed]:
@@ -58,7 +58,7 @@ def exchange(
         grid: Flower's, or the in-process one.
         bodies: node id -> body.
         kind: message type.
-        parse: checks and reads a reply; what it refuses counts as no reply.
+        parse: checks and reads a node's reply; what it refuses counts as no reply.
         config: time limit and the share of replies needed.
         refused: the reason of every refusal is added here.
 
@@ -77,7 +77,7 @@ def exchange(
             refusals.append(f"a client failed with code {message.error.code}")
             continue
         try:
-            replies[node] = parse(message.content)
+            replies[node] = parse(node, message.content)
         except MessageError as error:
             refusals.append(str(error))
     refused += refusals

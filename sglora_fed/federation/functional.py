@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from sglora_fed.adapters import check_vectors, train_adapters
 from sglora_fed.config.schema import FederationConfig, GeneratorConfig
 from sglora_fed.errors import MessageError, RepliesError
-from sglora_fed.federation.coordinator import Federation
+from sglora_fed.federation.coordinator import Federation, claim
 from sglora_fed.federation.exchange import exchange
 from sglora_fed.federation.messages import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.node import Node, cached_train, embed, wording
@@ -24,6 +24,9 @@ from sglora_fed.generators.functional import (
 )
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
+
+ONE_REPLY = 1e-9
+"""Share of the nodes that must answer in a round: any above zero asks for one."""
 
 LAST_RATE = 0.1
 """The learning rate falls evenly over the rounds, to this share of the configured one."""
@@ -72,28 +75,27 @@ def train_functional(
 
 def _collect(federation: Federation, request: RoundRequest) -> tuple[list[str], np.ndarray]:
     """Names and updates [n, D] of the experts that replied."""
+    claimed = set[str]()
     replies = exchange(
         federation.grid,
         dict.fromkeys(federation.nodes, request.pack()),
         ROUND,
-        lambda body: _parse(body, federation.size, request.experts),
-        replace(federation.config, min_replies=1e-9),
+        lambda _, body: _parse(body, federation.size, request.experts, claimed),
+        replace(federation.config, min_replies=ONE_REPLY),
         federation.refusals,
     )
     names = [name for reply in replies.values() for name in reply.ids]
-    if not names or len(set(names)) < len(names):
-        raise RepliesError(
-            f"round {request.round}: {len(names)} updates of {len(set(names))} experts; need at"
-            " least one, each once"
-        )
+    if not names:
+        raise RepliesError(f"round {request.round}: no update of {len(request.experts)} experts")
     updates = np.concatenate([reply.updates for reply in replies.values()])
     return names, updates.astype(np.float64)
 
 
-def _parse(body: RecordDict, size: int, chosen: Sequence[str]) -> RoundReply:
+def _parse(body: RecordDict, size: int, chosen: Sequence[str], claimed: set[str]) -> RoundReply:
     reply = RoundReply.parse(body, size)
     if foreign := set(reply.ids) - set(chosen):
         raise MessageError(f"{len(foreign)} updates of experts that were not asked")
+    claim(reply.ids, claimed)
     return reply
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import RecordDict
 
+from sglora_fed.backbones.metrics import METRICS
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.generators.functional import LinearGenerator
@@ -111,10 +112,13 @@ class ExpertReply:
         examples = read.array("examples", "int64", (len(ids),))
         if (variances < 0).any() or (examples < 1).any():
             raise MessageError("an expert has a negative variance or no examples")
+        wordings = _unit(read.array("wordings", "float32", (len(ids), WORDINGS, dim)))
+        if (np.linalg.norm(wordings.mean(axis=1), axis=-1) < UNIT_TOLERANCE).any():
+            raise MessageError("the wordings of an expert cancel out; they have no direction")
         return cls(
             partition=read.integer("partition", 0, MOST_CLIENTS),
             ids=ids,
-            wordings=_unit(read.array("wordings", "float32", (len(ids), WORDINGS, dim))),
+            wordings=wordings,
             means=read.array("means", "float32", (len(ids), size)),
             variances=variances,
             examples=examples,
@@ -372,8 +376,23 @@ class AdoptReply:
             raise MessageError(f"{len(splits)} splits for {len(ids)} clients")
         if (values < 0).any() or (values > 1).any() or (seconds < 0).any():
             raise MessageError("a metric lies outside [0, 1] or a time is negative")
+        if unknown := set(metrics) - set(METRICS):
+            raise MessageError(f"{len(unknown)} metrics are none of {', '.join(METRICS)}")
         partition = read.integer("partition", 0, MOST_CLIENTS)
         return cls(partition, ids, splits, methods, metrics, values, seconds)
+
+    def answering(self, request: AdoptRequest) -> AdoptReply:
+        """This reply, if it is about the clients and adapters that were sent.
+
+        Raises:
+            MessageError: when it is about others, or leaves some out.
+        """
+        if set(self.ids) != set(request.ids):
+            raise MessageError(f"results of {len(self.ids)} clients are not those asked for")
+        sent = {*request.methods, *request.common_methods}
+        if missing := sent - set(self.methods):
+            raise MessageError(f"no results for {', '.join(sorted(missing))}")
+        return self
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
