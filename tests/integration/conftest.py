@@ -30,11 +30,12 @@ TINY = (
     "name='it\\'s a \"tiny\" run'",
     "family.rule_experts=6",
     "family.style_experts=0",
-    "family.clients_per_split=2",
+    "family.clients_per_split=3",
     "family.train_per_client=16",
     "family.test_per_client=8",
     "adapter.targets=[query,value]",
     "adapter.layers=[4,5]",
+    "adapter.train.batch_size=8",
     "adapter.train.steps=4",
     "adapter.train.checkpoints=2",
     "generator=functional",
@@ -49,10 +50,10 @@ TINY = (
     "federation.functional_clients=3",
     f"experiment.methods=[{','.join(METHODS)}]",
     "experiment.local_steps=2",
-    "experiment.oracle_steps=3",
+    "experiment.oracle_steps=10",
     "experiment.bootstrap=50",
 )
-"""Everything that a run does, with as little work as possible: 6 experts, 4 clients."""
+"""Everything that a run does, with as little work as possible: 6 experts, 6 clients."""
 
 Between = Callable[["Exchange"], Message | None]
 """Sees an exchange and gives the reply that the server gets; None: the reply is lost."""
@@ -178,7 +179,7 @@ def cold_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def _composed_once(overrides: Sequence[str]) -> RunConfig:
+def _composed_once(overrides: Sequence[str] = ()) -> RunConfig:
     return _composed(tuple(overrides))
 
 
@@ -189,10 +190,11 @@ _composed = lru_cache(compose)
 def make_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loop]:
     """A function of (overrides..., goal, nodes, between, output) that prepares a run.
 
-    ``first`` shows the apps as they are. Here a configuration is composed once, not for each
-    message, and no page is drawn: both together take longer than all the rest.
+    ``first`` shows the apps as they are. Here a configuration is composed once, not by everybody
+    who needs it, and no page is drawn: both together take longer than all the rest.
     """
-    monkeypatch.setattr("client.app.compose", _composed_once, raising=False)
+    for module in ("client.app", "server.app", "sglora_fed.experiments.reproduce"):
+        monkeypatch.setattr(f"{module}.compose", _composed_once, raising=False)
     monkeypatch.setattr("sglora_fed.experiments.results.write_report", lambda *_: None)
 
     def make(*overrides: str, output: str | None = "out", **settings: Any) -> Loop:

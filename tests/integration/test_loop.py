@@ -107,8 +107,8 @@ class TestResults:
             (client, method) for client in clients for method in wanted
         }
         assert all(r["split"] == clients[r["client"]] for r in first.rows)
-        assert {e["clients"] for e in first.summary["results"]} == {2}
-        counts = {"experts": 6, "clients": 4, "virtual_clients_per_node": 2}
+        assert {e["clients"] for e in first.summary["results"]} == {3}
+        counts = {"experts": 6, "clients": 6, "virtual_clients_per_node": 3}
         assert first.summary["counts"] == counts
 
     def test_an_accuracy_is_a_number_of_examples(self, first: Any) -> None:
@@ -127,7 +127,7 @@ class TestResults:
         assert config["name"] == first.summary["run"]["name"] == 'it\'s a "tiny" run'
         lines = (first.output / "progress.jsonl").read_text().splitlines()
         last = {line["stage"]: line for line in map(json.loads, lines)}
-        totals = {"experts": 6, "shared LoRA": 2, "functional": 2, "evaluate": 4}
+        totals = {"experts": 6, "shared LoRA": 2, "functional": 2, "evaluate": 6}
         assert {stage: last[stage]["done"] for stage in totals} == totals
         assert all(line["done"] == line["total"] for line in last.values())
 
@@ -146,9 +146,9 @@ class TestResults:
 
 class TestTraffic:
     def test_a_request_fits_two_kilobytes(self, make_loop: MakeLoop, first: Any) -> None:
-        run = make_loop(*QUICK, nodes=4).run()
+        run = make_loop(*QUICK, nodes=6).run()
         sizes = [message_to_proto(e.reply).ByteSize() for e in run.of_kind(DESCRIBE)]
-        assert [len(e.fields()["ids"]) for e in run.of_kind(DESCRIBE)] == [1, 1, 1, 1]
+        assert [len(e.fields()["ids"]) for e in run.of_kind(DESCRIBE)] == [1] * 6
         assert max(sizes) <= 2048
         # The rest is names of fields and the header of one array.
         told = run.summary["bytes_per_client"]["up"]
@@ -236,7 +236,7 @@ class TestRepetition:
         nowhere = ("family=local", f"family.path={tmp_path / 'nowhere'}")
         run = make_loop(*nowhere, *DETERMINISTIC, node_configs=settings).run()
         assert_same_but_for_rounding(zoo_in(cold_home), zoo_in(home_of(first)))
-        assert run.summary["counts"]["clients"] == 4
+        assert run.summary["counts"]["clients"] == 6
         assert_same_accuracies(run, first)
 
 
