@@ -28,6 +28,9 @@ MAX_TOKENS = 256
 CHUNK = 64
 """Texts in one forward without gradient."""
 
+REMEMBERED = 20_000
+"""Texts whose activations are kept, about 20 KB each."""
+
 CPU = torch.device("cpu")
 
 
@@ -75,6 +78,7 @@ class MiniLM:
         self.dim = int(self._bert.config.hidden_size)
         self._count = int(self._bert.config.num_hidden_layers)
         self._layers = chosen_layers(layers, self._count)
+        self._remembered: dict[str, Tensor] = {}
         parents = [f"encoder.layer.{layer}" for layer in self._layers]
         self._adapted = adapted_names(self.model, parents, targets)
 
@@ -82,13 +86,23 @@ class MiniLM:
         """Full names: ``encoder.layer.<i>`` and what ends in a target, layer by layer."""
         return self._adapted
 
-    @torch.no_grad()
     def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
         """Activations [tokens, hidden] below the first adapted layer, one tensor per text.
+
+        They are the same for every adapter, and simulated clients share many texts: recent ones are
+        remembered.
 
         Raises:
             BackboneInputError: for a text without a word piece.
         """
+        if len(self._remembered) > REMEMBERED:
+            self._remembered.clear()
+        new = [text for text in dict.fromkeys(items) if text not in self._remembered]
+        self._remembered.update(zip(new, self._below(new), strict=True))
+        return [self._remembered[text] for text in items]
+
+    @torch.no_grad()
+    def _below(self, items: Sequence[str]) -> list[Tensor]:
         ids = _tokens(self._tokenizer, items)
         prepared: list[Tensor] = [torch.empty(0)] * len(ids)
         for chunk in _by_length(ids):

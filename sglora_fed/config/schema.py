@@ -59,8 +59,8 @@ class FamilyConfig:
     path: str | None = option(None, "folder of a `local` family, or of a saved `hub` data set")
     seed: int = option(0, "of the family's splits; fixed before any result is seen")
     rule_experts: int = option(96, "experts with a personal rule")
-    style_experts: int = option(32, "experts with a writing style")
-    clients_per_split: int = option(24, "unseen clients in each split")
+    style_experts: int = option(24, "experts with a writing style")
+    clients_per_split: int = option(30, "unseen clients in each split")
     train_per_client: int = option(128, "training examples of a task, evenly over its labels")
     test_per_client: int = option(48, "test examples of a task, evenly over its labels")
     unseen_forms: bool = option(
@@ -304,7 +304,7 @@ class ExperimentConfig:
         "methods in the table; generators by their names",
     )
     local_steps: int = option(10, "optimiser steps of fine-tuning on 1 or 5 examples per class")
-    oracle_steps: int = option(40, "optimiser steps of fine-tuning on all local data")
+    oracle_steps: int = option(20, "optimiser steps of fine-tuning on all local data")
     controls: bool = option(True, "also deliver adapters made for somebody else's description")
     bootstrap: int = option(2000, "resamples of the clients for the intervals")
 

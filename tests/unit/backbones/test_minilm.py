@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertModel
 
-from sglora_fed.backbones import load_backbone, load_describer
+from sglora_fed.backbones import load_backbone, load_describer, minilm
 from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM, load_bert
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError, LayoutError
@@ -172,3 +172,18 @@ def test_loaded_once_per_configuration_and_silently(capfd: pytest.CaptureFixture
     assert load_backbone(BackboneConfig(scale=5.0), AdapterConfig()).scale == 5.0
     assert load_describer(BackboneConfig()).encode(["hello"]).shape == (1, 384)
     assert capfd.readouterr() == ("", "")
+
+
+def test_texts_are_run_once_and_forgetting_changes_nothing(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["book a flight", "is it going to rain", "book a flight"]
+    encoder = MiniLM(minilm_folder, layers=(5,))
+    wanted = encoder.prepare_items(texts)
+    assert wanted[0] is wanted[2]
+    assert encoder.prepare_items(texts[1:])[0] is wanted[1]
+    monkeypatch.setattr(minilm, "REMEMBERED", 1)
+    again = encoder.prepare_items(["something else", *texts])
+    assert again[1] is not wanted[0]
+    for one, other in zip(again[1:], wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
