@@ -1,0 +1,91 @@
+"""What claims to be an array is read without being believed."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from flwr.app import Array
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.codec import Reader, pack
+
+NUMBERS = np.arange(7.0)
+
+
+def reader(data: bytes) -> Reader:
+    """Of a body whose array says float64 [7] and holds some bytes."""
+    body = pack({}, {"numbers": NUMBERS})
+    honest = body["arrays"]["numbers"]
+    body["arrays"]["numbers"] = Array("float64", (7,), honest.stype, data)
+    return Reader(body)
+
+
+def npy(descr: str = "'<f8'", order: str = "False", shape: str = "(7,)") -> bytes:
+    """Bytes in NumPy's format, version 1.0, with a header of one's own."""
+    header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+    line = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + NUMBERS.tobytes()
+
+
+def test_the_honest_form_of_these_bytes_is_read() -> None:
+    np.testing.assert_array_equal(reader(npy()).array("numbers", "float64", (7,)), NUMBERS)
+
+
+UNCAUGHT = pytest.mark.xfail(strict=True, raises=(IndexError, TypeError), reason="not caught yet")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x93NUMPY",
+        npy()[:60],
+        npy()[:-1],
+        npy() + b"\0",
+        npy(shape="(10000000000000,)"),
+        npy(shape=f"({10**30},)"),
+        npy(shape="(-7,)"),
+        npy(shape="(7, 1)"),
+        npy(shape="((((("),
+        npy(order="True", shape="(1, 7)"),
+        npy(descr="'>f8'"),
+        npy(descr="'O'"),
+        npy(descr="'''<f8"),
+        npy(descr="[('a', '<f8')]"),
+        npy(descr="{'a': 1}"),
+        npy().replace(b"\x01\x00", b"\x03\x00", 1),
+        b"PK\x03\x04" + bytes(60),
+        pytest.param(npy(descr="('<f8',)"), marks=UNCAUGHT),
+        pytest.param(npy(descr="()"), marks=UNCAUGHT),
+        pytest.param(npy(order="b'', b'': 1"), marks=UNCAUGHT),
+    ],
+)
+def test_whatever_else_they_claim_is_refused(data: bytes) -> None:
+    with pytest.raises(MessageError, match="numbers"):
+        reader(data).array("numbers", "float64", (7,))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=8), st.integers(0, len(npy())))
+def test_bytes_that_changed_on_the_way_give_numbers_or_a_refusal(new: bytes, at: int) -> None:
+    data = npy()[:at] + new + npy()[at + len(new) :]
+    try:
+        array = reader(data).array("numbers", "float64", (7,))
+    except MessageError:
+        return
+    assert (array.dtype, array.shape) == (np.dtype("float64"), (7,))
+    assert np.isfinite(array).all()
+
+
+def test_a_claim_of_much_memory_takes_none() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(MessageError):
+            reader(npy(shape="(100000000,)")).array("numbers", "float64", (7,))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
