@@ -18,6 +18,7 @@ from sglora_fed.adapters import Layout, write_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
+from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.experiments.kept import generator_for
 from sglora_fed.experiments.results import ZOOS, read_results
 from sglora_fed.launch import run_flower
@@ -52,7 +53,7 @@ def simulate(
     config = compose(overrides or [])
     default = Path("results") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = (output or default).absolute()
-    load_family(config.family)  # its mistakes now: from a client only a code would come back
+    check_runnable(config)
     run_flower(config, overrides or [], folder, console)
     _show(folder)
 

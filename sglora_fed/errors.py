@@ -231,8 +231,9 @@ class ClientTaskError(SgloraError):
     code = 802
     title = "a client failed"
     resolve = (
-        "The reason is only in that client's own log, because it may hold private text: read it "
-        "there."
+        "The client's own log names the kind of exception; its text is written nowhere, because it "
+        "may hold what the user wrote. Run that client's tasks alone to see it: "
+        "`sglora-fed simulate family=local family.path=DIR`."
     )
 
 

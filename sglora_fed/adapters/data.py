@@ -47,8 +47,13 @@ def prepare(
         hints: write the client's own words into the candidate texts (the ``described`` baseline).
 
     Raises:
-        TaskError: without examples.
+        TaskError: without examples, or when the backbone takes other items.
     """
+    if task.modality != encoder.modality:
+        raise TaskError(
+            f"task {task.id!r} has {task.modality} items; {encoder.id} takes {encoder.modality}:"
+            " choose another backbone"
+        )
     if not examples:
         raise TaskError(f"task {task.id!r} has no examples to prepare; at least 1 is needed")
     items = encoder.prepare_items([example.item for example in examples])

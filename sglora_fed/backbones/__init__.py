@@ -13,7 +13,13 @@ from sglora_fed.backbones.weights import resolve_checkpoint, resolve_minilm
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import ConfigError
 
-__all__ = ["DescriptionEncoder", "DualEncoder", "load_backbone", "load_describer"]
+__all__ = [
+    "DescriptionEncoder",
+    "DualEncoder",
+    "available_device",
+    "load_backbone",
+    "load_describer",
+]
 
 MINILM_SCALE = 20.0
 
@@ -31,7 +37,7 @@ def load_backbone(backbone: BackboneConfig, adapter: AdapterConfig) -> DualEncod
     """
     if problems := backbone.problems():
         raise ConfigError(problems)
-    device = _device(backbone.device)
+    device = available_device(backbone.device)
     if backbone.name == "clip":
         folder = resolve_checkpoint(str(backbone.path), backbone.revision, backbone.sha256)
         return Clip(folder, adapter.targets, adapter.layers, backbone.scale, device)
@@ -54,7 +60,12 @@ def load_describer(backbone: BackboneConfig) -> DescriptionEncoder:
     return DescriptionEncoder(resolve_minilm(backbone.path, backbone.revision, backbone.sha256))
 
 
-def _device(name: str) -> torch.device:
+def available_device(name: str) -> torch.device:
+    """What `cpu`, `cuda` or `auto` means here.
+
+    Raises:
+        ConfigError: for `cuda` where there is none.
+    """
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ConfigError("backbone.device='cuda': no CUDA device here; use cpu or auto")

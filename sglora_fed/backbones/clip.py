@@ -21,6 +21,7 @@ from sglora_fed.backbones.checkpoint import (
 )
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError
+from sglora_fed.tasks.types import Modality
 
 PIXEL_LIMIT = 50_000_000
 """Pixels of the largest image read: beyond it a small file can fill the memory."""
@@ -47,6 +48,8 @@ class Clip:
         BackboneFileError: when the files cannot be read as a CLIP checkpoint.
         LayoutError: for a layer or target that the model lacks.
     """
+
+    modality: Modality = "image"
 
     def __init__(
         self,

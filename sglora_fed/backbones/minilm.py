@@ -21,6 +21,7 @@ from sglora_fed.backbones.checkpoint import (
 )
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError
+from sglora_fed.tasks.types import Modality
 
 MAX_TOKENS = 256
 """Word pieces the model was trained for (its model card); longer texts are cut."""
@@ -61,6 +62,7 @@ class MiniLM:
     """
 
     id = "all-MiniLM-L6-v2"
+    modality: Modality = "text"
 
     def __init__(
         self,

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sglora_fed.tasks.types import Modality
+
 
 class DualEncoder(Protocol):
     """A frozen model that maps items and texts to one space.
@@ -18,6 +20,7 @@ class DualEncoder(Protocol):
 
     Attributes:
         id: name of the model.
+        modality: of its items; texts are texts.
         weights_sha256: of its weights.
         scale: logits are ``scale * cosine(item, text)``.
         dim: numbers of an embedding.
@@ -26,6 +29,7 @@ class DualEncoder(Protocol):
     """
 
     id: str
+    modality: Modality
     weights_sha256: str
     scale: float
     dim: int

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sglora_fed.adapters import Layout, read_peft, write_peft
 from sglora_fed.adapters.peft_io import CONFIG_FILE
-from sglora_fed.config import subset_sha256
-from sglora_fed.config.schema import GeneratorConfig, RunConfig
+from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import ZooForeignError
 from sglora_fed.federation.bench import federation_start
 from sglora_fed.federation.coordinator import Federation, train_shared_lora
@@ -54,7 +54,7 @@ class Trainer:
         Raises:
             ZooForeignError: when the kept one has another layout.
         """
-        key = subset_sha256(self.config, "federation")[:12]
+        key = _key(self.config, "shared_rounds", "shared_steps", "shared_clients")
         folder = self.store.path / f"shared_lora-{key}-{_experts_sha256(self.zoo.ids)}"
         if (folder / CONFIG_FILE).exists():  # the last file written
             vector, found = read_peft(folder)
@@ -98,9 +98,17 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
 
 def functional_path(config: RunConfig, store: ZooStore) -> Path:
     """Where the functional generator of a zoo's experts and some settings is kept."""
-    matters = GeneratorConfig(smoothing=config.generator.smoothing, rank=config.generator.rank)
-    key = subset_sha256(replace(config, generator=matters), "federation", "generator")[:12]
+    rounds = ("rounds", "steps", "clients")
+    names = [f"{kind}_{what}" for kind in ("shared", "functional") for what in rounds]
+    key = _key(config, *names, "smoothing", "rank")
     return store.path / f"functional-{key}-{_experts_sha256(store.ids())}.safetensors"
+
+
+def _key(config: RunConfig, *names: str) -> str:
+    """A hash of some settings of the federation and the generator, and of no others."""
+    settings = asdict(config.federation) | asdict(config.generator)
+    values = json.dumps([settings[name] for name in names])
+    return hashlib.sha256(values.encode()).hexdigest()[:12]
 
 
 def _experts_sha256(names: Sequence[str]) -> str:

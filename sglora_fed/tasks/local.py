@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +19,20 @@ from sglora_fed.errors import ResultsError, TaskError, TaskFileError
 from sglora_fed.files import write_atomically
 from sglora_fed.tasks.jsonl import check_fields, choice_of, read_lines, text_of, texts_of
 from sglora_fed.tasks.splits import UNSEEN_SPLIT, seeded_roles
-from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Kind, Modality, Role, Task, TaskFamily
+from sglora_fed.tasks.types import (
+    EXPERT_SPLIT,
+    IDENTIFIER,
+    Example,
+    Kind,
+    Modality,
+    Role,
+    Task,
+    TaskFamily,
+)
 
 TASK_FIELDS = {"id", "description", "labels", "role", "split", "paraphrases", "hints"}
 TASK_TEXTS = ("id", "description")
 EXAMPLE_FIELDS = {"task", "text", "image", "label", "caption", "part"}
-
-_ID = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass
@@ -73,8 +79,7 @@ def _read_tasks(folder: Path) -> dict[str, _Draft]:
 
 def _task_fields(where: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: text_of(where, name, raw.get(name)) for name in TASK_TEXTS}
-    if not _ID.fullmatch(fields["id"]):
-        raise TaskFileError(f"{where}: id {fields['id']!r}; need letters, digits and ._- only")
+    _check_identifier(where, "id", fields["id"])
     for name in ("labels", "hints"):
         fields[name] = texts_of(where, name, raw.get(name, {}))
     paraphrases = raw.get("paraphrases", [])
@@ -82,6 +87,11 @@ def _task_fields(where: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         raise TaskFileError(f"{where}: paraphrases is {paraphrases!r}; need a list of texts")
     fields["paraphrases"] = tuple(text_of(where, "a paraphrase", text) for text in paraphrases)
     return fields | _placement(where, raw)
+
+
+def _check_identifier(where: str, name: str, value: str) -> None:
+    if not IDENTIFIER.fullmatch(value):
+        raise TaskFileError(f"{where}: {name} {value!r}; need 1 to 64 letters, digits and ._- only")
 
 
 def _placement(where: str, raw: Mapping[str, Any]) -> dict[str, str]:
@@ -93,6 +103,7 @@ def _placement(where: str, raw: Mapping[str, Any]) -> dict[str, str]:
     role = choice_of(where, "role", raw["role"], ("expert", "client"))
     default = EXPERT_SPLIT if role == "expert" else UNSEEN_SPLIT
     split = text_of(where, "split", raw.get("split", default))
+    _check_identifier(where, "split", split)
     if (role == "expert") != (split == EXPERT_SPLIT):
         raise TaskFileError(
             f"{where}: a task of role {role!r} in split {split!r};"

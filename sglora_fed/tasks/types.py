@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +14,9 @@ Kind = Literal["labelled", "retrieval"]
 Modality = Literal["text", "image"]
 
 EXPERT_SPLIT = "expert"
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What names a task or a split: it travels in messages and stands in file names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,9 @@ class Task:
         modality: what ``Example.item`` is.
 
     Raises:
-        TaskError: on an empty description, empty or duplicate label texts, fewer than two labels
-            of a labelled task, or an example whose label is unknown.
+        TaskError: on an id or split that is no identifier, an empty description, empty or duplicate
+            label texts, fewer than two labels of a labelled task, or an example whose label is
+            unknown.
     """
 
     id: str
@@ -63,6 +68,11 @@ class Task:
     modality: Modality = "text"
 
     def __post_init__(self) -> None:
+        for name, value in (("id", self.id), ("split", self.split)):
+            if not IDENTIFIER.fullmatch(value):
+                raise TaskError(
+                    f"task {self.id!r}: {name} {value!r}; need 1 to 64 letters, digits and ._- only"
+                )
         if not self.description.strip():
             raise TaskError(f"task {self.id!r}: the description is empty")
         if self.kind == "labelled":
@@ -95,7 +105,7 @@ class TaskFamily:
         tasks: in a fixed order; ids are unique.
 
     Raises:
-        TaskError: on duplicate ids.
+        TaskError: on duplicate ids, or tasks of several kinds.
     """
 
     name: str
@@ -106,6 +116,8 @@ class TaskFamily:
         if len(set(ids)) < len(ids):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             raise TaskError(f"family {self.name!r} has duplicate task ids: {twice}")
+        if len(kinds := {(task.kind, task.modality) for task in self.tasks}) > 1:
+            raise TaskError(f"family {self.name!r} mixes {sorted(kinds)}; a family has one kind")
 
     def of_role(self, role: Role) -> tuple[Task, ...]:
         """The tasks of one role, in family order."""

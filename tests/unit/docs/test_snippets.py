@@ -26,7 +26,9 @@ from sglora_fed.config.schema import GENERATORS, MECHANISMS
 from sglora_fed.errors import ConfigError
 
 DOCS = Path(__file__).parents[3] / "docs"
+README = "../README.md"
 PAGES = {page.relative_to(DOCS).as_posix(): page.read_text() for page in DOCS.rglob("*.md")}
+PAGES[README] = (DOCS / README).read_text()
 
 FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -76,7 +76,7 @@ def labelled_tasks(draw: st.DrawFn, name: str) -> Task:
         train=tuple(every + extra) if role == "expert" or draw(st.booleans()) else (),
         test=tuple(extra + every) if role == "client" or draw(st.booleans()) else (),
         role=role,
-        split="expert" if role == "expert" else draw(texts.filter(lambda t: t != "expert")),
+        split="expert" if role == "expert" else draw(keys.filter(lambda t: t != "expert")),
         paraphrases=tuple(draw(st.lists(texts, max_size=3))),
         hints=draw(st.dictionaries(st.sampled_from(sorted(named)), texts)),
     )
