@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +55,22 @@ TINY = (
     "experiment.bootstrap=50",
 )
 """Everything that a run does, with as little work as possible: 6 experts, 6 clients."""
+
+FAST = (
+    "generator=ridge",
+    "adapter.train.steps=1",
+    "adapter.train.checkpoints=1",
+    "experiment.methods=[zero_shot,topk]",
+    "experiment.controls=false",
+    "federation.clients_per_message=3",
+)
+"""For runs that are to go wrong."""
+
+WITH_FILES = (
+    "experiment.methods=[zero_shot,nearest,shared_lora,local_1shot]",
+    "federation.shared_rounds=1",
+    "experiment.local_steps=1",
+)
 
 Between = Callable[["Exchange"], Message | None]
 """Sees an exchange and gives the reply that the server gets; None: the reply is lost."""
@@ -212,7 +229,41 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         yield Loop(folder / "out").run()
 
 
-@pytest.fixture(scope="session")
-def loop_class() -> type[Loop]:
-    """For fixtures that outlive a test."""
-    return Loop
+@pytest.fixture
+def make_fast(make_loop: Callable[..., Loop]) -> Callable[..., Loop]:
+    """As ``make_loop``, with hardly any training and few methods."""
+    return partial(make_loop, *FAST)
+
+
+@pytest.fixture(scope="module")
+def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the whole zoo of a fast run; no test changes it."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLORA_FED_HOME", str(folder / "home"))
+        Loop(folder / "out", FAST, goal="zoo").run()
+    return folder / "home"
+
+
+@pytest.fixture
+def home(enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that home, to be damaged."""
+    shutil.copytree(enrolled, tmp_path / "home")
+    monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def home_for(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """By a message's kind: experts are trained in a cold home, the rest is asked with a zoo."""
+    return lambda kind: request.getfixturevalue("cold_home" if kind == TRAIN else "home")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(enrolled: Path, tmp_path_factory: pytest.TempPathFactory) -> Loop:
+    """A fast run with a shared LoRA and adapters that clients keep, in which nothing goes wrong."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(enrolled, folder / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLORA_FED_HOME", str(folder / "home"))
+        return Loop(folder / "out", (*FAST, *WITH_FILES)).run()

@@ -1,0 +1,304 @@
+"""What a lying node can do: nothing that lasts, and nothing to the others."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, Message, RecordDict
+from safetensors.numpy import load_file
+
+from sglora_fed.errors import RepliesError
+from sglora_fed.federation.messages import ADOPT, DESCRIBE, ROUND, TRAIN
+from sglora_fed.zoo import Zoo, read_store
+
+MakeLoop = Callable[..., Any]
+Damage = Callable[[RecordDict], None]
+
+HALF = "federation.min_replies=0.5"
+HONEST, HOSTILE = 0, 1
+"""Partitions of the two nodes."""
+
+SECRET = "call my sister Xanthippe about the biopsy"
+
+
+def zoo_folder(home: Path) -> Path:
+    (folder,) = (home / "zoos").iterdir()
+    return folder
+
+
+def zoo_in(home: Path) -> Zoo:
+    return read_store(zoo_folder(home)).load()
+
+
+# What a hostile node does to an honest reply.
+
+
+def field(name: str, value: object) -> Damage:
+    def damage(body: RecordDict) -> None:
+        body["fields"][name] = value  # type: ignore[index]
+
+    return damage
+
+
+def array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    def damage(body: RecordDict) -> None:
+        arrays: Any = body["arrays"]
+        arrays[name] = Array(np.ascontiguousarray(change(arrays[name].numpy())))
+
+    return damage
+
+
+def raw(name: str, data: Callable[[bytes], bytes]) -> Damage:
+    """Other bytes under the same claim of type and shape."""
+
+    def damage(body: RecordDict) -> None:
+        arrays: Any = body["arrays"]
+        old = arrays[name]
+        arrays[name] = Array(old.dtype, old.shape, old.stype, data(old.data))
+
+    return damage
+
+
+def without(name: str) -> Damage:
+    def damage(body: RecordDict) -> None:
+        del body["arrays"][name]  # type: ignore[attr-defined]
+
+    return damage
+
+
+def nothing_at_all(body: RecordDict) -> None:
+    body.clear()
+
+
+def nan_first(values: np.ndarray) -> np.ndarray:
+    values = values.copy()
+    values.flat[0] = np.nan
+    return values
+
+
+def doubled(values: np.ndarray) -> np.ndarray:
+    return values * 2
+
+
+def narrower(values: np.ndarray) -> np.ndarray:
+    return values[..., 1:]
+
+
+def in_double(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float64)
+
+
+def empty_but_more_to_come(body: RecordDict) -> None:
+    """No expert at all, and a claim that some remain: the server would ask for ever."""
+    for name in ("wordings", "means", "variances", "examples"):
+        array(name, lambda values: values[:0])(body)
+    field("ids", [])(body)
+    field("remaining", 3)(body)
+
+
+def npy(shape: str) -> bytes:
+    """An array's bytes whose own header says something else than the message."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+
+
+def npz() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+def one_method_only(body: RecordDict) -> None:
+    fields: Any = body["fields"]
+    field("methods", list(fields["methods"])[:1])(body)
+    array("values", lambda values: values[:, :1])(body)
+    array("seconds", lambda values: values[:1])(body)
+
+
+def wordings_cancel(body: RecordDict) -> None:
+    """Unit vectors all of them, but no direction in their mean."""
+    array("wordings", lambda values: values[:, :1] * np.tile([1, -1], 3)[:, None])(body)
+    array("wordings", lambda values: values.astype(np.float32))(body)
+
+
+GARBAGE = [
+    pytest.param(TRAIN, array("means", narrower), "means", id="expert-shape"),
+    pytest.param(TRAIN, array("means", nan_first), "NaN", id="expert-nan"),
+    pytest.param(TRAIN, array("means", in_double), "float64", id="expert-type"),
+    pytest.param(TRAIN, without("wordings"), "'wordings' is missing", id="expert-missing"),
+    pytest.param(TRAIN, field("ids", ["a", "a"]), "twice", id="expert-twice"),
+    pytest.param(TRAIN, field("ids", ["a", "../b"]), "no identifier", id="expert-path"),
+    pytest.param(TRAIN, array("variances", lambda v: v - 1), "negative", id="expert-variance"),
+    pytest.param(TRAIN, array("wordings", doubled), "norm 2", id="expert-norm"),
+    pytest.param(TRAIN, array("examples", lambda v: v * 0), "no examples", id="expert-examples"),
+    pytest.param(TRAIN, empty_but_more_to_come, "none came", id="expert-none"),
+    pytest.param(TRAIN, nothing_at_all, "need 'fields'", id="expert-empty"),
+    pytest.param(TRAIN, raw("means", lambda d: d[: len(d) // 2]), "decoded", id="expert-half"),
+    pytest.param(
+        TRAIN, raw("means", lambda _: npy("(2,)")), r"means is float32\(2,\)", id="expert-liar"
+    ),
+    pytest.param(
+        TRAIN, raw("means", lambda _: npy("(10000000000000,)")), "means", id="expert-memory"
+    ),
+    pytest.param(TRAIN, raw("means", lambda _: npy("(((((")), "decoded", id="expert-header"),
+    pytest.param(TRAIN, raw("means", lambda _: npz()), "decoded", id="expert-archive"),
+    pytest.param(DESCRIBE, array("embeddings", nan_first), "NaN", id="request-nan"),
+    pytest.param(DESCRIBE, array("embeddings", narrower), "embeddings", id="request-shape"),
+    pytest.param(DESCRIBE, array("embeddings", doubled), "norm 2", id="request-norm"),
+    pytest.param(DESCRIBE, field("ids", ["a", "a"]), "twice", id="request-twice"),
+    pytest.param(DESCRIBE, field("ids", [SECRET, "a"]), "no identifier", id="request-text"),
+    pytest.param(ADOPT, array("values", lambda v: v + 1), r"outside \[0, 1\]", id="result-range"),
+    pytest.param(ADOPT, array("values", nan_first), "NaN", id="result-nan"),
+    pytest.param(ADOPT, array("values", lambda v: v[:1]), "values", id="result-shape"),
+    pytest.param(ADOPT, array("seconds", lambda v: v - 9), "negative", id="result-time"),
+    pytest.param(ADOPT, field("splits", ["one"]), "1 splits", id="result-splits"),
+    pytest.param(ADOPT, without("seconds"), "'seconds' is missing", id="result-missing"),
+    # The other node's clients.
+    pytest.param(
+        ADOPT,
+        field("ids", ["new_rule-000", "new_rule-002", "new_topic-001"]),
+        "",
+        id="result-foreign",
+    ),
+    pytest.param(ADOPT, one_method_only, "", id="result-methods"),
+    pytest.param(ADOPT, field("metrics", ["luck"]), "", id="result-metric"),
+    pytest.param(TRAIN, wordings_cancel, "cancel", id="expert-cancel"),
+    pytest.param(
+        TRAIN,
+        array("means", lambda v: v * np.float32(1e6)),
+        "",
+        id="expert-length",
+        marks=pytest.mark.xfail(
+            strict=True, reason="it stays in the zoo, and every client refuses what is made of it"
+        ),
+    ),
+]
+
+
+def damaging(kind: str, damage: Damage) -> Callable[[Any], Message]:
+    """The hostile node damages its first reply of a kind, and all later ones."""
+
+    def between(exchange: Any) -> Message:
+        if exchange.kind == kind and exchange.partition == HOSTILE:
+            damage(exchange.reply.content)
+        reply: Message = exchange.reply
+        return reply
+
+    return between
+
+
+class TestGarbage:
+    @pytest.mark.parametrize(("kind", "damage", "reason"), GARBAGE)
+    def test_is_refused_by_its_name_and_fails_the_run(
+        self,
+        make_fast: MakeLoop,
+        home_for: Callable[[str], Path],
+        kind: str,
+        damage: Damage,
+        reason: str,
+    ) -> None:
+        home_for(kind)
+        few = "federation.clients_per_message=" + ("1" if kind == TRAIN else "3")
+        run = make_fast(few, between=damaging(kind, damage))
+        with pytest.raises(RepliesError, match=f"{kind}: 1 usable replies of 2, need 2.*{reason}"):
+            run.run()
+        assert run.error["code"] == RepliesError.code
+        assert SECRET not in run.error["message"]
+        assert not run.path("summary.json").exists()
+        assert not run.path("clients.csv").exists()
+
+    def test_nothing_of_a_refused_expert_is_kept(
+        self, make_fast: MakeLoop, cold_home: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run = make_fast(HALF, goal="zoo", between=damaging(TRAIN, array("means", nan_first)))
+        run.run()
+        honest = {
+            name
+            for exchange in run.exchanges
+            if exchange.partition == HONEST
+            for name in exchange.fields()["ids"]
+        }
+        assert set(zoo_in(cold_home).ids) == honest
+        assert len(honest) == 3
+        assert "reply refused" in caplog.text
+        assert "NaN" in caplog.text
+
+    def test_an_expert_that_two_nodes_claim_ends_nothing(
+        self, make_fast: MakeLoop, cold_home: Path
+    ) -> None:
+        claimed: list[str] = []
+
+        def between(exchange: Any) -> Message:
+            claimed.extend(exchange.fields()["ids"] if exchange.partition == HONEST else [])
+            if exchange.partition == HOSTILE:
+                field("ids", claimed)(exchange.reply.content)
+            reply: Message = exchange.reply
+            return reply
+
+        make_fast(HALF, goal="zoo", between=between).run()
+        assert set(zoo_in(cold_home).ids) == set(claimed)
+
+
+ROUNDS = (
+    "generator=functional",
+    "experiment.methods=[functional]",
+    "federation.shared_rounds=1",
+    "federation.functional_rounds=1",
+    "federation.functional_clients=6",
+)
+"""Every expert takes part in the one round: three on each node."""
+
+
+class TestRounds:
+    """A round of the generator goes on with whoever answered well, whatever is configured."""
+
+    def test_a_refused_update_changes_nothing(
+        self, make_fast: MakeLoop, home: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def lost(exchange: Any) -> Message | None:
+            gone = exchange.kind == ROUND and exchange.partition == HOSTILE
+            return None if gone else exchange.reply
+
+        without_them = generator_of(make_fast(*ROUNDS, between=lost), home)
+        for damage, reason in (
+            (array("updates", nan_first), "NaN"),
+            (field("ids", ["x", "y", "z"]), "not asked"),
+        ):
+            caplog.clear()
+            found = generator_of(make_fast(*ROUNDS, between=damaging(ROUND, damage)), home)
+            assert re.search(f"{ROUND}: reply refused.*{reason}", caplog.text)
+            for key, value in without_them.items():
+                np.testing.assert_array_equal(found[key], value)
+        all_of_them = generator_of(make_fast(*ROUNDS), home)
+        assert not np.array_equal(all_of_them["offset"], without_them["offset"])
+
+    def test_an_update_that_two_nodes_claim_ends_nothing(
+        self, make_fast: MakeLoop, home: Path
+    ) -> None:
+        claimed: list[str] = []
+
+        def between(exchange: Any) -> Message:
+            if exchange.kind == ROUND and exchange.partition == HONEST:
+                claimed.extend(exchange.fields()["ids"])
+            if exchange.kind == ROUND and exchange.partition == HOSTILE:
+                field("ids", claimed)(exchange.reply.content)
+            reply: Message = exchange.reply
+            return reply
+
+        run = make_fast(*ROUNDS, HALF, between=between).run()
+        assert run.path("summary.json").exists()
+
+
+def generator_of(run: Any, home: Path) -> dict[str, np.ndarray]:
+    """What a run trains; it is not kept for the next run."""
+    run.run()
+    (file,) = zoo_folder(home).glob("functional*")
+    arrays: dict[str, np.ndarray] = load_file(file)
+    file.unlink()
+    return arrays
