@@ -60,7 +60,7 @@ class FamilyConfig:
     seed: int = option(0, "of the family's splits; fixed before any result is seen")
     rule_experts: int = option(96, "experts with a personal rule")
     style_experts: int = option(24, "experts with a writing style")
-    clients_per_split: int = option(30, "unseen clients in each split")
+    clients_per_split: int = option(26, "unseen clients in each split")
     train_per_client: int = option(128, "training examples of a task, evenly over its labels")
     test_per_client: int = option(48, "test examples of a task, evenly over its labels")
     unseen_forms: bool = option(
@@ -123,7 +123,7 @@ class TrainConfig:
     """How one adapter is trained."""
 
     steps: int = option(20, "optimiser steps of an expert")
-    batch_size: int = option(16, "examples per step; a smaller task takes all it has")
+    batch_size: int = option(12, "examples per step; a smaller task takes all it has")
     lr: float = option(5e-3, "AdamW learning rate")
     max_grad_norm: float = option(1.0, "gradient norm above which a step is scaled down")
     checkpoints: int = option(10, "M: the last M steps give the expert's mean and variance")
