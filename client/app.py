@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shlex
+from functools import lru_cache
 
 import torch
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from sglora_fed.config import compose
+from sglora_fed.config import RunConfig, compose
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
 from sglora_fed.federation.functional import train_round
 from sglora_fed.federation.messages import (
@@ -48,15 +49,21 @@ app = ClientApp(mods=[sanitised])
 
 def _node(context: Context) -> Node:
     """The node that this context means; an edge node may name its own task folder."""
-    overrides = shlex.split(str(context.run_config.get("overrides", "")))
-    if folder := context.node_config.get("tasks"):
-        overrides += ["family=local", f"family.path={folder}"]
+    overrides = str(context.run_config.get("overrides", ""))
+    folder = str(context.node_config.get("tasks", ""))
     partition = context.node_config.get("partition-id")
     partitions = context.node_config.get("num-partitions")
     if not isinstance(partition, int) or not isinstance(partitions, int):
         raise MessageError("node config needs integers partition-id and num-partitions")
     torch.set_num_threads(1)
-    return open_node(compose(overrides), partition, partitions)
+    return open_node(_composed(overrides, folder), partition, partitions)
+
+
+@lru_cache(maxsize=2)
+def _composed(overrides: str, folder: str) -> RunConfig:
+    """Once per process: in simulation one serves many messages."""
+    own = ["family=local", f"family.path={folder}"] if folder else []
+    return compose([*shlex.split(overrides), *own])
 
 
 @app.train("expert")

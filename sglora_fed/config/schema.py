@@ -345,6 +345,11 @@ class RunConfig:
         found = [] if self.name.strip() else [f"name={self.name!r}: must not be empty"]
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             found.append(f"seeds={list(self.seeds)}: at least one, each once, all >= 0")
+        if self.zoo.path and len(self.seeds) > 1:
+            found.append(
+                f"zoo.path={self.zoo.path!r}: a zoo is of one seed, but seeds={list(self.seeds)};"
+                " leave zoo.path out"
+            )
         for item in fields(self):
             group = getattr(self, item.name)
             if hasattr(group, "problems"):

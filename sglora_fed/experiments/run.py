@@ -23,7 +23,7 @@ from sglora_fed.experiments.kept import Trainer
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.reproduce import command
 from sglora_fed.experiments.results import ZOOS, Row, RunFacts, write_results
-from sglora_fed.federation.bench import LOCAL_METHODS
+from sglora_fed.federation.bench import LOCAL_METHODS, norm_bound
 from sglora_fed.federation.coordinator import (
     Federation,
     Requests,
@@ -120,7 +120,8 @@ def _open_federation(config: RunConfig, grid: Grid) -> tuple[Layout, Federation]
     layout = run_layout(config)
     nodes = tuple(wait_for_nodes(grid, config.federation))
     dim = load_describer(config.backbone).dim
-    return layout, Federation(grid, nodes, config.federation, dim, layout.size)
+    bound = norm_bound(layout)
+    return layout, Federation(grid, nodes, config.federation, dim, layout.size, bound)
 
 
 def _run_seed(

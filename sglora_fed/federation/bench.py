@@ -17,6 +17,9 @@ from sglora_fed.federation.trained import Lesson, train_or_recall
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 
+NORM_BOUND = 10.0
+"""An adapter may have this many times the norm of an untrained one, not more."""
+
 SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
 NO_ADAPTER = ("zero_shot", "described")
 LOCAL_METHODS = (*NO_ADAPTER, *SHOTS, "oracle")
@@ -25,6 +28,11 @@ LOCAL_METHODS = (*NO_ADAPTER, *SHOTS, "oracle")
 def federation_start(layout: Layout, seed: int) -> np.ndarray:
     """[1, D] the LoRA that every expert of a run starts from."""
     return initial_vector(layout, derive_seed(seed, "adapter_start")).numpy()[None]
+
+
+def norm_bound(layout: Layout) -> float:
+    """The largest norm of an adapter that a client or the server takes."""
+    return NORM_BOUND * float(np.linalg.norm(federation_start(layout, 0)))
 
 
 class Bench:

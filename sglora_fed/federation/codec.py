@@ -23,6 +23,18 @@ HEADERS = {
 }
 """Version of NumPy's file format -> what reads its header."""
 
+HEADER_ERRORS = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    SyntaxError,
+    TokenError,
+    RecursionError,
+    MemoryError,
+)
+"""What NumPy's header reader raises for headers that somebody made up."""
+
 
 def pack(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RecordDict:
     """One message body: named ints, floats, strings and lists of strings; named arrays."""
@@ -104,7 +116,7 @@ def _decoded(name: str, data: bytes, dtype: str, shape: tuple[int, ...]) -> np.n
     try:
         version = np.lib.format.read_magic(file)
         header = HEADERS[version](file)
-    except (ValueError, KeyError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+    except HEADER_ERRORS as error:
         raise MessageError(f"{name} cannot be decoded: {type(error).__name__}") from None
     if header != (shape, False, np.dtype(dtype)):
         raise MessageError(f"{name} is {header[2]}{header[0]}; need {dtype}{shape}")

@@ -41,6 +41,7 @@ class Federation:
         config: of the federation.
         dim: numbers of a description embedding, d.
         size: numbers of an adapter, D.
+        bound: largest norm of an adapter that is taken.
         refusals: reasons of refused replies, in the order they came.
     """
 
@@ -49,6 +50,7 @@ class Federation:
     config: FederationConfig
     dim: int
     size: int
+    bound: float
     refusals: list[str] = field(default_factory=list)
 
 
@@ -108,10 +110,23 @@ def _new_experts(
 ) -> ExpertReply:
     """A reply with experts that nobody sent before; they are claimed from now on."""
     reply = ExpertReply.parse(body, federation.dim, federation.size)
+    check_norms(reply.means, federation.bound)
+    check_norms(np.sqrt(reply.variances), federation.bound)
     claim(reply.ids, claimed)
     if reply.remaining and not reply.ids:
         raise MessageError(f"{reply.remaining} experts remain, but none came")
     return reply
+
+
+def check_norms(rows: np.ndarray, bound: float) -> None:
+    """Refuse vectors that no training could have made: one would spoil all that is made with it.
+
+    Raises:
+        MessageError: when the largest norm of [n, D] rows is beyond the bound.
+    """
+    largest = float(np.linalg.norm(rows.astype(np.float64), axis=-1).max(initial=0.0))
+    if largest > bound:
+        raise MessageError(f"a vector has norm {largest:.4g}; at most {bound:.4g}")
 
 
 def claim(ids: Sequence[str], claimed: set[str]) -> None:
@@ -155,7 +170,7 @@ def _shared_round(federation: Federation, request: TrainRequest) -> np.ndarray:
         federation.grid,
         dict.fromkeys(federation.nodes, request.pack()),
         TRAIN,
-        lambda _, body: SharedReply.parse(body, federation.size),
+        partial(_shared_total, federation),
         federation.config,
         federation.refusals,
     )
@@ -167,6 +182,12 @@ def _shared_round(federation: Federation, request: TrainRequest) -> np.ndarray:
     if not np.isfinite(mean).all():
         raise AdapterValueError(f"round {request.round}: the shared LoRA is NaN or infinite")
     return mean
+
+
+def _shared_total(federation: Federation, _node: int, body: RecordDict) -> SharedReply:
+    reply = SharedReply.parse(body, federation.size)
+    check_norms(reply.total[None], federation.bound * reply.examples)
+    return reply
 
 
 def collect_requests(federation: Federation, seed: int) -> Requests:

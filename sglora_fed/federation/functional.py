@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from sglora_fed.adapters import check_vectors, train_adapters
 from sglora_fed.config.schema import FederationConfig, GeneratorConfig
 from sglora_fed.errors import MessageError, RepliesError
-from sglora_fed.federation.coordinator import Federation, claim
+from sglora_fed.federation.coordinator import Federation, check_norms, claim
 from sglora_fed.federation.exchange import exchange
 from sglora_fed.federation.messages import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.node import Node, cached_train, embed, wording
@@ -80,7 +80,7 @@ def _collect(federation: Federation, request: RoundRequest) -> tuple[list[str], 
         federation.grid,
         dict.fromkeys(federation.nodes, request.pack()),
         ROUND,
-        lambda _, body: _parse(body, federation.size, request.experts, claimed),
+        lambda _, body: _parse(federation, body, request.experts, claimed),
         replace(federation.config, min_replies=ONE_REPLY),
         federation.refusals,
     )
@@ -91,8 +91,11 @@ def _collect(federation: Federation, request: RoundRequest) -> tuple[list[str], 
     return names, updates.astype(np.float64)
 
 
-def _parse(body: RecordDict, size: int, chosen: Sequence[str], claimed: set[str]) -> RoundReply:
-    reply = RoundReply.parse(body, size)
+def _parse(
+    federation: Federation, body: RecordDict, chosen: Sequence[str], claimed: set[str]
+) -> RoundReply:
+    reply = RoundReply.parse(body, federation.size)
+    check_norms(reply.updates, 2 * federation.bound)
     if foreign := set(reply.ids) - set(chosen):
         raise MessageError(f"{len(foreign)} updates of experts that were not asked")
     claim(reply.ids, claimed)

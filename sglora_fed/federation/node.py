@@ -20,7 +20,7 @@ from sglora_fed.adapters import (
 from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone, load_describer
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
-from sglora_fed.federation.bench import LOCAL_METHODS, Bench, federation_start
+from sglora_fed.federation.bench import LOCAL_METHODS, Bench, federation_start, norm_bound
 from sglora_fed.federation.messages import (
     WORDINGS,
     AdoptReply,
@@ -35,9 +35,6 @@ from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.types import Role, Task
-
-NORM_BOUND = 10.0
-"""A delivered adapter may have this many times the norm of an untrained one, not more."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
     """
     if foreign := set(request.ids) - set(node.clients):
         raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
-    bound = NORM_BOUND * float(np.linalg.norm(federation_start(node.layout, request.seed)))
+    bound = norm_bound(node.layout)
     check_vectors(request.adapters, node.layout, bound)
     check_vectors(request.common, node.layout, bound)
     tasks = [node.clients[name] for name in request.ids]

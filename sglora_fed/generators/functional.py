@@ -68,7 +68,9 @@ class LinearGenerator:
     def adapters(self, descriptions: np.ndarray) -> np.ndarray:
         """[n, d] description embeddings to [n, D] float32."""
         scores = (descriptions.astype(np.float64) - self.centre) @ self.map
-        made: np.ndarray = self.offset + scores.astype(np.float32) @ self.basis
+        # The offset as one more direction: a sum afterwards would pass over the result again.
+        weights = np.pad(scores.astype(np.float32), ((0, 0), (0, 1)), constant_values=1)
+        made: np.ndarray = weights @ np.vstack([self.basis, self.offset])
         return made
 
 

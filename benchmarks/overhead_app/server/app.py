@@ -26,7 +26,7 @@ def main(grid: Grid, context: Context) -> None:
     clients, dim, size, repeats = (int(word) for word in words)
     config = FederationConfig(clients_per_message=500)
     nodes = tuple(wait_for_nodes(grid, config))
-    federation = Federation(grid, nodes, config, dim, size)
+    federation = Federation(grid, nodes, config, dim, size, float("inf"))
     adapters = np.random.default_rng(0).normal(size=(clients, size)).astype(np.float16)
     seconds = []
     for repeat in range(repeats):

@@ -250,3 +250,9 @@ class TestIdentity:
             assert subset_sha256(compose([same]), "family", "backbone", "adapter") == key
         for other in ("family.seed=1", "adapter.train.lr=0.1", "backbone.revision=x"):
             assert subset_sha256(compose([other]), "family", "backbone", "adapter") != key
+
+
+def test_one_folder_cannot_hold_the_zoos_of_two_seeds() -> None:
+    assert compose(["zoo.path=here"]).zoo.path == "here"
+    with pytest.raises(ConfigError, match=r"zoo\.path='here': a zoo is of one seed"):
+        compose(["zoo.path=here", "seeds=[0,1]"])
