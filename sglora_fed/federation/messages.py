@@ -382,11 +382,7 @@ class AdoptReply:
         return cls(partition, ids, splits, methods, metrics, values, seconds)
 
     def answering(self, request: AdoptRequest) -> AdoptReply:
-        """This reply, if it is about the clients and adapters that were sent.
-
-        Raises:
-            MessageError: when it is about others, or leaves some out.
-        """
+        """This reply; a MessageError unless it is about the clients and adapters that were sent."""
         if set(self.ids) != set(request.ids):
             raise MessageError(f"results of {len(self.ids)} clients are not those asked for")
         sent = {*request.methods, *request.common_methods}
