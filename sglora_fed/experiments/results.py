@@ -74,6 +74,7 @@ class RunFacts:
         experts: in the zoo.
         clients: unseen, measured.
         virtual_clients_per_node: at most.
+        refused_replies: replies of nodes that were not used, and updates that were scaled down.
         privacy: mechanism, epsilon, delta, unit.
         bytes_per_client: up and down, for one request and one adapter.
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
@@ -92,6 +93,7 @@ class RunFacts:
     experts: int
     clients: int
     virtual_clients_per_node: int
+    refused_replies: int
     privacy: Mapping[str, Any]
     bytes_per_client: Mapping[str, int]
     seconds_by_stage: Mapping[str, float]
@@ -126,6 +128,7 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
             "experts": facts.experts,
             "clients": facts.clients,
             "virtual_clients_per_node": facts.virtual_clients_per_node,
+            "refused_replies": facts.refused_replies,
         },
         "results": _results(rows, facts, bootstrap),
         "privacy": dict(facts.privacy),

@@ -85,8 +85,7 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     layout, federation = _open_federation(config, grid)
     for seed in config.seeds:
         _run_seed(config, federation, layout, seed, record, progress)
-    nodes = len(federation.nodes)
-    facts = _facts(config, record, layout, nodes, time.perf_counter() - started)
+    facts = _facts(config, record, federation, time.perf_counter() - started)
     return write_results(
         output, record.rows, facts, config_yaml(config), config.experiment.bootstrap
     )
@@ -257,11 +256,9 @@ def _keep(replies: list[AdoptReply], seed: int, record: _Record) -> None:
     record.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
 
 
-def _facts(
-    config: RunConfig, record: _Record, layout: Layout, nodes: int, seconds: float
-) -> RunFacts:
+def _facts(config: RunConfig, record: _Record, federation: Federation, seconds: float) -> RunFacts:
     mechanism = make_mechanism(config.privacy, 1)
-    down = 2 * layout.size
+    down = 2 * federation.size
     methods = sorted({row.method for row in record.rows})
     sent = {m: 0 if m in LOCAL_METHODS and m != "generated_5shot" else down for m in methods}
     return RunFacts(
@@ -273,7 +270,8 @@ def _facts(
         versions=_versions(),
         experts=record.experts,
         clients=len(record.clients),
-        virtual_clients_per_node=-(-len(record.clients) // nodes),
+        virtual_clients_per_node=-(-len(record.clients) // len(federation.nodes)),
+        refused_replies=len(federation.refusals),
         privacy={
             "mechanism": config.privacy.mechanism,
             "epsilon": mechanism.epsilon,

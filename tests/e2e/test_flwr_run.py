@@ -151,7 +151,12 @@ class TestSimulate:
         assert "error.json" not in names
 
     def test_counts_what_was_asked_for(self, simulation: Simulation) -> None:
-        counts = {"experts": 40, "clients": 24, "virtual_clients_per_node": 12}
+        counts = {
+            "experts": 40,
+            "clients": 24,
+            "virtual_clients_per_node": 12,
+            "refused_replies": 0,
+        }
         assert simulation.summary["counts"] == counts
         assert simulation.entry("ridge")["clients"] == 12
 

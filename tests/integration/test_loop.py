@@ -108,7 +108,7 @@ class TestResults:
         }
         assert all(r["split"] == clients[r["client"]] for r in first.rows)
         assert {e["clients"] for e in first.summary["results"]} == {3}
-        counts = {"experts": 6, "clients": 6, "virtual_clients_per_node": 3}
+        counts = {"experts": 6, "clients": 6, "virtual_clients_per_node": 3, "refused_replies": 0}
         assert first.summary["counts"] == counts
 
     def test_an_accuracy_is_a_number_of_examples(self, first: Any) -> None:

@@ -35,6 +35,7 @@ FACTS = RunFacts(
     experts=5,
     clients=2,
     virtual_clients_per_node=1,
+    refused_replies=3,
     privacy={"mechanism": "none", "epsilon": None, "delta": None, "unit": "one description, local"},
     bytes_per_client={"up": 1540, "down": 100},
     seconds_by_stage={"experts": 1.0, "fit": 0.1, "generate_per_adapter": 0.001, "evaluate": 1.0},
@@ -81,7 +82,12 @@ def test_summary_has_the_agreed_schema():
     summary = summarise(planted(), FACTS, 200)
     assert summary["schema"] == 1
     assert {"name", "seeds", "seconds", "config_sha256", "versions"} <= set(summary["run"])
-    assert summary["counts"] == {"experts": 5, "clients": 2, "virtual_clients_per_node": 1}
+    assert summary["counts"] == {
+        "experts": 5,
+        "clients": 2,
+        "virtual_clients_per_node": 1,
+        "refused_replies": 3,
+    }
     assert summary["bytes_per_client"] == {"up": 1540, "down": 100}
     assert set(summary["privacy"]) == {"mechanism", "epsilon", "delta", "unit"}
     assert set(summary["seconds"]) == {"experts", "fit", "generate_per_adapter", "evaluate"}

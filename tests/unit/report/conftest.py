@@ -50,6 +50,7 @@ def make_run(
         "experts": 40,
         "clients": clients * len(gains),
         "virtual_clients_per_node": 10,
+        "refused_replies": 0,
         "privacy": {
             "mechanism": "none",
             "epsilon": None,
