@@ -286,7 +286,7 @@ class TestRounds:
             return reply
 
         run = make_fast(*ROUNDS, HALF, between=between).run()
-        assert run.path("summary.json").exists()
+        assert run.summary["counts"]["refused_replies"] == 1
 
 
 def generator_of(run: Any, home: Path) -> dict[str, np.ndarray]:
