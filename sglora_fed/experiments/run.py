@@ -137,12 +137,12 @@ def _run_seed(
         _enrol(federation, store, seed, progress)
     zoo = store.load()
     trainer = Trainer(config, federation, layout, store, zoo, seed, progress.reporter)
+    with record.timed("shared"):
+        shared = trainer.shared_lora() if SHARED in config.experiment.methods else None
     generators = _fit(config, trainer, record)
     requests = collect_requests(federation, seed)
     adapters = _generate(config, generators, requests, seed, record)
-    if SHARED in config.experiment.methods:
-        with record.timed("shared"):
-            shared = trainer.shared_lora()
+    if shared is not None:
         adapters[SHARED] = np.broadcast_to(shared, (len(requests.ids), layout.size))
     common = {name: adapters.pop(name)[0] for name in COMMON if name in adapters}
     with record.timed("evaluate"):

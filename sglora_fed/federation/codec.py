@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
 from tokenize import TokenError
@@ -13,8 +12,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from sglora_fed.errors import MessageError
+from sglora_fed.tasks.types import IDENTIFIER
 
-IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 FIELDS, ARRAYS = "fields", "arrays"
 
 HEADERS = {
