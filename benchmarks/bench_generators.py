@@ -28,7 +28,7 @@ import machine
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.generators import Generator, generator_names, make_generator
-from sglora_fed.generators.functional import Functional, advance, first_factors, smoothed
+from sglora_fed.generators.functional import Functional, advance, first_factors
 from sglora_fed.zoo import Zoo
 
 EXPERTS, DIM, BATCH = 80, 384, 1000
@@ -95,7 +95,7 @@ def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
     if isinstance(generator, Functional):  # its rounds are no part of this benchmark
         first = first_factors(zoo.means[0], EXPERTS)
         factors = advance(first, np.arange(EXPERTS), zoo.means, config.rank)
-        generator.adopt(smoothed(factors, zoo, config.smoothing), zoo)
+        generator.adopt(factors, zoo)
     else:
         generator.fit(zoo, 0)
     return generator

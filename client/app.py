@@ -13,13 +13,9 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
-from sglora_fed.federation.functional import train_round
-from sglora_fed.federation.messages import (
-    AdoptRequest,
-    DescribeRequest,
-    RoundRequest,
-    TrainRequest,
-)
+from sglora_fed.federation.calibration import CalibrateRequest, compare
+from sglora_fed.federation.functional import RoundRequest, train_round
+from sglora_fed.federation.messages import AdoptRequest, DescribeRequest, TrainRequest
 from sglora_fed.federation.node import (
     Node,
     adopt,
@@ -96,3 +92,11 @@ def evaluate_adopt(message: Message, context: Context) -> Message:
     node = _node(context)
     request = AdoptRequest.parse(message.content, node.layout.size)
     return Message(adopt(node, request).pack(), reply_to=message)
+
+
+@app.evaluate("calibrate")
+def evaluate_calibrate(message: Message, context: Context) -> Message:
+    """Let experts compare adapters made without them with the fall-back."""
+    node = _node(context)
+    request = CalibrateRequest.parse(message.content, node.layout.size)
+    return Message(compare(node, request).pack(), reply_to=message)

@@ -44,7 +44,7 @@ def prepare(
         encoder: the frozen dual encoder.
         task: whose labels are the candidates.
         examples: which of the task's examples.
-        hints: write the client's own words into the candidate texts (the ``described`` baseline).
+        hints: write the client's own words about a label into its candidate text.
 
     Raises:
         TaskError: without examples, or when the backbone takes other items.

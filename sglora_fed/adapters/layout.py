@@ -191,6 +191,21 @@ def initial_vector(layout: Layout, seed: int) -> Tensor:
     return layout.pack(factors)
 
 
+def effect_gram(layout: Layout, vectors: np.ndarray) -> np.ndarray:
+    """[n, n] inner products of the matrices B A that some adapters [n, D] add to the weights.
+
+    Two adapters may have other factors and the same effect: -B times -A is B A. The products are
+    never formed: <B A, B' A'> is the sum over ranks of (B^T B')(A A'^T).
+    """
+    total = np.zeros((len(vectors), len(vectors)))
+    for a, b in layout.unpack(torch.from_numpy(vectors.astype(np.float64))).values():
+        rows, columns = a.flatten(0, 1), b.transpose(1, 2).flatten(0, 1)
+        blocks = (rows @ rows.T) * (columns @ columns.T)
+        shape = (len(vectors), layout.rank, len(vectors), layout.rank)
+        total += blocks.view(shape).sum(dim=(1, 3)).numpy()
+    return total
+
+
 def check_vectors(vectors: np.ndarray, layout: Layout, max_norm: float | None = None) -> None:
     """Refuse adapters that may not be used.
 

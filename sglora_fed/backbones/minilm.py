@@ -191,12 +191,18 @@ def _by_length(ids: Sequence[Tensor]) -> Iterator[list[int]]:
 
 def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """[n, longest, ...] and the mask [n, longest] of true tokens; no mask when all are alike."""
-    lengths = [row.shape[0] for row in rows]
-    if min(lengths) == max(lengths):
+    lengths = np.array([row.shape[0] for row in rows])
+    if lengths.min() == lengths.max():
         return torch.stack(list(rows)), None
-    padded = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    positions = torch.arange(max(lengths), device=padded.device)
-    return padded, positions[None] < torch.tensor(lengths, device=padded.device)[:, None]
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    # One copy for all rows: a copy for each would keep a GPU waiting for its kernels to start.
+    joined = torch.cat(list(rows))
+    padded = joined.new_zeros((mask.size, *joined.shape[1:]))
+    padded[torch.from_numpy(np.flatnonzero(mask)).to(joined.device)] = joined
+    return (
+        padded.view(*mask.shape, *joined.shape[1:]),
+        torch.from_numpy(mask).to(joined.device),
+    )
 
 
 def _run(

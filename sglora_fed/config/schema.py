@@ -158,6 +158,9 @@ class AdapterConfig:
         ("value", "output.dense"), "ends of the adapted modules' names, as PEFT matches them"
     )
     layers: tuple[int, ...] = option((5,), "adapted layers; empty: all")
+    hints: bool = option(
+        True, "candidate texts carry the client's own words, in training and in use"
+    )
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def problems(self) -> list[str]:
@@ -190,7 +193,7 @@ class GeneratorConfig:
     temperature: float = option(0.05, "tau of the softmax over similarities")
     ridge: float = option(0.02, "`ridge`: the penalty")
     smoothing: float = option(0.1, "`functional`: the penalty of its smoother")
-    rank: int = option(32, "`functional`: directions that experts share")
+    rank: int = option(12, "`functional`: directions that experts share")
     latent: int = option(16, "`sglora`: size of z")
     hidden: int = option(256, "`sglora`: width of the hidden layers")
     steps: int = option(600, "`sglora`: Adam steps")

@@ -5,22 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from sglora_fed.adapters import Layout, read_peft, write_peft
 from sglora_fed.adapters.peft_io import CONFIG_FILE
-from sglora_fed.config.schema import RunConfig
-from sglora_fed.errors import ZooForeignError
+from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
+from sglora_fed.errors import GeneratorFileError, ZooForeignError
 from sglora_fed.federation.bench import federation_start
+from sglora_fed.federation.calibration import calibrate
 from sglora_fed.federation.coordinator import Federation, train_shared_lora
 from sglora_fed.federation.functional import train_functional
+from sglora_fed.files import write_atomically
 from sglora_fed.generators import load_generator, make_generator, save_generator
 from sglora_fed.generators.base import Generator
+from sglora_fed.generators.confidence import Confidence
 from sglora_fed.generators.functional import Functional
-from sglora_fed.zoo import Zoo, ZooStore
+from sglora_fed.zoo import Zoo, ZooStore, trusted
+
+ROUNDS = tuple(
+    f"{kind}_{what}" for kind in ("shared", "functional") for what in ("rounds", "steps", "clients")
+)
+"""Settings of the federation that a trained generator depends on."""
 
 Reporter = Callable[[str], Callable[[int, int], None]]
 """From a stage's name to what is told its progress."""
@@ -69,17 +77,47 @@ class Trainer:
 
     def functional(self) -> Generator:
         """The functional generator, trained from the shared LoRA on."""
-        path = functional_path(self.config, self.store)
+        path = functional_path(self.config, self.store, self.zoo)
         if path.exists():
             return load_generator(path, self.store.identity)
         config, report = self.config.generator, self.reporter("functional")
-        linear = train_functional(
-            self.federation, self.zoo, self.shared_lora(), config, self.seed, report
+        start = self.shared_lora()
+        factors = train_functional(
+            self.federation, self.zoo, self.layout, start, config, self.seed, report
         )
         generator = Functional(config)
-        generator.adopt(linear, self.zoo)
+        generator.adopt(factors, self.zoo)
         save_generator(generator, config, self.store.identity, path)
         return generator
+
+    def confidence(self, generator: Generator, fallback: np.ndarray) -> Confidence:
+        """How sure to be of the generator's adapters, from the experts' own comparisons.
+
+        Args:
+            generator: the one whose adapters clients adopt.
+            fallback: [D] what a client without confidence uses.
+        """
+        path = _confidence_path(self.config, self.store, self.zoo)
+        if path.exists():
+            return _read_confidence(path)
+        found = calibrate(
+            self.federation,
+            generator,
+            self.config.generator,
+            self.zoo,
+            fallback,
+            self.seed,
+            self.reporter("confidence"),
+        )
+        values = {"intercept": found.intercept, "slopes": found.slopes.tolist()}
+        write_atomically(path, json.dumps(values).encode())
+        return found
+
+
+def trusted_zoo(store: ZooStore) -> Zoo:
+    """The zoo's experts without those that contradict all others."""
+    zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
+    return zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout)))
 
 
 def generator_for(config: RunConfig, store: ZooStore) -> Generator:
@@ -88,20 +126,36 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     Raises:
         GeneratorError: for `functional` when no run has trained it with these settings.
     """
-    path = functional_path(config, store)
+    zoo = trusted_zoo(store)
+    path = functional_path(config, store, zoo)
     if config.generator.name == Functional.name and path.exists():
         return load_generator(path, store.identity)
     generator = make_generator(config.generator)
-    generator.fit(store.load(), store.identity.seed)
+    generator.fit(zoo, store.identity.seed)
     return generator
 
 
-def functional_path(config: RunConfig, store: ZooStore) -> Path:
+def functional_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
     """Where the functional generator of a zoo's experts and some settings is kept."""
-    rounds = ("rounds", "steps", "clients")
-    names = [f"{kind}_{what}" for kind in ("shared", "functional") for what in rounds]
-    key = _key(config, *names, "smoothing", "rank")
-    return store.path / f"functional-{key}-{_experts_sha256(store.ids())}.safetensors"
+    key = _key(config, *ROUNDS, "smoothing", "rank")
+    return store.path / f"functional-{key}-{_experts_sha256(zoo.ids)}.safetensors"
+
+
+def _confidence_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
+    key = _key(config, *ROUNDS, *(item.name for item in fields(GeneratorConfig)))
+    has_shared = SHARED_METHOD in config.experiment.methods
+    kind = f"{config.generator.name}-{'shared' if has_shared else 'none'}"
+    return store.path / f"confidence-{kind}-{key}-{_experts_sha256(zoo.ids)}.json"
+
+
+def _read_confidence(path: Path) -> Confidence:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Confidence(float(values["intercept"]), np.array(values["slopes"], np.float64))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GeneratorFileError(
+            f"{path} is no confidence file ({type(error).__name__}); remove it"
+        ) from error
 
 
 def _key(config: RunConfig, *names: str) -> str:

@@ -74,13 +74,15 @@ class RunFacts:
         experts: in the zoo.
         clients: unseen, measured.
         virtual_clients_per_node: at most.
+        distrusted_experts: experts whose LoRA contradicts all others' and was not used.
         refused_replies: replies of nodes that were not used, and updates that were scaled down.
         privacy: mechanism, epsilon, delta, unit.
         bytes_per_client: up and down, for one request and one adapter.
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
         seconds_by_method: on the client, per client: training and evaluation.
         bytes_by_method: down, per client.
-        confidence: client -> (nearest similarity, weight entropy in nats).
+        confidence: client -> (nearest similarity, weight entropy in nats, probability that the
+            generated adapter beats the fall-back), means over seeds.
         command: what to type to repeat the run; empty when unknown.
     """
 
@@ -94,12 +96,13 @@ class RunFacts:
     clients: int
     virtual_clients_per_node: int
     refused_replies: int
+    distrusted_experts: int
     privacy: Mapping[str, Any]
     bytes_per_client: Mapping[str, int]
     seconds_by_stage: Mapping[str, float]
     seconds_by_method: Mapping[str, float]
     bytes_by_method: Mapping[str, int]
-    confidence: Mapping[str, tuple[float, float]]
+    confidence: Mapping[str, tuple[float, ...]]
     command: str = ""
 
 
@@ -129,6 +132,7 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
             "clients": facts.clients,
             "virtual_clients_per_node": facts.virtual_clients_per_node,
             "refused_replies": facts.refused_replies,
+            "distrusted_experts": facts.distrusted_experts,
         },
         "results": _results(rows, facts, bootstrap),
         "privacy": dict(facts.privacy),

@@ -18,12 +18,12 @@ from sglora_fed import __version__
 from sglora_fed.adapters import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
-from sglora_fed.config.schema import RunConfig
-from sglora_fed.experiments.kept import Trainer
+from sglora_fed.config.schema import SHARED_METHOD, RunConfig
+from sglora_fed.experiments.kept import Trainer, trusted_zoo
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.reproduce import command
 from sglora_fed.experiments.results import ZOOS, Row, RunFacts, write_results
-from sglora_fed.federation.bench import LOCAL_METHODS, norm_bound
+from sglora_fed.federation.bench import LOCAL_METHODS, federation_start, norm_bound
 from sglora_fed.federation.coordinator import (
     Federation,
     Requests,
@@ -35,15 +35,14 @@ from sglora_fed.federation.exchange import wait_for_nodes
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
 from sglora_fed.federation.node import run_layout
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import Generator, make_generator
+from sglora_fed.generators import Generated, Generator, make_generator
 from sglora_fed.generators.functional import Functional
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import known_tasks_sha256
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo
 
-SHARED = "shared_lora"
-COMMON = ("soup", SHARED)
+COMMON = ("soup", SHARED_METHOD)
 SHUFFLED = "shuffled"
 
 
@@ -56,7 +55,8 @@ class _Record:
     clients: set[str] = field(default_factory=set)
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    confidence: dict[str, tuple[float, float]] = field(default_factory=dict)
+    distrusted: int = 0
+    confidence: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     bytes_up: int = 0
 
     @contextmanager
@@ -135,20 +135,29 @@ def _run_seed(
     store = open_zoo(zoo_path(config, seed), identity)
     with record.timed("experts"):
         _enrol(federation, store, seed, progress)
-    zoo = store.load()
+    zoo = trusted_zoo(store)
+    record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
     trainer = Trainer(config, federation, layout, store, zoo, seed, progress.reporter)
     with record.timed("shared"):
-        shared = trainer.shared_lora() if SHARED in config.experiment.methods else None
+        shared = trainer.shared_lora() if SHARED_METHOD in config.experiment.methods else None
     generators = _fit(config, trainer, record)
     requests = collect_requests(federation, seed)
-    adapters = _generate(config, generators, requests, seed, record)
+    fallback = federation_start(layout, seed)[0] if shared is None else shared
+    with record.timed("confidence"):
+        sure = trainer.confidence(generators[config.generator.name], fallback)
+    made = _generate(config, generators, requests, seed, record)
+    chances = sure.of(made[config.generator.name], fallback)
+    _keep_confidence(record, requests, made[config.generator.name], chances)
+    adapters = {name: generated.adapters[:, 0] for name, generated in made.items()}
     if shared is not None:
-        adapters[SHARED] = np.broadcast_to(shared, (len(requests.ids), layout.size))
+        adapters[SHARED_METHOD] = np.broadcast_to(shared, (len(requests.ids), layout.size))
+    if config.experiment.controls:
+        order = _derangement(len(requests.ids), seed)
+        adapters[SHUFFLED] = adapters[config.generator.name][order]
     common = {name: adapters.pop(name)[0] for name in COMMON if name in adapters}
     with record.timed("evaluate"):
-        replies = deliver(
-            federation, seed, requests, adapters, common, progress.reporter("evaluate")
-        )
+        report = progress.reporter("evaluate")
+        replies = deliver(federation, seed, requests, adapters, chances, common, report)
     record.experts = max(record.experts, len(zoo.ids))
     record.bytes_up = federation.dim * 4 + max(len(name) for name in requests.ids)
     _keep(replies, seed, record)
@@ -192,7 +201,7 @@ def _enrol(federation: Federation, store: ZooStore, seed: int, progress: Progres
 
 def _fit(config: RunConfig, trainer: Trainer, record: _Record) -> dict[str, Generator]:
     """Every generator of the run by name, fitted to the zoo or trained in the federation."""
-    wanted = [m for m in config.experiment.methods if m not in (*LOCAL_METHODS, SHARED)]
+    wanted = [m for m in config.experiment.methods if m not in (*LOCAL_METHODS, SHARED_METHOD)]
     if config.generator.name not in wanted:
         wanted.append(config.generator.name)
     generators = {}
@@ -217,21 +226,25 @@ def _generate(
     requests: Requests,
     seed: int,
     record: _Record,
-) -> dict[str, np.ndarray]:
-    """Method -> [n, D] for every generator, and the shuffled control."""
-    adapters = {}
+) -> dict[str, Generated]:
+    """One adapter of every generator for each request."""
+    found = {}
     for name, generator in generators.items():
         started = time.perf_counter()
-        made = generator.generate(requests.embeddings, 1, derive_seed(seed, "generate", name))
-        adapters[name] = made.adapters[:, 0]
+        sample_seed = derive_seed(seed, "generate", name)
+        found[name] = generator.generate(requests.embeddings, 1, sample_seed)
         record.method_seconds[name].append((time.perf_counter() - started) / len(requests.ids))
         if name == config.generator.name:
-            pairs = zip(made.similarity.tolist(), made.entropy.tolist(), strict=True)
-            record.confidence.update(zip(requests.ids, pairs, strict=True))
             record.stages["generate_per_adapter"] = record.method_seconds[name][-1]
-            if config.experiment.controls:
-                adapters[SHUFFLED] = adapters[name][_derangement(len(requests.ids), seed)]
-    return adapters
+    return found
+
+
+def _keep_confidence(
+    record: _Record, requests: Requests, made: Generated, chances: np.ndarray
+) -> None:
+    rows = np.stack([made.similarity, made.entropy, chances], axis=1)
+    for client, row in zip(requests.ids, rows, strict=True):
+        record.confidence[client].append(row)
 
 
 def _derangement(count: int, seed: int) -> np.ndarray:
@@ -272,6 +285,7 @@ def _facts(config: RunConfig, record: _Record, federation: Federation, seconds: 
         clients=len(record.clients),
         virtual_clients_per_node=-(-len(record.clients) // len(federation.nodes)),
         refused_replies=len(federation.refusals),
+        distrusted_experts=record.distrusted,
         privacy={
             "mechanism": config.privacy.mechanism,
             "epsilon": mechanism.epsilon,
@@ -282,7 +296,9 @@ def _facts(config: RunConfig, record: _Record, federation: Federation, seconds: 
         seconds_by_stage=dict(record.stages),
         seconds_by_method={m: _client_seconds(record, m) for m in methods},
         bytes_by_method=sent,
-        confidence=record.confidence,
+        confidence={
+            name: tuple(np.mean(rows, axis=0).tolist()) for name, rows in record.confidence.items()
+        },
         command=command(config),
     )
 

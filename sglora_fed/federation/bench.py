@@ -11,18 +11,25 @@ import numpy as np
 from sglora_fed.adapters import Layout, Prepared, few_shot, initial_vector, prepare, score_tasks
 from sglora_fed.backbones import DualEncoder
 from sglora_fed.backbones.metrics import task_metrics
-from sglora_fed.config.schema import RunConfig
+from sglora_fed.config.schema import SHARED_METHOD, RunConfig
 from sglora_fed.federation.messages import AdoptRequest
 from sglora_fed.federation.trained import Lesson, train_or_recall
+from sglora_fed.generators.confidence import SURE
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 
 NORM_BOUND = 10.0
 """An adapter may have this many times the norm of an untrained one, not more."""
 
+POLICY = "policy"
+"""The client's default: the generated adapter if the server is sure enough of it, else the shared
+LoRA, or no adapter where none was trained."""
+
 SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
-NO_ADAPTER = ("zero_shot", "described")
-LOCAL_METHODS = (*NO_ADAPTER, *SHOTS, "oracle")
+HINTS = {"zero_shot": False, "described": True}
+"""Methods without an adapter -> whether the candidate texts carry the client's own words."""
+
+LOCAL_METHODS = (*HINTS, *SHOTS, "oracle")
 
 
 def federation_start(layout: Layout, seed: int) -> np.ndarray:
@@ -36,7 +43,7 @@ def norm_bound(layout: Layout) -> float:
 
 
 class Bench:
-    """Some virtual clients of a node; all methods see the same prepared test examples.
+    """Some virtual clients of a node; all methods see the same test examples.
 
     Args:
         encoder: the frozen backbone.
@@ -56,13 +63,12 @@ class Bench:
     ) -> None:
         self._encoder, self._layout, self._config = encoder, layout, config
         self.tasks, self._request = tasks, request
-        self._tests = [prepare(encoder, task, task.test) for task in tasks]
         self.metrics: tuple[str, ...] = ()
 
     def measure(self, method: str) -> tuple[np.ndarray, float]:
         """[n, K] metrics of a method and its mean seconds per client, training included."""
         vectors, trained = self._adapters(method)
-        tests = self._hinted() if method == "described" else self._tests
+        tests = self._tests(method)
         started = time.perf_counter()
         layout = None if vectors is None else self._layout
         scores = score_tasks(self._encoder, tests, layout, vectors)
@@ -75,16 +81,28 @@ class Bench:
         values = np.array([[row[name] for name in self.metrics] for row in found])
         return values, trained + scored
 
-    def _hinted(self) -> list[Prepared]:
-        return [prepare(self._encoder, task, task.test, hints=True) for task in self.tasks]
+    def _tests(self, method: str) -> list[Prepared]:
+        hints = HINTS.get(method, self._config.adapter.hints)
+        return [prepare(self._encoder, task, task.test, hints) for task in self.tasks]
 
     def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
         """[n, D] float32, and the seconds that a client needed to train its own."""
-        if method in NO_ADAPTER:
+        if method in HINTS:
             return None, 0.0
+        if method == POLICY:
+            return self._chosen(), 0.0
         if method in LOCAL_METHODS:
             return self._trained(method)
         return self._delivered(method), 0.0
+
+    def _chosen(self) -> np.ndarray:
+        sure = self._request.confidence >= SURE
+        adopted = self._delivered(self._config.generator.name)
+        if SHARED_METHOD in self._request.common_methods:
+            fallback = self._delivered(SHARED_METHOD)
+        else:
+            fallback = federation_start(self._layout, self._request.seed)
+        return np.where(sure[:, None], adopted, fallback)
 
     def _delivered(self, method: str) -> np.ndarray:
         request = self._request
@@ -101,7 +119,9 @@ class Bench:
             for task, start in zip(self.tasks, self._starts(method), strict=True)
         ]
         train = replace(self._config.adapter.train, steps=steps, checkpoints=1)
-        vectors, seconds = train_or_recall(self._encoder, self._layout, train, lessons)
+        vectors, seconds = train_or_recall(
+            self._encoder, self._layout, train, lessons, self._config.adapter.hints
+        )
         return vectors, float(seconds.mean())
 
     def _starts(self, method: str) -> np.ndarray:

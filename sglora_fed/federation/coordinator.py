@@ -216,6 +216,7 @@ def deliver(
     seed: int,
     requests: Requests,
     adapters: dict[str, np.ndarray],
+    confidence: np.ndarray,
     common: dict[str, np.ndarray],
     progress: Progress,
 ) -> list[AdoptReply]:
@@ -226,6 +227,7 @@ def deliver(
         seed: of the run.
         requests: n clients.
         adapters: method -> [n, D], made for each client.
+        confidence: [n] that the configured generator's adapter beats the fall-back.
         common: method -> [D], the same for all.
         progress: told the number of clients.
     """
@@ -234,7 +236,7 @@ def deliver(
     for start in range(0, max(len(queue) for queue in queues.values()), size):
         chunks = {node: queue[start : start + size] for node, queue in queues.items()}
         asked = {
-            node: _adopt_request(federation, seed, requests, rows, adapters, common)
+            node: _adopt_request(federation, seed, requests, rows, adapters, confidence, common)
             for node, rows in chunks.items()
             if len(rows)
         }
@@ -262,6 +264,7 @@ def _adopt_request(
     requests: Requests,
     rows: np.ndarray,
     adapters: dict[str, np.ndarray],
+    confidence: np.ndarray,
     common: dict[str, np.ndarray],
 ) -> AdoptRequest:
     empty = np.empty((len(rows), 0, federation.size), np.float16)
@@ -270,6 +273,7 @@ def _adopt_request(
         ids=tuple(requests.ids[i] for i in rows),
         methods=tuple(adapters),
         adapters=np.stack([a[rows] for a in adapters.values()], 1) if adapters else empty,
+        confidence=confidence[rows],
         common_methods=tuple(common),
         common=np.stack(list(common.values())) if common else empty[0],
     )

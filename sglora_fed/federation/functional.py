@@ -1,29 +1,34 @@
-"""Federated training of the functional generator: the server's rounds and the node's share."""
+"""``train.round``: the functional generator's federated rounds, on the server and on a node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.app import RecordDict
 
-from sglora_fed.adapters import check_vectors, train_adapters
+from sglora_fed.adapters import Layout, check_vectors, train_adapters
 from sglora_fed.config.schema import FederationConfig, GeneratorConfig
 from sglora_fed.errors import MessageError, RepliesError
+from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.federation.coordinator import Federation, check_norms, claim
 from sglora_fed.federation.exchange import exchange
-from sglora_fed.federation.messages import ROUND, RoundReply, RoundRequest
+from sglora_fed.federation.messages import MOST_CLIENTS, MOST_SEED
 from sglora_fed.federation.node import Node, cached_train, embed, wording
 from sglora_fed.generators.functional import (
+    Factors,
     LinearGenerator,
     advance,
     clipped,
     first_factors,
+    mended,
     smoothed,
 )
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
+
+ROUND = "train.round"
 
 ONE_REPLY = 1e-9
 """Share of the nodes that must answer in a round: any above zero asks for one."""
@@ -32,25 +37,108 @@ LAST_RATE = 0.1
 """The learning rate falls evenly over the rounds, to this share of the configured one."""
 
 
+@dataclass(frozen=True)
+class RoundRequest:
+    """One round of the functional generator.
+
+    Attributes:
+        seed: of the run.
+        round: from 1 on.
+        experts: ids that take part, on whatever node they are.
+        generator: makes each expert's start from its description, on its own node.
+    """
+
+    seed: int
+    round: int
+    experts: tuple[str, ...]
+    generator: LinearGenerator
+
+    def pack(self) -> RecordDict:
+        """The message body; the large arrays in half precision."""
+        linear = self.generator
+        fields = {"seed": self.seed, "round": self.round, "experts": list(self.experts)}
+        arrays: dict[str, np.ndarray] = {
+            "centre": linear.centre.astype(np.float32),
+            "map": linear.map.astype(np.float32),
+            "basis": linear.basis.astype(np.float16),
+            "offset": linear.offset.astype(np.float16),
+        }
+        return pack(fields, arrays)
+
+    @classmethod
+    def parse(cls, body: RecordDict, dim: int, size: int) -> RoundRequest:
+        """Check and read a body; ``dim`` is d, ``size`` is D."""
+        read = Reader(body)
+        basis = read.array("basis", "float16", (None, size)).astype(np.float32)
+        return cls(
+            seed=read.integer("seed", 0, MOST_SEED),
+            round=read.integer("round", 1, 1_000_000),
+            experts=read.identifiers("experts", MOST_CLIENTS),
+            generator=LinearGenerator(
+                read.array("centre", "float32", (dim,)),
+                read.array("map", "float32", (dim, len(basis))),
+                basis,
+                read.array("offset", "float16", (size,)).astype(np.float32),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class RoundReply:
+    """What a node's experts learnt in one round of the functional generator.
+
+    Attributes:
+        partition: of the node.
+        ids: n experts that took part.
+        updates: [n, D] half precision, after less before.
+    """
+
+    partition: int
+    ids: tuple[str, ...]
+    updates: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        fields = {"partition": self.partition, "ids": list(self.ids)}
+        return pack(fields, {"updates": self.updates.astype(np.float16)})
+
+    @classmethod
+    def parse(cls, body: RecordDict, size: int) -> RoundReply:
+        """Check and read a body; ``size`` is D."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        return cls(
+            partition=read.integer("partition", 0, MOST_CLIENTS),
+            ids=ids,
+            updates=read.array("updates", "float16", (len(ids), size)),
+        )
+
+
 def train_functional(
     federation: Federation,
     zoo: Zoo,
+    layout: Layout,
     start: np.ndarray,
     config: GeneratorConfig,
     seed: int,
     progress: Callable[[int, int], None],
-) -> LinearGenerator:
+) -> Factors:
     """Boost the generator by the experts' local updates, round by round.
 
-    A reply that is refused costs its experts one round; the round goes on with the others.
+    A reply that is refused costs its experts one round; the round goes on with the others. An
+    expert whose coordinates contradict all others' gets what these predict for it.
 
     Args:
         federation: who takes part.
         zoo: whose descriptions are smoothed over.
+        layout: of the adapters.
         start: [D] what every description gets before the first round: the shared LoRA.
         config: penalty and rank.
         seed: of the samples.
         progress: told the number of rounds.
+
+    Returns:
+        The experts' coordinates.
 
     Raises:
         RepliesError: when no usable reply comes in a round.
@@ -69,8 +157,9 @@ def train_functional(
         if scaled:
             federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
         factors = advance(factors, rows, updates, config.rank)
+        factors = mended(factors, zoo, layout, config.smoothing)
         progress(number, rounds)
-    return smoothed(factors, zoo, config.smoothing)
+    return factors
 
 
 def _collect(federation: Federation, request: RoundRequest) -> tuple[list[str], np.ndarray]:

@@ -1,10 +1,11 @@
 """What server and client say to each other. Each message is about a list of virtual clients.
 
 ``train.expert``: the server asks for experts (or for one round of the shared LoRA), the node
-answers with parameters' statistics. ``train.round``: the functional generator travels to the nodes,
-their experts answer with updates. ``query.describe``: the node answers with privatised description
-embeddings. ``evaluate.adopt``: the server delivers adapters, the node measures them. Everything
-read is validated; no text of a user is part of any message.
+answers with parameters' statistics. ``query.describe``: the node answers with privatised
+description embeddings. ``evaluate.adopt``: the server delivers adapters, the node measures them.
+``train.round`` (:mod:`~sglora_fed.federation.functional`) and ``evaluate.calibrate``
+(:mod:`~sglora_fed.federation.calibration`) are beside what they are for. Everything read is
+validated; no text of a user is part of any message.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ from flwr.app import RecordDict
 from sglora_fed.backbones.metrics import METRICS
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import Reader, pack
-from sglora_fed.generators.functional import LinearGenerator
 
-TRAIN, ROUND = "train.expert", "train.round"
-DESCRIBE, ADOPT = "query.describe", "evaluate.adopt"
+TRAIN, DESCRIBE, ADOPT = "train.expert", "query.describe", "evaluate.adopt"
 MOST_CLIENTS = 100_000
 MOST_SEED = 2**62
 UNIT_TOLERANCE = 1e-3
@@ -157,83 +156,6 @@ class SharedReply:
 
 
 @dataclass(frozen=True)
-class RoundRequest:
-    """One round of the functional generator.
-
-    Attributes:
-        seed: of the run.
-        round: from 1 on.
-        experts: ids that take part, on whatever node they are.
-        generator: makes each expert's start from its description, on its own node.
-    """
-
-    seed: int
-    round: int
-    experts: tuple[str, ...]
-    generator: LinearGenerator
-
-    def pack(self) -> RecordDict:
-        """The message body; the large arrays in half precision."""
-        linear = self.generator
-        fields = {"seed": self.seed, "round": self.round, "experts": list(self.experts)}
-        arrays: dict[str, np.ndarray] = {
-            "centre": linear.centre.astype(np.float32),
-            "map": linear.map.astype(np.float32),
-            "basis": linear.basis.astype(np.float16),
-            "offset": linear.offset.astype(np.float16),
-        }
-        return pack(fields, arrays)
-
-    @classmethod
-    def parse(cls, body: RecordDict, dim: int, size: int) -> RoundRequest:
-        """Check and read a body; ``dim`` is d, ``size`` is D."""
-        read = Reader(body)
-        basis = read.array("basis", "float16", (None, size)).astype(np.float32)
-        return cls(
-            seed=read.integer("seed", 0, MOST_SEED),
-            round=read.integer("round", 1, 1_000_000),
-            experts=read.identifiers("experts", MOST_CLIENTS),
-            generator=LinearGenerator(
-                read.array("centre", "float32", (dim,)),
-                read.array("map", "float32", (dim, len(basis))),
-                basis,
-                read.array("offset", "float16", (size,)).astype(np.float32),
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class RoundReply:
-    """What a node's experts learnt in one round of the functional generator.
-
-    Attributes:
-        partition: of the node.
-        ids: n experts that took part.
-        updates: [n, D] half precision, after less before.
-    """
-
-    partition: int
-    ids: tuple[str, ...]
-    updates: np.ndarray
-
-    def pack(self) -> RecordDict:
-        """The message body."""
-        fields = {"partition": self.partition, "ids": list(self.ids)}
-        return pack(fields, {"updates": self.updates.astype(np.float16)})
-
-    @classmethod
-    def parse(cls, body: RecordDict, size: int) -> RoundReply:
-        """Check and read a body; ``size`` is D."""
-        read = Reader(body)
-        ids = read.identifiers("ids", MOST_CLIENTS)
-        return cls(
-            partition=read.integer("partition", 0, MOST_CLIENTS),
-            ids=ids,
-            updates=read.array("updates", "float16", (len(ids), size)),
-        )
-
-
-@dataclass(frozen=True)
 class DescribeRequest:
     """Ask a node for its virtual clients' requests."""
 
@@ -289,6 +211,7 @@ class AdoptRequest:
         ids: n virtual clients.
         methods: M names of the adapters made for each client.
         adapters: [n, M, D] half precision.
+        confidence: [n] probability that the configured generator's adapter beats the fall-back.
         common_methods: names of the adapters that all clients share.
         common: [len(common_methods), D] half precision.
     """
@@ -297,6 +220,7 @@ class AdoptRequest:
     ids: tuple[str, ...]
     methods: tuple[str, ...]
     adapters: np.ndarray
+    confidence: np.ndarray
     common_methods: tuple[str, ...]
     common: np.ndarray
 
@@ -308,8 +232,9 @@ class AdoptRequest:
             "methods": list(self.methods),
             "common_methods": list(self.common_methods),
         }
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "adapters": self.adapters.astype(np.float16),
+            "confidence": self.confidence.astype(np.float32),
             "common": self.common.astype(np.float16),
         }
         return pack(fields, arrays)
@@ -321,11 +246,15 @@ class AdoptRequest:
         ids = read.identifiers("ids", MOST_CLIENTS)
         methods = read.identifiers("methods", 1000)
         common_methods = read.identifiers("common_methods", 1000)
+        confidence = read.array("confidence", "float32", (len(ids),))
+        if (confidence < 0).any() or (confidence > 1).any():
+            raise MessageError("a confidence lies outside [0, 1]")
         return cls(
             seed=read.integer("seed", 0, MOST_SEED),
             ids=ids,
             methods=methods,
             adapters=read.array("adapters", "float16", (len(ids), len(methods), size)),
+            confidence=confidence,
             common_methods=common_methods,
             common=read.array("common", "float16", (len(common_methods), size)),
         )

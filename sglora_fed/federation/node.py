@@ -20,7 +20,7 @@ from sglora_fed.adapters import (
 from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone, load_describer
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
-from sglora_fed.federation.bench import LOCAL_METHODS, Bench, federation_start, norm_bound
+from sglora_fed.federation.bench import LOCAL_METHODS, POLICY, Bench, federation_start, norm_bound
 from sglora_fed.federation.messages import (
     WORDINGS,
     AdoptReply,
@@ -105,7 +105,8 @@ def train_experts(node: Node, request: TrainRequest) -> ExpertReply:
     """Train the node's next experts that the server does not know yet."""
     waiting = [task for name, task in node.experts.items() if name not in set(request.known)]
     tasks, seed = waiting[: request.limit], request.seed
-    parts = [prepare(node.encoder, task, task.train) for task in tasks]
+    hints = node.config.adapter.hints
+    parts = [prepare(node.encoder, task, task.train, hints) for task in tasks]
     trained = train_adapters(
         node.encoder,
         node.layout,
@@ -152,7 +153,7 @@ def train_shared(node: Node, request: TrainRequest) -> SharedReply:
 def cached_train(node: Node, name: str) -> Prepared:
     """An expert's training examples, prepared once per process."""
     task = node.experts[name]
-    return prepare(node.encoder, task, task.train)
+    return prepare(node.encoder, task, task.train, node.config.adapter.hints)
 
 
 def describe(node: Node, request: DescribeRequest) -> DescribeReply:
@@ -187,7 +188,7 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
     tasks = [node.clients[name] for name in request.ids]
     bench = Bench(node.encoder, node.layout, node.config, tasks, request)
     wanted = [name for name in LOCAL_METHODS if name in node.config.experiment.methods]
-    methods = [*wanted, *request.methods, *request.common_methods]
+    methods = [*wanted, *request.methods, *request.common_methods, POLICY]
     measured = [bench.measure(method) for method in methods]
     return AdoptReply(
         partition=node.partition,

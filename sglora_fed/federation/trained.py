@@ -47,7 +47,11 @@ class Lesson:
 
 
 def train_or_recall(
-    encoder: DualEncoder, layout: Layout, config: TrainConfig, lessons: Sequence[Lesson]
+    encoder: DualEncoder,
+    layout: Layout,
+    config: TrainConfig,
+    lessons: Sequence[Lesson],
+    hints: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train what was not trained before.
 
@@ -56,6 +60,7 @@ def train_or_recall(
         layout: of the vectors.
         config: of the training.
         lessons: n of them.
+        hints: whether the candidate texts carry the clients' own words.
 
     Returns:
         [n, D] float32 adapters, and [n] seconds that each took when it was trained.
@@ -64,11 +69,11 @@ def train_or_recall(
         AdapterFileError: for a kept file that is damaged.
         AdapterValueError: when training diverges.
     """
-    paths = [_path(encoder, layout, config, lesson) for lesson in lessons]
+    paths = [_path(encoder, layout, config, lesson, hints) for lesson in lessons]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
         started = time.perf_counter()
-        vectors = _train(encoder, layout, config, [lessons[i] for i in missing])
+        vectors = _train(encoder, layout, config, [lessons[i] for i in missing], hints)
         seconds = (time.perf_counter() - started) / len(missing)
         for i, vector in zip(missing, vectors, strict=True):
             _keep(paths[i], vector, seconds)
@@ -77,24 +82,31 @@ def train_or_recall(
 
 
 def _train(
-    encoder: DualEncoder, layout: Layout, config: TrainConfig, lessons: Sequence[Lesson]
+    encoder: DualEncoder,
+    layout: Layout,
+    config: TrainConfig,
+    lessons: Sequence[Lesson],
+    hints: bool,
 ) -> np.ndarray:
     return train_adapters(
         encoder,
         layout,
         np.stack([lesson.start for lesson in lessons]),
-        [prepare(encoder, lesson.task, lesson.examples) for lesson in lessons],
+        [prepare(encoder, lesson.task, lesson.examples, hints) for lesson in lessons],
         config,
         [lesson.seed for lesson in lessons],
     ).final
 
 
-def _path(encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson) -> Path:
+def _path(
+    encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson, hints: bool
+) -> Path:
     facts = {
         "versions": [__version__, version("torch"), version("transformers")],
         "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
         "layout": layout.fingerprint,
         "train": asdict(config),
+        "hints": dict(lesson.task.hints) if hints else {},
         "examples": examples_sha256(lesson.task, lesson.examples),
         "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
         "seed": lesson.seed,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators.base import (
@@ -26,9 +27,16 @@ from sglora_fed.generators.base import (
     repeat_samples,
 )
 from sglora_fed.generators.ridge import ridge_map
-from sglora_fed.zoo import Zoo
+from sglora_fed.zoo import Zoo, trusted
 
-AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
+AXES = {
+    "embeddings": "Ed",
+    "centre": "d",
+    "map": "dk",
+    "scores": "Ek",
+    "basis": "kD",
+    "offset": "D",
+}
 
 CLIP = 3.0
 """An update longer than this many times the round's median is scaled down to it."""
@@ -47,6 +55,15 @@ class Factors:
     offset: np.ndarray
     scores: np.ndarray
     basis: np.ndarray
+
+    def select(self, rows: np.ndarray) -> Factors:
+        """Some experts' coordinates."""
+        return Factors(self.offset, self.scores[rows], self.basis)
+
+    def coordinates(self) -> np.ndarray:
+        """[E, D] float32."""
+        made: np.ndarray = self.offset + self.scores.astype(np.float32) @ self.basis
+        return made
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,22 @@ def smoothed(factors: Factors, zoo: Zoo, penalty: float) -> LinearGenerator:
     return LinearGenerator(centre, weights @ factors.scores, factors.basis, factors.offset)
 
 
+def mended(factors: Factors, zoo: Zoo, layout: Layout, penalty: float) -> Factors:
+    """Set experts that contradict all others to what the others predict for their descriptions.
+
+    So what a poisoned expert sends does not add up over the rounds, and one that was suspected
+    wrongly is judged anew in the next.
+    """
+    kept = trusted(zoo.embeddings, factors.coordinates(), layout)
+    if kept.all():
+        return factors
+    rows = np.flatnonzero(kept)
+    others = smoothed(factors.select(rows), zoo.select(rows), penalty)
+    scores = factors.scores.copy()
+    scores[~kept] = (zoo.embeddings[~kept].astype(np.float64) - others.centre) @ others.map
+    return Factors(factors.offset, scores, factors.basis)
+
+
 def clipped(updates: np.ndarray) -> tuple[np.ndarray, int]:
     """Updates [n, D] with none much longer than the others, and how many were scaled down."""
     norms = np.linalg.norm(updates.astype(np.float64), axis=1)
@@ -147,15 +180,28 @@ class Functional:
             " first, or choose generator=ridge, which needs the zoo alone"
         )
 
-    def adopt(self, linear: LinearGenerator, zoo: Zoo) -> None:
-        """Take over the result of the federated rounds."""
+    def adopt(self, factors: Factors, zoo: Zoo) -> None:
+        """Take over the result of the federated rounds, the coordinates of the zoo's experts."""
+        linear = smoothed(factors, zoo, self._config.smoothing)
         self._state = {
             "embeddings": zoo.embeddings,
             "centre": linear.centre,
             "map": linear.map,
+            "scores": factors.scores,
             "basis": linear.basis,
             "offset": linear.offset,
         }
+
+    def smoothed_over(self, zoo: Zoo, rows: np.ndarray) -> Functional:
+        """The generator with some of the zoo's experts alone, on the coordinates it has.
+
+        Raises:
+            GeneratorError: before training.
+        """
+        state, other = self.state(), Functional(self._config)
+        factors = Factors(*(state[name] for name in ("offset", "scores", "basis")))
+        other.adopt(factors.select(rows), zoo.select(rows))
+        return other
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
         """The smoothed coordinates for each description; samples are equal.

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from sglora_fed.report.coverage import risk_coverage
 from sglora_fed.report.words import (
     adopted_method,
     cells,
@@ -33,6 +34,7 @@ COLOURS: Mapping[str, str] = {
     "merged": "#56b4e9",
     "generated": "#e69f00",
     "one for all": "#cc79a7",
+    "by confidence": "#0072b2",
     "trained locally": "#009e73",
     "controls": "#c4c9ce",
 }
@@ -60,6 +62,7 @@ def draw_figures(summary: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, b
         "oracle.png": oracle_figure(summary, values),
         "cost.png": cost_figure(summary),
         "confidence.png": confidence_figure(summary, values),
+        "coverage.png": coverage_figure(summary, values),
     }
     return {name: _png(figure) for name, figure in found.items() if figure is not None}
 
@@ -189,6 +192,34 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
         ylabel=f"{_label(adopted)} minus zero_shot, points",
     )
     _legend(figure, axis)
+    return figure
+
+
+def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
+    """Risk and gain when only the surest clients adopt and the others keep the shared LoRA."""
+    trust, adopted = summary.get("confidence") or {}, adopted_method(summary)
+    chances, gains = [], []
+    for split in {split for split, _ in values}:
+        own, shared = values.get((split, adopted), {}), values.get((split, "shared_lora"), {})
+        for client in sorted(set(own) & set(shared) & set(trust)):
+            chances.append(trust[client][2])
+            gains.append(100 * (own[client] - shared[client]))
+    if not gains:
+        return None
+    curve = risk_coverage(np.array(chances), np.array(gains))
+    covered = 100 * curve.coverage
+    figure, axes = _panels(2, 3.4, 3.1)
+    axes[0].plot(covered, 100 * curve.risk, color=ADOPTED)
+    axes[0].axhline(100 * curve.risk[-1], color=SOFT, linewidth=0.9, linestyle="--")
+    axes[0].set(ylim=(0, None), ylabel="adopters worse off than with shared_lora, %")
+    axes[1].plot(covered, curve.gain, color=ADOPTED, label="surest first")
+    axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--", label="any order")
+    axes[1].set_ylabel("mean gain of all clients over shared_lora, points")
+    share = 100 * float(np.mean(np.array(chances) >= 0.5))
+    for axis in axes:
+        axis.axvline(share, color=INK, linewidth=0.9, linestyle=":", label="default policy")
+        axis.set(xlabel="clients who adopt, %", xlim=(0, 102))
+    _legend(figure, axes[1])
     return figure
 
 

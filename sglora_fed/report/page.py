@@ -53,6 +53,12 @@ FIGURES: Mapping[str, tuple[str, str]] = {
         "When to trust an adapter",
         "How near the closest expert is to a client's description, and what the adapter gained.",
     ),
+    "coverage.png": (
+        "Risk and coverage",
+        "The surest clients adopt the generated adapter, the others keep the shared LoRA. Left: how"
+        " many adopters would have been better off with it. Right: what all clients together gain."
+        " Dashed: without knowing who is sure.",
+    ),
 }
 
 

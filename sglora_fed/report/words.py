@@ -10,11 +10,12 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("merged", ("soup", "nearest", "topk")),
     ("generated", ("ridge", "sglora", "functional")),
     ("one for all", ("shared_lora",)),
+    ("by confidence", ("policy",)),
     ("trained locally", ("local_1shot", "local_5shot", "generated_5shot", "oracle")),
     ("controls", ("shuffled",)),
 )
 GENERATED = "generated"
-UNTRAINED = ("no adapter", "merged", GENERATED, "one for all")
+UNTRAINED = ("no adapter", "merged", GENERATED, "one for all", "by confidence")
 """Groups of methods that train nothing on the client."""
 
 MEANING: Mapping[str, str] = {
@@ -27,6 +28,7 @@ MEANING: Mapping[str, str] = {
     "sglora": "the SG-LoRA paper's conditional VAE with semantic prior",
     "functional": "smoother over descriptions, trained through the experts' losses",
     "shared_lora": "one LoRA for all by federated averaging over the experts",
+    "policy": "the generated adapter where confidence is at least one half, else shared_lora",
     "local_1shot": "fine-tuned by the client on 1 example per class",
     "local_5shot": "fine-tuned by the client on 5 examples per class",
     "generated_5shot": "the generated adapter, then fine-tuned on 5 examples per class",

@@ -24,7 +24,10 @@ def examples_sha256(task: Task, examples: Sequence[Example]) -> str:
 
 def tasks_sha256(tasks: Iterable[Task]) -> str:
     """Of everything that experts make of some tasks: their words too."""
-    words = [(t.id, t.description, t.paraphrases, examples_sha256(t, t.train)) for t in tasks]
+    words = [
+        (t.id, t.description, t.paraphrases, list(t.hints.items()), examples_sha256(t, t.train))
+        for t in tasks
+    ]
     return _sha256(words)
 
 

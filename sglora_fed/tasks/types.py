@@ -45,7 +45,7 @@ class Task:
         role: ``expert`` trains a LoRA for the zoo; ``client`` receives one.
         split: ``"expert"`` for experts, else the kind of unseen task (``new_rule``, ...).
         paraphrases: the same description as other people would type it.
-        hints: label key -> the client's own words about it, for the ``described`` baseline.
+        hints: label key -> the client's own words about it; they stay with the client.
         kind: ``labelled`` (accuracy) or ``retrieval`` (R@k).
         modality: what ``Example.item`` is.
 

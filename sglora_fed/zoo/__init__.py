@@ -1,5 +1,6 @@
 """The zoo: experts on disk, their statistics, nearest-description search."""
 
+from sglora_fed.zoo.screening import trusted
 from sglora_fed.zoo.search import entropy, similarities, topk_weights
 from sglora_fed.zoo.store import ZooStore, open_zoo, read_store
 from sglora_fed.zoo.types import Zoo, ZooIdentity
@@ -13,4 +14,5 @@ __all__ = [
     "read_store",
     "similarities",
     "topk_weights",
+    "trusted",
 ]

@@ -14,7 +14,8 @@ from flwr.app import Array, Message, RecordDict
 from safetensors.numpy import load_file
 
 from sglora_fed.errors import RepliesError
-from sglora_fed.federation.messages import ADOPT, DESCRIBE, ROUND, TRAIN
+from sglora_fed.federation.functional import ROUND
+from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
 from sglora_fed.zoo import Zoo, read_store
 
 MakeLoop = Callable[..., Any]

@@ -18,7 +18,8 @@ from flwr.common.serde import message_to_proto
 
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
-from sglora_fed.federation.messages import ADOPT, DESCRIBE, ROUND, TRAIN
+from sglora_fed.federation.functional import ROUND
+from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
 from sglora_fed.tasks import load_family, write_family
 from sglora_fed.tasks.types import Task, TaskFamily
 from sglora_fed.zoo import Zoo, read_store

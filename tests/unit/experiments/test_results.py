@@ -36,12 +36,13 @@ FACTS = RunFacts(
     clients=2,
     virtual_clients_per_node=1,
     refused_replies=3,
+    distrusted_experts=2,
     privacy={"mechanism": "none", "epsilon": None, "delta": None, "unit": "one description, local"},
     bytes_per_client={"up": 1540, "down": 100},
     seconds_by_stage={"experts": 1.0, "fit": 0.1, "generate_per_adapter": 0.001, "evaluate": 1.0},
     seconds_by_method={"oracle": 2.5},
     bytes_by_method={"ridge": 100},
-    confidence={"a": (0.9, 0.1), "b": (0.2, 1.3)},
+    confidence={"a": (0.9, 0.1, 0.7), "b": (0.2, 1.3, 0.4)},
     command="sglora-fed simulate",
 )
 
@@ -87,6 +88,7 @@ def test_summary_has_the_agreed_schema():
         "clients": 2,
         "virtual_clients_per_node": 1,
         "refused_replies": 3,
+        "distrusted_experts": 2,
     }
     assert summary["bytes_per_client"] == {"up": 1540, "down": 100}
     assert set(summary["privacy"]) == {"mechanism", "epsilon", "delta", "unit"}
@@ -226,7 +228,7 @@ def test_a_full_disk_leaves_the_older_run_whole(folder, monkeypatch):
     "facts",
     [
         replace(FACTS, seconds=math.nan),
-        replace(FACTS, confidence={"a": (math.inf, 0.0)}),
+        replace(FACTS, confidence={"a": (math.inf, 0.0, 0.5)}),
         replace(FACTS, seconds_by_stage={"fit": math.nan}),
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import pack
+from sglora_fed.federation.functional import RoundReply, RoundRequest
 from sglora_fed.federation.messages import (
     WORDINGS,
     AdoptReply,
@@ -19,8 +20,6 @@ from sglora_fed.federation.messages import (
     DescribeReply,
     DescribeRequest,
     ExpertReply,
-    RoundReply,
-    RoundRequest,
     SharedReply,
     TrainRequest,
 )
@@ -58,6 +57,7 @@ def adopt_request() -> AdoptRequest:
         ids=IDS,
         methods=("topk", "ridge", "sglora"),
         adapters=np.arange(2 * 3 * SIZE, dtype=np.float16).reshape(2, 3, SIZE),
+        confidence=np.array([0.25, 0.75], np.float32),
         common_methods=("soup",),
         common=np.ones((1, SIZE), np.float16),
     )

@@ -149,7 +149,7 @@ def test_an_adopted_generator_comes_back_from_its_state(
     updates = np.random.default_rng(4).normal(size=(5, zoo.size))
     factors = advance(first_factors(np.zeros(zoo.size), 5), np.arange(5), updates, 3)
     first, second = Functional(settings()), Functional(settings())
-    first.adopt(smoothed(factors, zoo, 0.1), zoo)
+    first.adopt(factors, zoo)
     second.restore(first.state())
     made = first.generate(queries, 2, 0)
     np.testing.assert_array_equal(made.adapters, second.generate(queries, 2, 0).adapters)

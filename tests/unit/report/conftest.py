@@ -51,6 +51,7 @@ def make_run(
         "clients": clients * len(gains),
         "virtual_clients_per_node": 10,
         "refused_replies": 0,
+        "distrusted_experts": 0,
         "privacy": {
             "mechanism": "none",
             "epsilon": None,
@@ -61,7 +62,7 @@ def make_run(
         "seconds_by_stage": {"experts": 30.0, "generate_per_adapter": 0.0012},
         "seconds_by_method": {method: 7.25 if method == "oracle" else 0.11 for method in names},
         "bytes_by_method": {"ridge": 73728},
-        "confidence": {row.client: (0.5 + row.value / 10, 1.0) for row in rows},
+        "confidence": {row.client: (0.5 + row.value / 10, 1.0, row.value) for row in rows},
         "command": "sglora-fed simulate seeds=[0]",
     }
     return summarise(rows, RunFacts(**(known | (facts or {}))), 300), rows

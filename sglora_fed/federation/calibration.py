@@ -1,0 +1,200 @@
+"""``evaluate.calibrate``: experts tell whether an adapter made without them beats the fall-back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from flwr.app import RecordDict
+
+from sglora_fed.adapters import check_vectors, prepare, score_tasks
+from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.bench import norm_bound
+from sglora_fed.federation.codec import Reader, pack
+from sglora_fed.federation.coordinator import Federation, claim
+from sglora_fed.federation.exchange import exchange
+from sglora_fed.federation.messages import MOST_CLIENTS, MOST_SEED
+from sglora_fed.federation.node import Node
+from sglora_fed.generators.base import Generator
+from sglora_fed.generators.confidence import KINDS, Confidence, features, fit_confidence, held_out
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.types import Example, Task
+from sglora_fed.zoo import Zoo
+
+CALIBRATE = "evaluate.calibrate"
+
+EXPERTS_PER_MESSAGE = 64
+
+CHECKED = 48
+"""Examples on which an expert compares, at most: a win is one bit, it needs no more."""
+
+
+@dataclass(frozen=True)
+class CalibrateRequest:
+    """Adapters for some experts, generated without them.
+
+    Attributes:
+        seed: of the run.
+        ids: n experts, on whatever node they are.
+        adapters: [n, KINDS, D] half precision.
+        fallback: [D] half precision.
+    """
+
+    seed: int
+    ids: tuple[str, ...]
+    adapters: np.ndarray
+    fallback: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        arrays = {
+            "adapters": self.adapters.astype(np.float16),
+            "fallback": self.fallback.astype(np.float16),
+        }
+        return pack({"seed": self.seed, "ids": list(self.ids)}, arrays)
+
+    @classmethod
+    def parse(cls, body: RecordDict, size: int) -> CalibrateRequest:
+        """Check and read a body; ``size`` is D."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        return cls(
+            seed=read.integer("seed", 0, MOST_SEED),
+            ids=ids,
+            adapters=read.array("adapters", "float16", (len(ids), KINDS, size)),
+            fallback=read.array("fallback", "float16", (size,)),
+        )
+
+
+@dataclass(frozen=True)
+class CalibrateReply:
+    """Which adapters were better: no accuracy leaves the node.
+
+    Attributes:
+        partition: of the node.
+        ids: its n experts among those asked for.
+        wins: [n, KINDS] 1 where the adapter beats the fall-back, 0.5 where equal, else 0.
+    """
+
+    partition: int
+    ids: tuple[str, ...]
+    wins: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        fields = {"partition": self.partition, "ids": list(self.ids)}
+        return pack(fields, {"wins": self.wins.astype(np.float64)})
+
+    @classmethod
+    def parse(cls, body: RecordDict) -> CalibrateReply:
+        """Check and read a body."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        wins = read.array("wins", "float64", (len(ids), KINDS))
+        if not np.isin(wins, (0.0, 0.5, 1.0)).all():
+            raise MessageError("wins must be 0, 0.5 or 1")
+        return cls(read.integer("partition", 0, MOST_CLIENTS), ids, wins)
+
+
+def calibrate(
+    federation: Federation,
+    generator: Generator,
+    config: GeneratorConfig,
+    zoo: Zoo,
+    fallback: np.ndarray,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> Confidence:
+    """Fit the confidence on the experts' own comparisons.
+
+    Args:
+        federation: who takes part.
+        generator: fitted to the zoo.
+        config: that it was made with.
+        zoo: its experts.
+        fallback: [D] what a client without confidence uses.
+        seed: of the run.
+        progress: told the number of experts.
+
+    Raises:
+        RepliesError: when too few nodes answer.
+    """
+    made = held_out(generator, config, zoo, seed)
+    adapters = np.concatenate([kind.adapters for kind in made], axis=1)
+    rows: list[int] = []
+    wins: list[np.ndarray] = []
+    for start in range(0, len(zoo.ids), EXPERTS_PER_MESSAGE):
+        some = slice(start, start + EXPERTS_PER_MESSAGE)
+        request = CalibrateRequest(seed, zoo.ids[some], adapters[some], fallback)
+        for reply in _ask(federation, request):
+            rows += [zoo.ids.index(name) for name in reply.ids]
+            wins += list(reply.wins)
+        progress(min(len(zoo.ids), some.stop), len(zoo.ids))
+    inputs = np.stack([features(kind, fallback)[rows] for kind in made], axis=1)
+    outcomes = np.array(wins).reshape(len(rows), KINDS)
+    return fit_confidence(inputs.reshape(-1, inputs.shape[2]), outcomes.ravel())
+
+
+def _ask(federation: Federation, request: CalibrateRequest) -> list[CalibrateReply]:
+    replies = exchange(
+        federation.grid,
+        dict.fromkeys(federation.nodes, request.pack()),
+        CALIBRATE,
+        partial(_parse, request, set[str]()),
+        federation.config,
+        federation.refusals,
+    )
+    return list(replies.values())
+
+
+def _parse(
+    request: CalibrateRequest, claimed: set[str], _node: int, body: RecordDict
+) -> CalibrateReply:
+    reply = CalibrateReply.parse(body)
+    if foreign := set(reply.ids) - set(request.ids):
+        raise MessageError(f"{len(foreign)} experts that were not asked")
+    claim(reply.ids, claimed)
+    return reply
+
+
+def compare(node: Node, request: CalibrateRequest) -> CalibrateReply:
+    """Let the node's experts measure the adapters and the fall-back on some of their examples.
+
+    Raises:
+        AdapterValueError: for an adapter beyond the norm bound.
+    """
+    bound, size = norm_bound(node.layout), node.layout.size
+    check_vectors(request.adapters, node.layout, bound)
+    check_vectors(request.fallback, node.layout, bound)
+    rows = [row for row, name in enumerate(request.ids) if name in node.experts]
+    ids = tuple(request.ids[row] for row in rows)
+    examples = [_examples(node.experts[name], request.seed) for name in ids]
+    floor = _scores(node, ids, examples, np.broadcast_to(request.fallback, (len(ids), size)))
+    own = [_scores(node, ids, examples, request.adapters[rows, k]) for k in range(KINDS)]
+    wins = [0.5 + 0.5 * np.sign(values - floor) for values in own]
+    return CalibrateReply(node.partition, ids, np.stack(wins, axis=1))
+
+
+def _examples(task: Task, seed: int) -> list[Example]:
+    rng = np.random.default_rng(derive_seed(seed, "calibrate", task.id))
+    return [task.train[i] for i in rng.permutation(len(task.train))[:CHECKED]]
+
+
+def _scores(
+    node: Node, ids: Sequence[str], examples: Sequence[Sequence[Example]], vectors: np.ndarray
+) -> np.ndarray:
+    """[n] the main metric of each expert."""
+    tasks, hints = [node.experts[name] for name in ids], node.config.adapter.hints
+    parts = [
+        prepare(node.encoder, task, some, hints) for task, some in zip(tasks, examples, strict=True)
+    ]
+    scores = score_tasks(node.encoder, parts, node.layout, vectors.astype(np.float32))
+    found = [
+        task_metrics(part.kind, score, part.targets, [(e.item, e.label) for e in some])
+        for part, score, some in zip(parts, scores, examples, strict=True)
+    ]
+    return np.array([next(iter(metrics.values())) for metrics in found])
