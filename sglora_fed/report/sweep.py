@@ -56,11 +56,11 @@ def sweep_table(runs: Sequence[Finished]) -> Table:
         pad_edge=False,
         padding=(0, 0, 0, 1),
     )
-    # Narrow enough for all splits: each swept option has a line of its own.
+    # In a narrow terminal nine splits and a run's options take more lines, but no number is cut.
     table.add_column("run", overflow="fold")
     for split in splits:
         # Names come from task files: text, not markup.
-        table.add_column(Text(split), justify="right", no_wrap=True)
+        table.add_column(Text(split), justify="right", overflow="fold")
     for run in runs:
         name = Text("\n".join(run.swept) or run.folder)
         table.add_row(name, *(mean_text(run.adopted.get(split)) for split in splits))

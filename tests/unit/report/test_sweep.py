@@ -52,6 +52,14 @@ def test_the_table_has_the_adopted_methods_means(runs: list[Finished]) -> None:
     assert f"±{50 * (high - low):.1f}" in ridge
 
 
+def test_a_narrow_terminal_cuts_no_number(runs: list[Finished]) -> None:
+    console = Console(width=50, file=io.StringIO(), record=True)
+    console.print(sweep_table(runs * 2))
+    text = console.export_text()
+    assert "…" not in text
+    assert text.count("±") == 1 + 2 * 4
+
+
 def test_bars_are_the_adopted_methods_means_on_named_axes(runs: list[Finished]) -> None:
     axes = sweep_figure(runs).axes
     assert [axis.get_title("left") for axis in axes][:2] == ["new_rule", "combo"]
