@@ -22,6 +22,9 @@ from sglora_fed.config.compose import type_name
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTICE = "<!-- Made by docs/generate_reference.py; change the code, not this page. -->\n"
 
+GLOBAL = "# @package _global_\n"
+"""First line of a file that sets options of any group."""
+
 CONFIGURATION = """# Configuration
 
 Every option has a default. Override any of them, in any number, on the command line or in
@@ -109,14 +112,22 @@ def _files(group: str) -> str:
 def _file(path: Path) -> str:
     """A settings file in one line: its purpose, and what differs from the defaults."""
     text = path.read_text(encoding="utf-8")
-    usual = asdict(getattr(RunConfig(), path.parent.name))
-    differs = {
-        name: value
-        for name, value in yaml.safe_load(text).items()
-        if name not in ("defaults", "name", "mechanism") and value != _listed(usual[name])
-    }
-    sets = ", ".join(f"`{name}={_plain(value)}`" for name, value in differs.items())
-    return text.splitlines()[0].removeprefix("# ") + (f" Sets {sets}." if sets else "")
+    run = RunConfig()
+    usual = asdict(run if text.startswith(GLOBAL) else getattr(run, path.parent.name))
+    sets = ", ".join(_settings(yaml.safe_load(text), usual))
+    purpose = text.removeprefix(GLOBAL).splitlines()[0].removeprefix("# ")
+    return purpose + (f" Sets {sets}." if sets else "")
+
+
+def _settings(values: dict[str, Any], usual: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """An override for each value that differs."""
+    for name, value in values.items():
+        if name in ("defaults", "name", "mechanism"):
+            continue
+        if isinstance(value, dict):
+            yield from _settings(value, usual[name], f"{prefix}{name}.")
+        elif value != _listed(usual[name]):
+            yield f"`{prefix}{name}={_plain(value)}`"
 
 
 def _listed(value: Any) -> Any:

@@ -21,8 +21,10 @@ from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.experiments.kept import generator_for
 from sglora_fed.experiments.results import ZOOS, read_results
+from sglora_fed.experiments.sweep import Combination, plan, run_sweep
 from sglora_fed.launch import run_flower
 from sglora_fed.report.page import write_report
+from sglora_fed.report.sweep import PAGE, sweep_table
 from sglora_fed.report.table import results_table
 from sglora_fed.tasks import load_family
 from sglora_fed.zoo import read_store
@@ -56,6 +58,28 @@ def simulate(
     check_runnable(config)
     run_flower(config, overrides or [], folder, console)
     _show(folder)
+
+
+@app.command()
+def sweep(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="As for simulate, with lists: generator=topk,ridge adapter.rank=2,4"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder; runs finished there stay.")] = None,
+) -> None:
+    """Run every combination of listed values and put the runs side by side."""
+    runs = plan(overrides or [])
+    default = Path("results") / f"sweep-{runs[0].config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = (output or default).absolute()
+
+    def start(one: Combination, results: Path) -> None:
+        _say(f"{one.number} of {len(runs)}: {' '.join(one.swept) or one.folder}")
+        run_flower(one.config, one.overrides, results, console)
+
+    console.print(sweep_table(run_sweep(runs, folder, start)))
+    _say(f"Report: {folder / PAGE}")
+    _say(str(folder))
 
 
 @app.command()

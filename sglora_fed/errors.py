@@ -248,6 +248,17 @@ class LaunchError(SgloraError):
     )
 
 
+class SweepError(SgloraError):
+    """A run of a sweep failed; those before it are kept."""
+
+    code = 804
+    title = "a run of the sweep failed"
+    resolve = (
+        "Resolve the run's own error, whose code the message holds, then give the same command "
+        "with the sweep's folder as --output: finished runs are not run again."
+    )
+
+
 class ResultsError(SgloraError):
     """Results cannot be written or read: no space, no permission, or another schema."""
 

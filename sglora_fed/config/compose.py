@@ -113,10 +113,9 @@ def _problem(
     key, separator, value = override.partition("=")
     if not separator or not key:
         return f"{override!r}: an override is KEY=VALUE"
-    if key in groups:
-        allowed = f"{override}: {key} must be one of {', '.join(groups[key])}"
-        return None if value in groups[key] else allowed
-    if key not in keys:
+    if key in groups and value in groups[key]:
+        return None
+    if key not in keys and key not in groups:
         near = difflib.get_close_matches(key, [*keys, *groups], n=1)
         hint = f"did you mean {near[0]}?" if near else "see docs/reference/configuration.md"
         return f"{override}: unknown option {key!r}; {hint}"
@@ -126,7 +125,12 @@ def _problem(
         return (
             f"{override}: cannot be read; put text with special characters in quotes: {key}='...'"
         )
-    return f"{override}: one value only; a list is written [a,b]" if is_sweep else None
+    if is_sweep:
+        return (
+            f"{override}: one value only; a list is written [a,b],"
+            " and `sglora-fed sweep` makes a run of each value in a,b"
+        )
+    return f"{override}: {key} must be one of {', '.join(groups[key])}" if key in groups else None
 
 
 def _groups() -> dict[str, list[str]]:

@@ -64,7 +64,7 @@ def draw_figures(summary: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, b
         "confidence.png": confidence_figure(summary, values),
         "coverage.png": coverage_figure(summary, values),
     }
-    return {name: _png(figure) for name, figure in found.items() if figure is not None}
+    return {name: png(figure) for name, figure in found.items() if figure is not None}
 
 
 def means_figure(summary: Mapping[str, Any]) -> Figure:
@@ -75,13 +75,14 @@ def means_figure(summary: Mapping[str, Any]) -> Figure:
     for axis, split in zip(axes, splits, strict=True):
         for method, (place, group) in places.items():
             if result := found.get((method, split)):
-                _bar(axis, place, result, _colour(method, group, summary))
+                bar(axis, place, result, _colour(method, group, summary))
         axis.set(xlim=(0, 118), xlabel=f"{main_metric(summary)}, %")
         axis.set_xticks(range(0, 101, 25))
     return figure
 
 
-def _bar(axis: Axes, place: float, result: Mapping[str, Any], colour: str) -> None:
+def bar(axis: Axes, place: float, result: Mapping[str, Any], colour: str) -> None:
+    """A mean with its number behind it and its 95 % interval on it."""
     mean, (low, high) = 100 * result["mean"], [100 * bound for bound in result["ci95"]]
     axis.barh(place, mean, color=colour, height=0.74)
     axis.hlines(place, low, high, color=INK, linewidth=1.1)
@@ -125,7 +126,7 @@ def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
     splits = ordered_splits({split for split, method in values if method == "oracle"})
     if not splits:
         return None
-    figure, axes = _panels(len(splits), 2.4, 3.1)
+    figure, axes = panels(len(splits), 2.4, 3.1)
     adopted = adopted_method(summary)
     low = _lowest(values, ("oracle", "topk", adopted))
     shown = [("topk", COLOURS["merged"], "s"), (adopted, ADOPTED, "o")]
@@ -135,9 +136,9 @@ def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
         for method, colour, marker in shown[adopted == "topk" :]:
             own = values.get((split, method), {})
             pairs = [(100 * oracle[c], 100 * own[c]) for c in sorted(set(own) & set(oracle))]
-            _dots(axis, pairs, colour, marker, _label(method))
+            _dots(axis, pairs, colour, marker, short_label(method))
         axis.set(xlim=(low, 102), ylim=(low, 102), xlabel="oracle, %", aspect="equal")
-        axis.set_title(_label(split), fontsize=9, loc="left", color=INK)
+        axis.set_title(short_label(split), fontsize=9, loc="left", color=INK)
     axes[0].set_ylabel(f"{main_metric(summary)} without training, %")
     _legend(figure, axes[0])
     return figure
@@ -146,7 +147,7 @@ def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
 def cost_figure(summary: Mapping[str, Any]) -> Figure:
     """Mean over splits against the client's own seconds, logarithmic."""
     found, splits = _found(summary)
-    figure, (axis,) = _panels(1, 6.8, 3.9)
+    figure, (axis,) = panels(1, 6.8, 3.9)
     points = []
     for method, (_, group) in _places(found).items():
         results = [found[method, split] for split in splits if (method, split) in found]
@@ -173,7 +174,7 @@ def cost_figure(summary: Mapping[str, Any]) -> Figure:
 def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
     """Gain over zero-shot against the similarity of the nearest expert."""
     trust, adopted = summary.get("confidence") or {}, adopted_method(summary)
-    figure, (axis,) = _panels(1, 6.8, 3.7)
+    figure, (axis,) = panels(1, 6.8, 3.7)
     drawn = False
     for number, split in enumerate(ordered_splits({split for split, _ in values})):
         own, floor = values.get((split, adopted), {}), values.get((split, "zero_shot"), {})
@@ -182,14 +183,14 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
         if pairs:
             drawn = True
             colour = SPLIT_COLOURS[number % len(SPLIT_COLOURS)]
-            label = _label(split) + _rank_correlation(pairs)
+            label = short_label(split) + _rank_correlation(pairs)
             _dots(axis, pairs, colour, MARKERS[number % len(MARKERS)], label)
     if not drawn:
         return None
     axis.axhline(0, color=SOFT, linewidth=0.9, linestyle="--", zorder=0)
     axis.set(
         xlabel="cosine between the description and the nearest expert's",
-        ylabel=f"{_label(adopted)} minus zero_shot, points",
+        ylabel=f"{short_label(adopted)} minus zero_shot, points",
     )
     _legend(figure, axis)
     return figure
@@ -261,7 +262,7 @@ def _name_points(
         places = spread([mean for _, mean, _ in crowd], 0.05 * (high - low))
         for (seconds, mean, method), place in zip(crowd, places, strict=True):
             axis.annotate(
-                _label(method),
+                short_label(method),
                 (seconds, mean),
                 xytext=(seconds * np.exp(0.025 * (right - left)), place),
                 fontsize=8,
@@ -304,22 +305,22 @@ def _method_panels(
 ) -> tuple[Figure, list[Axes]]:
     """One panel per split, with the methods' names at the left of each row."""
     ordinates = [place for place, _ in places.values()]
-    figure, axes = _panels(len(splits), 2.35, 0.21 * (1 - min(ordinates)) + 0.75)
+    figure, axes = panels(len(splits), 2.35, 0.21 * (1 - min(ordinates)) + 0.75)
     for number, (axis, split) in enumerate(zip(axes, splits, strict=True)):
-        axis.set_title(_label(split), fontsize=9, loc="left", color=INK)
+        axis.set_title(short_label(split), fontsize=9, loc="left", color=INK)
         axis.set_ylim(min(ordinates) - 0.6, 0.6)
-        names = [_label(name) if number % PANELS == 0 else "" for name in places]
+        names = [short_label(name) if number % PANELS == 0 else "" for name in places]
         axis.set_yticks(ordinates, names)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25)
         axis.grid(visible=False, axis="y")
         for label in axis.get_yticklabels():
-            if label.get_text() == _label(adopted_method(summary)):
+            if label.get_text() == short_label(adopted_method(summary)):
                 label.set(fontweight="bold", color=ADOPTED)
     return figure, axes
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of its own with panels in rows; nothing of pyplot's global state."""
     columns = min(count, PANELS)
     rows = -(-count // columns)
@@ -347,7 +348,7 @@ def _legend(figure: Figure, axis: Axes) -> None:
     )
 
 
-def _label(name: str) -> str:
+def short_label(name: str) -> str:
     """A name that came from outside: as text and not as a formula, and not without end."""
     short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return short.replace("$", r"\$")
@@ -382,7 +383,8 @@ def _client_values(summary: Mapping[str, Any], rows: Sequence[Row]) -> Values:
     return dict(found)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure's pixels as a file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -81,18 +81,9 @@ def write_report(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) 
 
 def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     """The page as text; everything that came from outside is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": percent,
-        "size": size,
-        "duration": duration,
-        "points": points,
-        "verdict": verdict,
-    }
     main = _table(summary, main_metric(summary))
-    return environment.from_string(TEMPLATE).render(
+    template = environment().from_string(TEMPLATE)
+    return template.render(
         summary=summary,
         adopted=adopted_method(summary),
         lead=lead(summary),
@@ -104,13 +95,28 @@ def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         split_meaning=SPLITS,
         glossary=GLOSSARY,
         images=[
-            (*FIGURES[name], _width(data), base64.b64encode(data).decode())
+            (*FIGURES[name], width(data), base64.b64encode(data).decode())
             for name, data in figures.items()
         ],
     )
 
 
-def _width(png: bytes) -> int:
+def environment() -> Environment:
+    """What fills in templates: it escapes all text and knows how numbers are written."""
+    found = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters |= {
+        "percent": percent,
+        "size": size,
+        "duration": duration,
+        "points": points,
+        "verdict": verdict,
+    }
+    return found
+
+
+def width(png: bytes) -> int:
     """Width on the page in CSS pixels, the same scale for all figures."""
     return int.from_bytes(png[16:20], "big") * 100 // DPI
 

@@ -20,8 +20,6 @@ from sglora_fed.report.words import (
     size,
 )
 
-Results = Mapping[tuple[str, str], Mapping[str, Any]]
-
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """Means in per cent with half of the 95 % interval, bytes and seconds of the client.
@@ -36,7 +34,10 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     for group, methods in ordered_methods(method for method, _ in found):
         table.add_row(Text(group, style="dim italic"))
         for method in methods:
-            values = [_value(found, best, method, split) for split in splits]
+            values = [
+                mean_text(found.get((method, split)), "green" if (method, split) in best else "")
+                for split in splits
+            ]
             cost = next(found[method, split] for split in splits if (method, split) in found)
             table.add_row(
                 Text(f" {method}"),
@@ -68,10 +69,9 @@ def _empty(metric: str, splits: list[str]) -> Table:
     return table
 
 
-def _value(found: Results, best: set[tuple[str, str]], method: str, split: str) -> Text:
-    if (method, split) not in found:
+def mean_text(result: Mapping[str, Any] | None, style: str = "") -> Text:
+    """A mean in per cent with half of its 95 % interval; empty without a result."""
+    if result is None:
         return Text("")
-    result = found[method, split]
     half = 50 * (result["ci95"][1] - result["ci95"][0])
-    style = "green" if (method, split) in best else ""
     return Text(f"{percent(result['mean'])} ±{half:.1f}", style=style)

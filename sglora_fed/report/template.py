@@ -1,4 +1,4 @@
-"""The page's template, a Python module because app bundles carry no HTML files."""
+"""The pages' templates, a Python module because app bundles carry no HTML files."""
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --page: #fff; --card: #f6f8fa;
@@ -200,6 +200,47 @@ TEMPLATE = (
 <pre>{{ summary.run.get("command") or "sglora-fed simulate" }}</pre>
 <p class="soft">Every client's values are in clients.csv; <code>sglora-fed report FOLDER</code>
  draws this page from them.</p>
+</body>
+</html>
+"""
+)
+
+SWEEP_TEMPLATE = (
+    """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>sglora-fed: sweep of {{ runs[0].summary.run.name }}</title>
+<style>"""
+    + STYLE
+    + """</style>
+</head>
+<body>
+<h1>Runs side by side: {{ runs[0].summary.run.name }}</h1>
+<p class="soft">Per cent of {{ metric }} with the adapters that clients adopt, mean over clients
+ [95 % interval]. Each run's own report has all its methods.</p>
+<div class="scroll"><table>
+<thead><tr><th>run</th><th>what differs</th><th>adopted</th>
+{% for split in splits %}<th>{{ split }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for run in runs %}
+<tr><td><a href="{{ run.folder }}/report.html">{{ run.folder }}</a></td>
+<td>{% for override in run.swept %}{{ override }}{% if not loop.last %}<br>{% endif %}
+{% endfor %}</td><td>{{ adopted[loop.index0] }}</td>
+{% for split in splits %}
+{% set r = run.adopted.get(split) %}
+<td>{% if r %}<b>{{ r.mean | percent }}</b>
+ <small>[{{ r.ci95[0] | percent }}, {{ r.ci95[1] | percent }}]</small>{% endif %}</td>
+{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+<figure><div class="scroll"><img style="--width: {{ width }}px"
+ alt="What clients adopt in each run, by kind of task" src="data:image/png;base64,{{ figure }}">
+</div><figcaption>Means over clients; the black lines are 95 % bootstrap
+ intervals.</figcaption></figure>
+<p class="soft">All numbers, those of the other methods too, are in sweep.json. That two intervals
+ overlap does not say that two runs are equal.</p>
 </body>
 </html>
 """

@@ -14,6 +14,7 @@ from sglora_fed import cli
 from sglora_fed.adapters import read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
+from sglora_fed.errors import LaunchError
 from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo
 
 WISH = "tell me at once about anything from my bank"
@@ -127,6 +128,39 @@ def test_all_mistakes_are_told_at_once_and_nothing_starts(
     assert "no.such=1" in errors
     assert "Traceback" not in errors
     assert not output.exists()
+
+
+def test_a_sweep_tells_all_mistakes_before_anything_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run_flower", lambda *_: pytest.fail("started"))
+    output = tmp_path / "out"
+    command = ("sweep", "--output", str(output))
+    code, _, errors = run(*command, "generator=topk,ridge", "adapter.rank=2,0", "no.such=1,2")
+    assert code == 2
+    assert "adapter.rank=0" in errors
+    assert "no.such=1" in errors
+    assert not output.exists()
+
+
+def test_a_sweep_that_stops_says_where_and_how_to_go_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def fail(_config: object, overrides: tuple[str, ...], output: Path, _console: object) -> None:
+        started.append((overrides, output))
+        raise LaunchError("no [red] memory")
+
+    monkeypatch.setattr(cli, "run_flower", fail)
+    output = tmp_path / "out"
+    code, printed, errors = run("sweep", "--output", str(output), "generator=topk,ridge")
+    assert code == 1
+    assert started == [(("generator=topk",), output / "01-topk")]
+    assert "1 of 2: generator=topk" in printed
+    assert "SGL-804" in errors
+    assert "run 01-topk: [SGL-803] no [red] memory" in errors
+    assert f"--output {output}" in errors
 
 
 @pytest.mark.parametrize("command", [("report",), ("zoo", "show"), ("zoo", "list")])

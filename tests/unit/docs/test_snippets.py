@@ -24,6 +24,7 @@ from sglora_fed.config import compose, config_folder
 from sglora_fed.config.compose import option_types
 from sglora_fed.config.schema import GENERATORS, MECHANISMS
 from sglora_fed.errors import ConfigError
+from sglora_fed.experiments.sweep import expand
 
 DOCS = Path(__file__).parents[3] / "docs"
 README = "../README.md"
@@ -135,8 +136,16 @@ def run_files(page: str) -> list[list[str]]:
     return [shlex.split(file["overrides"]) for file in files if "overrides" in file]
 
 
+def composed(words: list[str]) -> list[tuple[str, ...]]:
+    """Each configuration's overrides: a sweep has several."""
+    overrides = overrides_of(words)
+    if words[1] == "sweep":
+        return [everything for _, everything in expand(overrides)]
+    return [tuple(overrides)]
+
+
 def overrides_of(words: list[str]) -> list[str]:
-    """What a command composes; raises a usage error for an option that does not exist."""
+    """What a command is given; raises a usage error for an option that does not exist."""
     if words[0] == "flwr":
         told = re.search(r'overrides="([^"]*)"', " ".join(words))
         return shlex.split(told[1]) if told else []
@@ -163,9 +172,10 @@ def _their_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_their_own_names")
 def test_every_command_can_be_typed() -> None:
     shown = {
-        tuple(overrides_of(words)): f"{page}: {shlex.join(words)}"
+        overrides: f"{page}: {shlex.join(words)}"
         for page in PAGES
         for words in commands(page)
+        for overrides in composed(words)
     }
     shown |= {tuple(found): f"{page}: a run file" for page in PAGES for found in run_files(page)}
     assert len(shown) > 10

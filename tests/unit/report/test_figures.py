@@ -18,13 +18,13 @@ from sglora_fed.report.figures import draw_figures, spread
 def drawn(run, monkeypatch) -> dict[str, Figure]:
     """The figures of the run, kept before they become pixels."""
     kept: list[Figure] = []
-    real = figures._png
+    real = figures.png
 
     def keep(figure: Figure) -> bytes:
         kept.append(figure)
         return real(figure)
 
-    monkeypatch.setattr(figures, "_png", keep)
+    monkeypatch.setattr(figures, "png", keep)
     return dict(zip(draw_figures(*run), kept, strict=True))
 
 
