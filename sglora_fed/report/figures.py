@@ -71,7 +71,7 @@ def means_figure(summary: Mapping[str, Any]) -> Figure:
     """Bars of every method with 95 % intervals, one panel per split."""
     found, splits = _found(summary)
     places = _places(found)
-    figure, axes = _method_panels(splits, places, summary)
+    figure, axes = _methodpanels(splits, places, summary)
     for axis, split in zip(axes, splits, strict=True):
         for method, (place, group) in places.items():
             if result := found.get((method, split)):
@@ -102,7 +102,7 @@ def gap_figure(summary: Mapping[str, Any]) -> Figure | None:
         return None
     places = _places(found)
     splits = [split for split in splits if any(split == other for _, other in found)]
-    figure, axes = _method_panels(splits, places, summary)
+    figure, axes = _methodpanels(splits, places, summary)
     for axis, split in zip(axes, splits, strict=True):
         for line in (0, 100):
             axis.axvline(line, color=SOFT, linewidth=0.8, linestyle="--", zorder=0)
@@ -209,7 +209,7 @@ def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None
         return None
     curve = risk_coverage(np.array(chances), np.array(gains))
     covered = 100 * curve.coverage
-    figure, axes = _panels(2, 3.4, 3.1)
+    figure, axes = panels(2, 3.4, 3.1)
     axes[0].plot(covered, 100 * curve.risk, color=ADOPTED)
     axes[0].axhline(100 * curve.risk[-1], color=SOFT, linewidth=0.9, linestyle="--")
     axes[0].set(ylim=(0, None), ylabel="adopters worse off than with shared_lora, %")
@@ -300,7 +300,7 @@ def _places(found: Mapping[tuple[str, str], Any]) -> dict[str, tuple[float, str]
     return places
 
 
-def _method_panels(
+def _methodpanels(
     splits: Sequence[str], places: Mapping[str, tuple[float, str]], summary: Mapping[str, Any]
 ) -> tuple[Figure, list[Axes]]:
     """One panel per split, with the methods' names at the left of each row."""

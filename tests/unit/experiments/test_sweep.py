@@ -34,6 +34,7 @@ def facts_of(one: Combination) -> RunFacts:
         clients=2,
         virtual_clients_per_node=1,
         refused_replies=0,
+        distrusted_experts=0,
         privacy={"mechanism": "none", "epsilon": None, "delta": None, "unit": "one description"},
         bytes_per_client={"up": 1, "down": 1},
         seconds_by_stage={},

@@ -80,13 +80,26 @@ def test_confidence_dots_are_gains_over_zero_shot(run, drawn):
     assert found == wanted
 
 
+def test_coverage_goes_from_the_surest_client_to_all(run, drawn):
+    summary, rows = run
+    values = {(row.client, row.method): 100 * row.value for row in rows}
+    trust = summary["confidence"]
+    gains = {client: values[client, "ridge"] - values[client, "shared_lora"] for client in trust}
+    surest = max(trust, key=lambda client: trust[client][2])
+    line = drawn["coverage.png"].axes[1].lines[0]
+    assert line.get_xdata()[0] == pytest.approx(100 / len(trust))
+    assert line.get_ydata()[0] == pytest.approx(gains[surest] / len(trust))
+    assert line.get_ydata()[-1] == pytest.approx(np.mean(list(gains.values())))
+
+
 def test_names_are_not_formulas(planted):
     gains = {"$\\frac{$": {"zero_shot": 0.0, "$x^{$": 0.1, "oracle": 0.3, "topk": 0.1}}
     assert len(draw_figures(*planted(gains, facts={"generator": "$x^{$"}))) == 5
 
 
 def test_every_axis_is_named_with_its_unit(drawn):
-    assert set(drawn) == {"means.png", "gap.png", "oracle.png", "cost.png", "confidence.png"}
+    names = ("means", "gap", "oracle", "cost", "confidence", "coverage")
+    assert set(drawn) == {f"{name}.png" for name in names}
     for figure in drawn.values():
         assert all(axis.get_xlabel() for axis in figure.axes)
         first = figure.axes[0]

@@ -79,7 +79,7 @@ def test_images_are_those_in_the_folder_and_small(written, page):
     files = {path.read_bytes() for path in (written.parent / "figures").iterdir()}
     images = {base64.b64decode(place.partition(",")[2]) for place in page.loads}
     assert images == files
-    assert len(files) == 5
+    assert len(files) == 6
     for data in files:
         assert len(data) < 300_000
         assert Image.open(io.BytesIO(data)).size[0] >= 600
@@ -87,7 +87,7 @@ def test_images_are_those_in_the_folder_and_small(written, page):
 
 def test_images_are_shown_on_one_scale(written):
     shown = re.findall(r'--width: (\d+)px"[^>]*base64,([^"]+)"', written.read_text())
-    assert len(shown) == 5
+    assert len(shown) == 6
     for width, data in shown:
         image = Image.open(io.BytesIO(base64.b64decode(data)))
         assert int(width) == pytest.approx(image.size[0] / 1.5, abs=1)
