@@ -1,0 +1,218 @@
+"""The study's methods: what a client can have without a generator, and the trained generators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sglora_fed.adapters import Prepared, few_shot, prepare
+from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.training import task_losses
+from sglora_fed.config.schema import GeneratorConfig, TrainConfig
+from sglora_fed.generators import make_generator
+from sglora_fed.generators.functional import (
+    Factors,
+    LinearGenerator,
+    advance,
+    clipped,
+    first_factors,
+    mended,
+    smoothed,
+)
+from sglora_fed.seeds import derive_seed
+from sglora_fed.zoo import Zoo
+
+if TYPE_CHECKING:
+    from study import Study
+
+ROUNDS, SHARED_ROUNDS, LOCAL_STEPS = 17, 3, 10
+ROUND = TrainConfig(steps=LOCAL_STEPS, batch_size=32, lr=5e-3, checkpoints=1)
+FEW = TrainConfig(steps=50, batch_size=32, lr=2e-3, checkpoints=1)
+WARM_ROUNDS = {"rules": SHARED_ROUNDS, "styles": 10}
+"""FedAvg rounds before the generator's, of ROUNDS + SHARED_ROUNDS in all: styles share more."""
+
+CENTRAL_STEPS = {"rules": 600, "styles": 400}
+
+
+def measure(study: Study, found: dict[str, Any]) -> tuple[Factors, np.ndarray]:
+    """All methods; the experts' coordinates of the functional generator, and the shared LoRA."""
+    methods: dict[str, list[float]] = {}
+    with timed(found, "zoo"):
+        found["experts"] = len(study.zoo.ids)
+    methods |= {"zero_shot": study.accuracy(None, False), "described": study.accuracy(None, True)}
+    for name in ("soup", "nearest", "topk", "ridge", "sglora"):
+        with timed(found, f"fit {name}"):
+            generator = fitted(study, GeneratorConfig(), name)
+            made = generator.generate(study.requests, 1, 0).adapters[:, 0]
+        methods[name] = study.accuracy(made)
+    for name, shots in (("local_5shot", 5), ("local_20shot", 20)):
+        chosen = [few_shot(task, shots, study.seed) for task in study.clients]
+        methods[name] = study.accuracy(locally(study, chosen, FEW))
+    with timed(found, "oracle"):
+        oracle = locally(study, [task.train for task in study.clients], study_expert(study))
+    methods["oracle"] = study.accuracy(oracle)
+    with timed(found, "functional"):
+        warm = shared_lora(study, WARM_ROUNDS[study.kind])
+        factors, zoo = trained(study, warm, GeneratorConfig(), Watch(study, found))
+    linear = smoothed(factors, zoo, GeneratorConfig().smoothing)
+    methods["functional"] = study.accuracy(linear.adapters(study.requests))
+    with timed(found, "shared_lora"):
+        shared = shared_lora(study, ROUNDS + SHARED_ROUNDS)
+    methods["shared_lora"] = study.accuracy(for_everybody(study, shared))
+    with timed(found, "central"):
+        pooled = central(study, 32, CENTRAL_STEPS[study.kind])
+    methods["central"] = study.accuracy(pooled.adapters(study.requests))
+    found["methods"] = methods
+    return factors, shared
+
+
+def study_expert(study: Study) -> TrainConfig:
+    """The oracle trains as the experts do."""
+    return TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
+
+
+@contextmanager
+def timed(found: dict[str, Any], what: str) -> Iterator[None]:
+    """Seconds of one method, all clients or experts together."""
+    started = time.perf_counter()
+    yield
+    found["seconds"][what] = round(time.perf_counter() - started, 2)
+
+
+def fitted(study: Study, config: GeneratorConfig, name: str, zoo: Zoo | None = None) -> Any:
+    """A generator that needs the zoo alone."""
+    generator = make_generator(config, name)
+    generator.fit(zoo or study.zoo, derive_seed(study.seed, "fit", name))
+    return generator
+
+
+def for_everybody(study: Study, vector: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(vector, (len(study.clients), study.layout.size))
+
+
+def locally(study: Study, examples: Sequence[Any], config: TrainConfig) -> np.ndarray:
+    """[n, D] each client's own adapter."""
+    parts = [
+        prepare(study.encoder, task, some, study.hints)
+        for task, some in zip(study.clients, examples, strict=True)
+    ]
+    made: np.ndarray = study.train(study.start, parts, config, "local").final
+    return made
+
+
+def shared_lora(study: Study, rounds: int) -> np.ndarray:
+    """FedAvg over all experts."""
+    vector = study.start
+    for number in range(1, rounds + 1):
+        vector = study.train(vector, study.parts, ROUND, "shared", number).final.mean(axis=0)
+    return vector
+
+
+class Watch:
+    """Accuracy after some rounds."""
+
+    def __init__(self, study: Study, found: dict[str, Any]) -> None:
+        self._study, self._rounds = study, found.setdefault("rounds", {})
+
+    def __call__(self, number: int, total: int, linear: LinearGenerator) -> None:
+        if number % 4 == 1 or number == total:
+            before = WARM_ROUNDS[self._study.kind]
+            values = self._study.accuracy(linear.adapters(self._study.requests))
+            self._rounds[str(before + number)] = values
+
+
+def functional(
+    study: Study,
+    start: np.ndarray,
+    config: GeneratorConfig,
+    watch: Callable[[int, int, LinearGenerator], None] = lambda *_: None,
+    **changes: Any,
+) -> LinearGenerator:
+    """The rounds of ``sglora_fed.federation.functional`` with every expert in each."""
+    return smoothed(*trained(study, start, config, watch, **changes), config.smoothing)
+
+
+def trained(
+    study: Study,
+    start: np.ndarray,
+    config: GeneratorConfig,
+    watch: Callable[[int, int, LinearGenerator], None] = lambda *_: None,
+    *,
+    zoo: Zoo | None = None,
+    parts: Sequence[Prepared] | None = None,
+    spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
+    screen: bool = True,
+    first: Factors | None = None,
+    local: Callable[..., np.ndarray] | None = None,
+) -> tuple[Factors, Zoo]:
+    """The experts' coordinates after the rounds, and the zoo that they belong to."""
+    zoo, parts, local = zoo or study.zoo, parts or study.parts, local or own_training
+    everybody = np.arange(len(zoo.ids))
+    factors = first or first_factors(start, len(everybody))
+    rounds = ROUNDS + SHARED_ROUNDS - WARM_ROUNDS[study.kind]
+    for number in range(1, rounds + 1):
+        linear = smoothed(factors, zoo, config.smoothing)
+        rng = np.random.default_rng(derive_seed(study.seed, "wording", number))
+        spoken = rng.integers(zoo.wordings.shape[1], size=len(everybody))
+        starts = linear.adapters(zoo.wordings[everybody, spoken])
+        rate = ROUND.lr * (1 - 0.9 * (number - 1) / rounds)
+        moved = local(study, starts, parts, replace(ROUND, lr=rate), number)
+        updates, _ = clipped(spoil(moved))
+        factors = advance(factors, everybody, updates, config.rank)
+        if screen:
+            factors = mended(factors, zoo, study.layout, config.smoothing)
+        watch(number, rounds, smoothed(factors, zoo, config.smoothing))
+    return factors, zoo
+
+
+def own_training(
+    study: Study, starts: np.ndarray, parts: Sequence[Prepared], config: TrainConfig, number: int
+) -> np.ndarray:
+    """[E, D] what the experts' local steps change."""
+    moved: np.ndarray = study.train(starts, parts, config, "round", number).final - starts
+    return moved
+
+
+def central(study: Study, rank: int, steps: int, lr: float = 1e-3) -> LinearGenerator:
+    """Upper reference with all experts' data in one place: every factor by gradient descent."""
+    torch.manual_seed(study.seed)
+    device, rng = study.encoder.device, np.random.default_rng(study.seed)
+    wordings = study.zoo.wordings
+    centre = wordings.reshape(-1, wordings.shape[2]).mean(axis=0)
+    spread = float(((wordings - centre) ** 2).mean() ** -0.5)
+    down = torch.nn.Linear(len(centre), rank, bias=False).to(device)
+    up = torch.nn.Linear(rank, study.layout.size, bias=True).to(device)
+    with torch.no_grad():
+        up.weight.normal_(std=1e-3)
+        up.bias.copy_(torch.from_numpy(study.start))
+    groups = [
+        {"params": [*down.parameters(), up.bias], "lr": lr},
+        {"params": [up.weight], "lr": lr / 10},
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, lr / 20)
+    for _ in range(steps):
+        some = rng.choice(len(study.experts), 16, replace=False)
+        spoken = wordings[some, rng.integers(wordings.shape[1], size=16)]
+        inputs = torch.from_numpy((spoken - centre) * spread).to(device)
+        rows = [rng.choice(len(study.parts[i]), 32, replace=False) for i in some]
+        optimiser.zero_grad()
+        with adapted(study.encoder.model, study.layout, up(down(inputs))):
+            losses = task_losses(study.encoder, [study.parts[i] for i in some], rows)
+            torch.autograd.backward(losses.mean())
+        torch.nn.utils.clip_grad_norm_([*down.parameters(), *up.parameters()], 1.0)
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        return LinearGenerator(
+            centre,
+            (down.weight.T * spread).cpu().numpy(),
+            up.weight.T.contiguous().cpu().numpy(),
+            up.bias.cpu().numpy(),
+        )

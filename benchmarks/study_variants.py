@@ -1,0 +1,279 @@
+"""The study's controls, poison, the open questions of SG-LoRA, and one change at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from study_methods import (
+    WARM_ROUNDS,
+    central,
+    fitted,
+    functional,
+    own_training,
+    shared_lora,
+    study_expert,
+)
+
+from sglora_fed.adapters import Prepared, score_tasks
+from sglora_fed.adapters.ranks import narrowed, widened
+from sglora_fed.config.schema import GeneratorConfig, TrainConfig
+from sglora_fed.generators.confidence import features, fit_confidence, held_out
+from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, advance, smoothed
+from sglora_fed.generators.functional import first_factors as at_start
+from sglora_fed.generators.sglora import SemanticVae, SgLora
+from sglora_fed.zoo import Zoo, trusted
+
+if TYPE_CHECKING:
+    from study import Study
+
+JUNK = "the quick brown fox jumps over the lazy dog"
+CHECKED = 48
+LOW_RANK = 2
+COPIES = 8
+CURVE = (16, 32, 48)
+"""Numbers of experts beside all of them."""
+
+
+def controls(study: Study, factors: Factors, shared: np.ndarray, found: dict[str, Any]) -> None:
+    """Descriptions that say nothing, somebody else's, or the same in other words; confidence."""
+    requests = study.requests
+    linear = smoothed(factors, study.zoo, GeneratorConfig().smoothing)
+    same = {"junk": study.embed([JUNK]), "mean": requests.mean(axis=0, keepdims=True)}
+    measured = {
+        name: study.accuracy(linear.adapters(np.broadcast_to(row, requests.shape)))
+        for name, row in same.items()
+    }
+    measured["shuffled"] = study.accuracy(linear.adapters(np.roll(requests, 1, axis=0)))
+    if study.kind == "rules":
+        texts = [study.reworded[task.id] for task in study.clients]
+        measured["other_author"] = study.accuracy(linear.adapters(study.embed(texts)))
+    seen = [task.description for task in study.clients]
+    measured["other_paraphrase"] = study.accuracy(linear.adapters(study.embed(seen)))
+    found["controls"] = measured
+    found["confidence"] = confidence(study, factors, shared)
+
+
+def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float]:
+    """[clients + 1] probability that the generated adapter beats the shared LoRA; junk last."""
+    config = GeneratorConfig()
+    generator = Functional(config)
+    generator.adopt(factors, study.zoo)
+    made = held_out(generator, config, study.zoo, study.seed)
+    rng = np.random.default_rng(study.seed)
+    parts = [some(part, rng.permutation(len(part))[:CHECKED]) for part in study.parts]
+    floor = correct(study, parts, np.broadcast_to(shared, (len(parts), study.layout.size)))
+    wins = [0.5 + 0.5 * np.sign(correct(study, parts, k.adapters[:, 0]) - floor) for k in made]
+    inputs = np.stack([features(kind, shared) for kind in made], axis=1)
+    fit = fit_confidence(inputs.reshape(-1, inputs.shape[2]), np.stack(wins, axis=1).ravel())
+    requests = np.vstack([study.requests, study.embed([JUNK])])
+    chances = fit.of(generator.generate(requests, 1, 0), shared)
+    return [round(float(chance), 4) for chance in chances]
+
+
+def some(part: Prepared, rows: np.ndarray) -> Prepared:
+    return replace(part, items=[part.items[i] for i in rows], targets=part.targets[rows])
+
+
+def correct(study: Study, parts: Sequence[Prepared], vectors: np.ndarray) -> np.ndarray:
+    scores = score_tasks(study.encoder, parts, study.layout, vectors)
+    pairs = zip(scores, parts, strict=True)
+    return np.array([float((s.argmax(1).numpy() == p.targets).mean()) for s, p in pairs])
+
+
+def transfer(study: Study, linear: LinearGenerator, other: Study) -> dict[str, Any]:
+    """Rules over another catalogue: the adapters of this study's generator for its clients."""
+    return {
+        "splits": [task.split for task in other.clients],
+        "zero_shot": other.accuracy(None, False),
+        "described": other.accuracy(None, True),
+        "functional": other.accuracy(linear.adapters(other.requests)),
+    }
+
+
+def all_of_them(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """Name and accuracies, one after the other."""
+    yield from generator_variants(study)
+    yield from robustness(study)
+    yield from open_questions(study)
+
+
+def generator_variants(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """One change of the functional generator at a time, and fewer experts."""
+    base, warm = GeneratorConfig(), shared_lora(study, WARM_ROUNDS[study.kind])
+    changes: dict[str, dict[str, Any]] = {
+        "rank 6": {"config": replace(base, rank=6)},
+        "rank 24": {"config": replace(base, rank=24)},
+        "rank 63": {"config": replace(base, rank=63)},
+        "smoothing 0.02": {"config": replace(base, smoothing=0.02)},
+        "smoothing 0.5": {"config": replace(base, smoothing=0.5)},
+        "cold start": {"start": study.start},
+        "start at the zoo": {"first": at_zoo(study)},
+    }
+    for name, change in changes.items():
+        linear = functional(study, **({"start": warm, "config": base} | change))
+        yield name, study.accuracy(linear.adapters(study.requests))
+    for count in CURVE:
+        rows = np.arange(count)
+        few = {"zoo": study.zoo.select(rows), "parts": study.parts[:count]}
+        linear = functional(study, warm, base, **few)
+        yield f"functional, {count} experts", study.accuracy(linear.adapters(study.requests))
+        for name in ("topk", "ridge", "sglora"):
+            yield f"{name}, {count} experts", of_zoo(study, name, few["zoo"])
+    yield "central, rank 64", study.accuracy(central(study, 64, 600).adapters(study.requests))
+
+
+def at_zoo(study: Study) -> Factors:
+    everybody = np.arange(len(study.experts))
+    first = at_start(study.start, len(everybody))
+    return advance(first, everybody, study.zoo.means - study.start, len(everybody))
+
+
+def of_zoo(study: Study, name: str, zoo: Zoo, config: GeneratorConfig | None = None) -> list[float]:
+    generator = fitted(study, config or GeneratorConfig(), name, zoo)
+    return study.accuracy(generator.generate(study.requests, 1, 0).adapters[:, 0])
+
+
+def robustness(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """Poisoned, copied and narrow experts."""
+    base, warm = GeneratorConfig(), shared_lora(study, WARM_ROUNDS[study.kind])
+    for count in (1, 6):
+        rows = np.random.default_rng(study.seed).permutation(len(study.experts))[:count]
+        poisoned = flipped_zoo(study, rows)
+        kept = np.flatnonzero(trusted(poisoned.embeddings, poisoned.means, study.layout))
+        print(f"{count} flipped: screened out {len(study.experts) - len(kept)}", flush=True)
+        for name in ("topk", "ridge"):
+            yield f"{name}, {count} flipped, all used", of_zoo(study, name, poisoned)
+            yield f"{name}, {count} flipped, screened", of_zoo(study, name, poisoned.select(kept))
+        for screen, words in ((False, "all used"), (True, "screened")):
+            linear = functional(study, warm, base, spoil=flipped_updates(rows), screen=screen)
+            values = study.accuracy(linear.adapters(study.requests))
+            yield f"functional, {count} flipped, {words}", values
+    copied, parts = with_copies(study)
+    for name in ("topk", "ridge"):
+        yield f"{name}, one expert {COPIES} times more", of_zoo(study, name, copied)
+    linear = functional(study, warm, base, zoo=copied, parts=parts)
+    values = study.accuracy(linear.adapters(study.requests))
+    yield f"functional, one expert {COPIES} times more", values
+    mixed = mixed_ranks(study)
+    for name in ("topk", "ridge"):
+        yield f"{name}, half of rank {LOW_RANK}", of_zoo(study, name, mixed)
+    linear = functional(study, warm, base, local=narrow_half)
+    yield f"functional, half of rank {LOW_RANK}", study.accuracy(linear.adapters(study.requests))
+
+
+def flipped_zoo(study: Study, rows: np.ndarray) -> Zoo:
+    """Some experts with the opposite effect: B is negated."""
+    means = study.zoo.means.copy()
+    for _, b in study.layout.unpack(torch.from_numpy(means)).values():
+        b[torch.from_numpy(rows)] *= -1
+    return replace(study.zoo, means=means)
+
+
+def flipped_updates(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Some experts return the opposite of what they learnt."""
+
+    def spoil(updates: np.ndarray) -> np.ndarray:
+        signs = np.ones((len(updates), 1), updates.dtype)
+        signs[rows] = -1
+        return updates * signs
+
+    return spoil
+
+
+def with_copies(study: Study) -> tuple[Zoo, list[Prepared]]:
+    """The first expert again and again, under other names."""
+    rows = np.concatenate([np.arange(len(study.experts)), np.zeros(COPIES, np.int64)])
+    zoo = study.zoo
+    names = (*zoo.ids, *(f"copy-{number}" for number in range(COPIES)))
+    arrays = (zoo.wordings, zoo.means, zoo.variances, zoo.examples)
+    return Zoo(names, *(array[rows] for array in arrays)), [study.parts[i] for i in rows]
+
+
+def mixed_ranks(study: Study) -> Zoo:
+    """Every other expert trained at a lower rank, in the federation's layout."""
+    half = np.arange(0, len(study.experts), 2)
+    narrow, start = narrowed(study.layout, study.start[None], LOW_RANK)
+    parts = [study.parts[i] for i in half]
+    made = study.train(start[0], parts, study_expert(study), "expert", layout=narrow).mean
+    means = study.zoo.means.copy()
+    means[half] = widened(narrow, made, study.layout, study.start)
+    return replace(study.zoo, means=means)
+
+
+def narrow_half(
+    study: Study, starts: np.ndarray, parts: Sequence[Prepared], config: TrainConfig, number: int
+) -> np.ndarray:
+    """Every other expert trains the first rows and columns alone."""
+    moved = own_training(study, starts, parts, config, number)
+    half = np.arange(0, len(parts), 2)
+    narrow, small = narrowed(study.layout, starts[half], LOW_RANK)
+    chosen = [parts[i] for i in half]
+    ends = study.train(small, chosen, config, "round", number, layout=narrow).final
+    before, after = (widened(narrow, v, study.layout, study.start) for v in (small, ends))
+    moved[half] = after - before
+    return moved
+
+
+def open_questions(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """What the paper leaves open, by accuracy: one setting at a time."""
+    base = GeneratorConfig()
+    settings: dict[str, Sequence[Any]] = {
+        "kl_weight": (0.01, 0.1, 10.0),
+        "neighbours": (1, 2, 8, 16, 64),
+        "temperature": (0.01, 0.2, 1.0),
+        "latent": (4, 64),
+        "steps": (200, 2000),
+        "leave_own_out": (False,),
+    }
+    yield "sglora", of_zoo(study, "sglora", study.zoo)
+    for option, values in settings.items():
+        for value in values:
+            config = replace(base, **{option: value})
+            yield f"sglora, {option}={value}", of_zoo(study, "sglora", study.zoo, config)
+            if option in ("neighbours", "temperature"):
+                yield f"topk, {option}={value}", of_zoo(study, "topk", study.zoo, config)
+    for last in (1, 5, 100):
+        yield f"sglora, M={last}", of_zoo(study, "sglora", other_checkpoints(study, last))
+    generator = fitted(study, base, "sglora")
+    mean = generator.generate(study.requests, 16, 0).adapters.mean(axis=1)
+    yield "sglora, mean of 16 samples", study.accuracy(mean)
+    twin = Twin(base)
+    twin.fit(study.zoo, 0)
+    yield "deterministic twin", study.accuracy(twin.generate(study.requests, 1, 0).adapters[:, 0])
+    for penalty in (0.1, 0.5, 2.0):
+        config = replace(base, ridge=penalty)
+        yield f"ridge, penalty={penalty}", of_zoo(study, "ridge", study.zoo, config)
+
+
+def other_checkpoints(study: Study, last: int) -> Zoo:
+    """The zoo with the statistics of another number of checkpoints."""
+    config = replace(study_expert(study), checkpoints=last)
+    trained_again = study.train(study.start, study.parts, config, "expert")
+    return replace(study.zoo, means=trained_again.mean, variances=trained_again.variance)
+
+
+class TwinVae(SemanticVae):
+    """The decoder alone: from the condition to the adapter, without z."""
+
+    def loss(
+        self, x: torch.Tensor, condition: torch.Tensor, noise: torch.Tensor, kl_weight: float
+    ) -> torch.Tensor:
+        rebuilt = self.sample(condition, noise)
+        return torch.mean(((rebuilt - x) ** 2).sum(dim=1))
+
+    def sample(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.decoder(torch.cat([0 * noise, condition], 1)))
+
+
+class Twin(SgLora):
+    """The paper's generator without its randomness: the control that reviewers asked for."""
+
+    name = "twin"
+
+    def _new_vae(self) -> SemanticVae:
+        width = self._state["coordinates"].shape[1]
+        return TwinVae(width, self._config.hidden, self._config.latent)
