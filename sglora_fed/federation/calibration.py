@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 from flwr.app import RecordDict
 
-from sglora_fed.adapters import check_vectors, prepare, score_tasks
+from sglora_fed.adapters import Prepared, check_vectors, prepare, score_tasks
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import GeneratorConfig
-from sglora_fed.errors import MessageError
+from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.bench import norm_bound
 from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.federation.coordinator import Federation, claim
@@ -20,7 +20,14 @@ from sglora_fed.federation.exchange import exchange
 from sglora_fed.federation.messages import MOST_CLIENTS, MOST_SEED
 from sglora_fed.federation.node import Node
 from sglora_fed.generators.base import Generator
-from sglora_fed.generators.confidence import KINDS, Confidence, features, fit_confidence, held_out
+from sglora_fed.generators.confidence import (
+    FEATURES,
+    KINDS,
+    Confidence,
+    features,
+    fit_confidence,
+    held_out,
+)
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 from sglora_fed.zoo import Zoo
@@ -31,6 +38,12 @@ EXPERTS_PER_MESSAGE = 64
 
 CHECKED = 48
 """Examples on which an expert compares, at most: a win is one bit, it needs no more."""
+
+FEWEST = 2
+"""Experts below which none can be held out."""
+
+UNKNOWN = Confidence(0.0, np.zeros(FEATURES))
+"""Even odds for everybody: without a comparison neither side is known to be better."""
 
 
 @dataclass(frozen=True)
@@ -121,21 +134,25 @@ def calibrate(
         progress: told the number of experts.
 
     Raises:
-        RepliesError: when too few nodes answer.
+        RepliesError: when too few nodes answer, or no expert does.
     """
+    if len(zoo.ids) < FEWEST:
+        return UNKNOWN
     made = held_out(generator, config, zoo, seed)
     adapters = np.concatenate([kind.adapters for kind in made], axis=1)
-    rows: list[int] = []
-    wins: list[np.ndarray] = []
+    wins: dict[str, np.ndarray] = {}
     for start in range(0, len(zoo.ids), EXPERTS_PER_MESSAGE):
         some = slice(start, start + EXPERTS_PER_MESSAGE)
         request = CalibrateRequest(seed, zoo.ids[some], adapters[some], fallback)
         for reply in _ask(federation, request):
-            rows += [zoo.ids.index(name) for name in reply.ids]
-            wins += list(reply.wins)
+            wins |= zip(reply.ids, reply.wins, strict=True)
         progress(min(len(zoo.ids), some.stop), len(zoo.ids))
+    if not wins:
+        raise RepliesError(f"{CALIBRATE}: none of {len(zoo.ids)} experts replied")
+    # In the zoo's order: who is on which node, and who answers first, is not to change a digit.
+    rows = [row for row, name in enumerate(zoo.ids) if name in wins]
     inputs = np.stack([features(kind, fallback)[rows] for kind in made], axis=1)
-    outcomes = np.array(wins).reshape(len(rows), KINDS)
+    outcomes = np.stack([wins[zoo.ids[row]] for row in rows])
     return fit_confidence(inputs.reshape(-1, inputs.shape[2]), outcomes.ravel())
 
 
@@ -172,9 +189,13 @@ def compare(node: Node, request: CalibrateRequest) -> CalibrateReply:
     check_vectors(request.fallback, node.layout, bound)
     rows = [row for row, name in enumerate(request.ids) if name in node.experts]
     ids = tuple(request.ids[row] for row in rows)
-    examples = [_examples(node.experts[name], request.seed) for name in ids]
-    floor = _scores(node, ids, examples, np.broadcast_to(request.fallback, (len(ids), size)))
-    own = [_scores(node, ids, examples, request.adapters[rows, k]) for k in range(KINDS)]
+    tasks, hints = [node.experts[name] for name in ids], node.config.adapter.hints
+    samples = [_examples(task, request.seed) for task in tasks]
+    parts = [
+        prepare(node.encoder, task, some, hints) for task, some in zip(tasks, samples, strict=True)
+    ]
+    floor = _measured(node, parts, samples, np.broadcast_to(request.fallback, (len(ids), size)))
+    own = [_measured(node, parts, samples, request.adapters[rows, k]) for k in range(KINDS)]
     wins = [0.5 + 0.5 * np.sign(values - floor) for values in own]
     return CalibrateReply(node.partition, ids, np.stack(wins, axis=1))
 
@@ -184,17 +205,13 @@ def _examples(task: Task, seed: int) -> list[Example]:
     return [task.train[i] for i in rng.permutation(len(task.train))[:CHECKED]]
 
 
-def _scores(
-    node: Node, ids: Sequence[str], examples: Sequence[Sequence[Example]], vectors: np.ndarray
+def _measured(
+    node: Node, parts: list[Prepared], samples: Sequence[Sequence[Example]], vectors: np.ndarray
 ) -> np.ndarray:
-    """[n] the main metric of each expert."""
-    tasks, hints = [node.experts[name] for name in ids], node.config.adapter.hints
-    parts = [
-        prepare(node.encoder, task, some, hints) for task, some in zip(tasks, examples, strict=True)
-    ]
+    """[n] the main metric of each expert with its adapter [n, D]."""
     scores = score_tasks(node.encoder, parts, node.layout, vectors.astype(np.float32))
     found = [
         task_metrics(part.kind, score, part.targets, [(e.item, e.label) for e in some])
-        for part, score, some in zip(parts, scores, examples, strict=True)
+        for part, score, some in zip(parts, scores, samples, strict=True)
     ]
     return np.array([next(iter(metrics.values())) for metrics in found])

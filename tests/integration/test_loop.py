@@ -5,24 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from flwr.common.serde import message_to_proto
 
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
+from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.functional import ROUND
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
-from sglora_fed.tasks import load_family, write_family
+from sglora_fed.tasks import write_family
 from sglora_fed.tasks.types import Task, TaskFamily
-from sglora_fed.zoo import Zoo, read_store
+from sglora_fed.zoo import read_store
+from tests.integration.comparing import (
+    assert_equal_where_settings_are,
+    assert_same_accuracies,
+    assert_same_but_for_rounding,
+    assert_same_confidence,
+    contents,
+    elsewhere,
+    home_of,
+    means_of,
+    tasks_of,
+    unseen,
+    values_of,
+    written,
+    zoo_in,
+)
 
 MakeLoop = Callable[..., Any]
 
@@ -33,44 +46,6 @@ ORDERLESS = ("zero_shot", "described", "soup", "nearest", "topk", "ridge")
 """Methods without any randomness after the experts."""
 
 DETERMINISTIC = (*QUICK, f"experiment.methods=[{','.join(ORDERLESS)}]")
-
-
-def values_of(rows: list[dict[str, str]]) -> dict[tuple[str, ...], float]:
-    """(client, seed, method, metric) -> value; each combination once."""
-    found = {(r["client"], r["seed"], r["method"], r["metric"]): float(r["value"]) for r in rows}
-    assert len(found) == len(rows)
-    return found
-
-
-def means_of(rows: list[dict[str, str]]) -> dict[tuple[str, str, str], float]:
-    """(split, method, metric) -> mean over clients, a client's value being its mean over seeds."""
-    clients: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
-    for row in rows:
-        cell = clients[row["split"], row["method"], row["metric"]]
-        cell.setdefault(row["client"], []).append(float(row["value"]))
-    return {key: fmean(map(fmean, cell.values())) for key, cell in clients.items()}
-
-
-def written(loop: Any) -> dict[str, Any]:
-    """The configuration beside the results."""
-    found: dict[str, Any] = yaml.safe_load(loop.path("config.yaml").read_text())
-    return found
-
-
-def tasks_of(loop: Any) -> tuple[Task, ...]:
-    """All tasks of a finished run, from its own record of its configuration."""
-    family = written(loop)["family"]
-    told = [f"family.{name}={value}" for name, value in family.items() if value is not None]
-    return load_family(compose(told).family).tasks
-
-
-def unseen(loop: Any) -> tuple[Task, ...]:
-    return tuple(task for task in tasks_of(loop) if task.role == "client")
-
-
-def zoo_in(home: Path, seed: int = 0) -> Zoo:
-    (folder,) = (home / "zoos").glob(f"*-seed{seed}")
-    return read_store(folder).load()
 
 
 def private_texts(tasks: tuple[Task, ...]) -> set[str]:
@@ -102,15 +77,35 @@ class TestResults:
 
     def test_every_client_is_measured_with_every_method(self, first: Any) -> None:
         clients = {task.id: task.split for task in unseen(first)}
-        wanted = {*written(first)["experiment"]["methods"], "shuffled"}
-        assert len(wanted) == 14
+        wanted = {*written(first)["experiment"]["methods"], "shuffled", "policy"}
+        assert len(wanted) == 15
         assert {(r["client"], r["method"]) for r in first.rows} == {
             (client, method) for client in clients for method in wanted
         }
         assert all(r["split"] == clients[r["client"]] for r in first.rows)
         assert {e["clients"] for e in first.summary["results"]} == {3}
-        counts = {"experts": 6, "clients": 6, "virtual_clients_per_node": 3, "refused_replies": 0}
-        assert first.summary["counts"] == counts
+        assert first.summary["counts"] == {
+            "experts": 6,
+            "clients": 6,
+            "virtual_clients_per_node": 3,
+            "refused_replies": 0,
+            "distrusted_experts": 0,
+        }
+
+    def test_the_policy_adopts_where_confidence_is_one_half_or_more(
+        self, make_loop: MakeLoop, first: Any
+    ) -> None:
+        without = make_loop("experiment.methods=[functional,described]").run()
+        for run, fallback in ((first, "shared_lora"), (without, "described")):
+            values, sure = values_of(run.rows), run.summary["confidence"]
+            for task in unseen(first):
+                similarity, entropy, probability = sure[task.id]
+                assert -1 <= similarity <= 1
+                assert entropy >= 0
+                assert 0 < probability < 1
+                chosen = "functional" if probability >= 0.5 else fallback
+                key = (task.id, "0", chosen, "accuracy")
+                assert values[task.id, "0", "policy", "accuracy"] == values[key]
 
     def test_an_accuracy_is_a_number_of_examples(self, first: Any) -> None:
         # Rules with three labels have 6 examples, two of each; the others 8.
@@ -128,7 +123,7 @@ class TestResults:
         assert config["name"] == first.summary["run"]["name"] == 'it\'s a "tiny" run'
         lines = (first.output / "progress.jsonl").read_text().splitlines()
         last = {line["stage"]: line for line in map(json.loads, lines)}
-        totals = {"experts": 6, "shared LoRA": 2, "functional": 2, "evaluate": 6}
+        totals = {"experts": 6, "shared LoRA": 2, "functional": 2, "confidence": 6, "evaluate": 6}
         assert {stage: last[stage]["done"] for stage in totals} == totals
         assert all(line["done"] == line["total"] for line in last.values())
 
@@ -202,10 +197,14 @@ class TestRepetition:
         assert again.rows == first.rows
 
     def test_each_seed_is_a_run_of_its_own(self, make_loop: MakeLoop, first: Any) -> None:
+        single = make_loop(*QUICK, output="single").run()
+        for kept in (home_of(first) / "zoos").glob("*/confidence-ridge-*"):
+            kept.unlink()  # or the second run would only read it
         both = make_loop("seeds=[0,1]", *QUICK).run()
-        values, alone = values_of(both.rows), values_of(first.rows)
+        values, alone = values_of(both.rows), values_of(single.rows)
         assert {seed for _, seed, _, _ in values} == {"0", "1"}
-        assert all(value == alone[key] for key, value in values.items() if key[1] == "0")
+        assert alone == {key: value for key, value in values.items() if key[1] == "0"}
+        assert_equal_where_settings_are(single, first)
         one, other = zoo_in(home_of(first), 0), zoo_in(home_of(first), 1)
         assert np.abs(one.means - other.means).max() > 1e-3
         means = means_of(both.rows)
@@ -221,8 +220,11 @@ class TestRepetition:
     ) -> None:
         run = make_loop(*DETERMINISTIC, nodes=nodes).run()
         assert_same_but_for_rounding(zoo_in(cold_home), zoo_in(home_of(first)))
-        assert {row["method"] for row in run.rows} == set(ORDERLESS)
-        assert_same_accuracies(run, first)
+        assert {row["method"] for row in run.rows} == {*ORDERLESS, "policy"}
+        plain = elsewhere(first, make_loop(*DETERMINISTIC, output="plain"))
+        assert_equal_where_settings_are(plain, first)
+        assert_same_accuracies(run, plain)
+        assert_same_confidence(run, plain)
 
     def test_edge_nodes_with_tasks_of_their_own_give_the_same(
         self, make_loop: MakeLoop, first: Any, cold_home: Path, tmp_path: Path
@@ -238,37 +240,9 @@ class TestRepetition:
         run = make_loop(*nowhere, *DETERMINISTIC, node_configs=settings).run()
         assert_same_but_for_rounding(zoo_in(cold_home), zoo_in(home_of(first)))
         assert run.summary["counts"]["clients"] == 6
-        assert_same_accuracies(run, first)
-
-
-def home_of(loop: Any) -> Path:
-    return Path(loop.output).parent / "home"
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder and the hash of what is in it."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def assert_same_but_for_rounding(one: Zoo, other: Zoo) -> None:
-    """Experts that share a batch with others differ by single precision, which training spreads."""
-    assert one.ids == other.ids
-    np.testing.assert_allclose(one.wordings, other.wordings, atol=1e-5)
-    apart = np.linalg.norm(one.means - other.means, axis=1)
-    learnt = np.linalg.norm(other.means - other.means.mean(axis=0), axis=1)
-    assert (apart < 1e-3 * learnt).all()
-
-
-def assert_same_accuracies(one: Any, other: Any) -> None:
-    """A client's score at a tie may turn one of its 6 or 8 examples; it is not to happen often."""
-    expected = values_of(other.rows)
-    differences = [abs(value - expected[key]) for key, value in values_of(one.rows).items()]
-    assert max(differences) < 1.5 / 6
-    assert sum(difference > 0 for difference in differences) <= 1
+        plain = elsewhere(first, make_loop(*DETERMINISTIC, output="plain"))
+        assert_same_accuracies(run, plain)
+        assert_same_confidence(run, plain)
 
 
 class InterruptionError(Exception):
@@ -297,16 +271,23 @@ class TestInterruption:
             make_loop(goal="zoo", between=ending_at(3, TRAIN)).run()
         kept = zoo_in(cold_home).ids
         assert len(kept) == 4
-        rest = make_loop(*QUICK, "experiment.methods=[nearest,oracle]").run()
+        told = (*QUICK, "experiment.methods=[nearest,oracle]")
+        rest = make_loop(*told).run()
         assert len(rest.trained()) == 2
         assert sorted((*rest.trained(), *kept)) == list(zoo_in(home_of(first)).ids)
-        expected = values_of(first.rows)
-        assert all(value == expected[key] for key, value in values_of(rest.rows).items())
+        assert rest.rows == elsewhere(first, make_loop(*told, output="whole")).rows
+        assert_equal_where_settings_are(rest, first)
 
     # With a whole zoo: 2 messages that find it so, then 2 in each of 2 rounds of the shared LoRA.
     @pytest.mark.parametrize(
         ("number", "kind", "generator"),
-        [(5, TRAIN, "functional"), (3, ROUND, "functional"), (2, ADOPT, "soup")],
+        [
+            (5, TRAIN, "functional"),
+            (3, ROUND, "functional"),
+            (2, CALIBRATE, "functional"),
+            (2, CALIBRATE, "ridge"),
+            (2, ADOPT, "soup"),
+        ],
     )
     def test_an_interrupted_run_is_not_taken_for_a_finished_one(
         self,
@@ -317,7 +298,7 @@ class TestInterruption:
         kind: str,
         generator: str,
     ) -> None:
-        alone = shutil.ignore_patterns("shared_lora*", "functional*")
+        alone = shutil.ignore_patterns("shared_lora*", "functional*", "confidence*")
         shutil.copytree(home_of(first) / "zoos", cold_home / "zoos", ignore=alone)
         told = (*QUICK, f"generator={generator}", f"experiment.methods=[{generator},local_1shot]")
         run = make_loop(*told, between=ending_at(number, kind))
@@ -326,8 +307,8 @@ class TestInterruption:
         assert [path.name for path in run.output.iterdir()] == ["progress.jsonl"]
         again = make_loop(*told).run()
         assert again.trained() == []
-        expected = values_of(first.rows)
-        assert all(value == expected[key] for key, value in values_of(again.rows).items())
+        assert again.rows == elsewhere(first, make_loop(*told, output="whole")).rows
+        assert_equal_where_settings_are(again, first)
 
 
 class TestGoals:
