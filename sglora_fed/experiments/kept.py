@@ -13,7 +13,7 @@ import numpy as np
 from sglora_fed.adapters import Layout, read_peft, write_peft
 from sglora_fed.adapters.peft_io import CONFIG_FILE
 from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
-from sglora_fed.errors import GeneratorFileError, ZooForeignError
+from sglora_fed.errors import GeneratorError, GeneratorFileError, ZooForeignError
 from sglora_fed.federation.bench import federation_start
 from sglora_fed.federation.calibration import calibrate
 from sglora_fed.federation.coordinator import Federation, train_shared_lora
@@ -152,7 +152,7 @@ def _read_confidence(path: Path) -> Confidence:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Confidence(float(values["intercept"]), np.array(values["slopes"], np.float64))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, GeneratorError) as error:
         raise GeneratorFileError(
             f"{path} is no confidence file ({type(error).__name__}); remove it"
         ) from error

@@ -30,6 +30,7 @@ from sglora_fed.errors import (
     ZooDamagedError,
     ZooForeignError,
 )
+from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
 from sglora_fed.zoo import Zoo, read_store
 
@@ -69,7 +70,7 @@ def silent(_: Any) -> None:
 
 
 class TestDeath:
-    @pytest.mark.parametrize("kind", [TRAIN, DESCRIBE, ADOPT])
+    @pytest.mark.parametrize("kind", [TRAIN, DESCRIBE, CALIBRATE, ADOPT])
     @pytest.mark.parametrize(("death", "reason"), [(stopped, "code 8"), (silent, "no answer")])
     def test_the_run_fails_or_goes_on_as_configured(
         self,
@@ -88,8 +89,8 @@ class TestDeath:
         with pytest.raises(RepliesError, match=f"{kind}: 1 usable.*{reason}"):
             run.run()
         run = make_fast(HALF, between=between, output="half").run()
-        # Where experts are lost, that node's clients are served all the same.
-        assert run.summary["counts"]["clients"] == (6 if kind == TRAIN else 3)
+        # Where experts or their word are lost, that node's clients are served all the same.
+        assert run.summary["counts"]["clients"] == (6 if kind in (TRAIN, CALIBRATE) else 3)
         assert run.summary["counts"]["experts"] == (3 if kind == TRAIN else 6)
 
     def test_what_was_made_without_a_node_is_not_kept_as_if_whole(
@@ -125,7 +126,12 @@ class TestDeath:
 class TestRaisingClient:
     @pytest.mark.parametrize(
         ("kind", "work"),
-        [(TRAIN, "train_experts"), (DESCRIBE, "describe"), (ADOPT, "adopt")],
+        [
+            (TRAIN, "train_experts"),
+            (DESCRIBE, "describe"),
+            (CALIBRATE, "compare"),
+            (ADOPT, "adopt"),
+        ],
     )
     @pytest.mark.parametrize("kind_of_error", [ValueError, TaskError])
     def test_only_a_code_reaches_the_server(
@@ -270,6 +276,7 @@ class TestFullDisk:
             ("*/zoos/*/shard-*.safetensors", True),
             ("*/adapter_model.safetensors", False),
             ("*/adapter_config.json", False),
+            ("*/confidence-*.json", False),
             ("*/trained/*", False),
             ("*/clients.csv", False),
             ("*/summary.json", False),

@@ -14,6 +14,7 @@ from flwr.app import Array, Message, RecordDict
 from safetensors.numpy import load_file
 
 from sglora_fed.errors import RepliesError
+from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.functional import ROUND
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
 from sglora_fed.zoo import Zoo, read_store
@@ -154,6 +155,12 @@ GARBAGE = [
     pytest.param(DESCRIBE, array("embeddings", doubled), "norm 2", id="request-norm"),
     pytest.param(DESCRIBE, field("ids", ["a", "a"]), "twice", id="request-twice"),
     pytest.param(DESCRIBE, field("ids", [SECRET, "a"]), "no identifier", id="request-text"),
+    pytest.param(CALIBRATE, array("wins", lambda v: v * 0 + 0.9), "0.5 or 1", id="win-accuracy"),
+    pytest.param(CALIBRATE, array("wins", nan_first), "NaN", id="win-nan"),
+    pytest.param(CALIBRATE, array("wins", narrower), "wins", id="win-shape"),
+    pytest.param(CALIBRATE, field("ids", ["a", "a", "b"]), "twice", id="win-twice"),
+    pytest.param(CALIBRATE, field("ids", ["x", "y", "z"]), "not asked", id="win-foreign"),
+    pytest.param(CALIBRATE, field("ids", [SECRET, "a", "b"]), "no identifier", id="win-text"),
     pytest.param(ADOPT, array("values", lambda v: v + 1), r"outside \[0, 1\]", id="result-range"),
     pytest.param(ADOPT, array("values", nan_first), "NaN", id="result-nan"),
     pytest.param(ADOPT, array("values", lambda v: v[:1]), "values", id="result-shape"),
