@@ -19,9 +19,10 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
 from sglora_fed.experiments.checks import check_runnable
-from sglora_fed.experiments.kept import generator_for
+from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
 from sglora_fed.experiments.results import ZOOS, read_results
 from sglora_fed.experiments.sweep import Combination, plan, run_sweep
+from sglora_fed.generators.confidence import SURE
 from sglora_fed.launch import run_flower
 from sglora_fed.report.page import write_report
 from sglora_fed.report.sweep import PAGE, sweep_table
@@ -97,6 +98,12 @@ def _show(folder: Path) -> None:
     _say(str(folder))
 
 
+def _verdict(confidence: float) -> str:
+    """What the default policy makes of a confidence."""
+    word = "adopt" if confidence >= SURE else "fall back"
+    return f"confidence {confidence:.2f} ({word}; the default policy falls back below {SURE})"
+
+
 def _say(line: str) -> None:
     """Print a line as it is: neither wrapped nor read as markup, so that a path can be copied."""
     console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -121,11 +128,14 @@ def generate(
         )
     embedding = describer.encode([description])
     made = generator_for(config, store).generate(np.asarray(embedding), 1, store.identity.seed)
+    kept = kept_confidence(config, store, trusted_zoo(store))
     write_peft(made.adapters[0, 0], layout, store.identity.backbone, out)
     _say(
         f"nearest expert similarity {made.similarity[0]:.3f}, weight entropy"
         f" {made.entropy[0]:.3f} nats"
     )
+    if kept:
+        _say(_verdict(kept[0].of(made, kept[1])[0]))
     _say(str(out.absolute()))
 
 

@@ -62,13 +62,9 @@ class Trainer:
         Raises:
             ZooForeignError: when the kept one has another layout.
         """
-        key = _key(self.config, "shared_rounds", "shared_steps", "shared_clients")
-        folder = self.store.path / f"shared_lora-{key}-{_experts_sha256(self.zoo.ids)}"
+        folder = _shared_folder(self.config, self.store, self.zoo)
         if (folder / CONFIG_FILE).exists():  # the last file written
-            vector, found = read_peft(folder)
-            if found != self.layout:
-                raise ZooForeignError(f"{folder} has another layout than this run; remove it")
-            return vector
+            return _read_shared(folder, self.layout)
         start = federation_start(self.layout, self.seed)[0]
         experts, report = sorted(self.zoo.ids), self.reporter("shared LoRA")
         vector = train_shared_lora(self.federation, start, experts, self.seed, report)
@@ -135,10 +131,50 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     return generator
 
 
+def kept_confidence(
+    config: RunConfig, store: ZooStore, zoo: Zoo
+) -> tuple[Confidence, np.ndarray] | None:
+    """What earlier runs found out about the configured generator, and the fall-back [D].
+
+    Args:
+        config: of the runs that are meant.
+        store: of the zoo.
+        zoo: its trusted experts.
+
+    Returns:
+        None when no run with these settings and experts has asked them.
+
+    Raises:
+        GeneratorFileError: when the file is damaged.
+        ZooForeignError: when the kept shared LoRA has another layout.
+    """
+    path, folder = _confidence_path(config, store, zoo), _shared_folder(config, store, zoo)
+    if not path.exists():
+        return None
+    layout = Layout.from_dict(store.identity.layout)
+    if SHARED_METHOD not in config.experiment.methods:
+        return _read_confidence(path), federation_start(layout, store.identity.seed)[0]
+    if not (folder / CONFIG_FILE).exists():
+        return None
+    return _read_confidence(path), _read_shared(folder, layout)
+
+
 def functional_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
     """Where the functional generator of a zoo's experts and some settings is kept."""
     key = _key(config, *ROUNDS, "smoothing", "rank")
     return store.path / f"functional-{key}-{_experts_sha256(zoo.ids)}.safetensors"
+
+
+def _shared_folder(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
+    key = _key(config, "shared_rounds", "shared_steps", "shared_clients")
+    return store.path / f"shared_lora-{key}-{_experts_sha256(zoo.ids)}"
+
+
+def _read_shared(folder: Path, layout: Layout) -> np.ndarray:
+    vector, found = read_peft(folder)
+    if found != layout:
+        raise ZooForeignError(f"{folder} has another layout than this run; remove it")
+    return vector
 
 
 def _confidence_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:

@@ -6,16 +6,19 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sglora_fed import cli
-from sglora_fed.adapters import read_peft
+from sglora_fed.adapters import Layout, read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.errors import LaunchError
-from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo
+from sglora_fed.experiments import kept
+from sglora_fed.generators.confidence import Confidence
+from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo, read_store
 
 WISH = "tell me at once about anything from my bank"
 PLANTED = 3
@@ -75,6 +78,63 @@ def test_generate_refuses_a_zoo_of_another_encoder(
     code, _, errors = run("generate", WISH, "--zoo", str(tmp_path / "zoo"), "--out", str(out))
     assert code == 1
     assert "SGL-501" in errors
+    assert not out.exists()
+
+
+@pytest.fixture
+def keep_confidence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function of (confidence, overrides...) that leaves beside the zoo what a run leaves."""
+
+    def keep(found: Confidence, *overrides: str) -> None:
+        store = read_store(folder)
+        layout = Layout.from_dict(store.identity.layout)
+        shared = np.zeros(layout.size, np.float32)
+        monkeypatch.setattr(kept, "train_shared_lora", lambda *_: shared)
+        monkeypatch.setattr(kept, "calibrate", lambda *_: found)
+        federation: Any = None  # nobody is asked
+        config = compose(overrides)
+        trainer = kept.Trainer(
+            config, federation, layout, store, store.load(), 7, lambda _: lambda *_: None
+        )
+        fallback = trainer.shared_lora()
+        trainer.confidence(kept.generator_for(config, store), fallback)
+
+    return keep
+
+
+NEAREST = "generator=nearest"
+
+
+def test_generate_tells_what_the_policy_would_do(
+    run: Run, folder: Path, tmp_path: Path, keep_confidence: Callable[..., None]
+) -> None:
+    command = ("generate", WISH, "--zoo", str(folder), "--out", str(tmp_path / "out"))
+    assert "confidence" not in run(*command, NEAREST)[1]
+    # Log odds of 1.9 at a similarity of 1.
+    keep_confidence(Confidence(-1.0, np.array([2.9, 0, 0])), NEAREST)
+    printed = run(*command, NEAREST)[1].splitlines()
+    assert "similarity 1.000" in printed[0]
+    assert printed[1] == "confidence 0.87 (adopt; the default policy falls back below 0.5)"
+    assert printed[2:] == [str(tmp_path / "out")]
+    # Of other settings, or for another fall-back, nothing is known.
+    for other in ("generator=topk", "federation.shared_rounds=2", "experiment.methods=[soup]"):
+        assert "confidence" not in run(*command, NEAREST, other)[1]
+    keep_confidence(Confidence(-5.0, np.array([2.9, 0, 0])), NEAREST, "experiment.methods=[soup]")
+    printed = run(*command, NEAREST, "experiment.methods=[soup]")[1].splitlines()
+    assert printed[1].startswith("confidence 0.11 (fall back; ")
+
+
+def test_generate_refuses_a_damaged_confidence_and_writes_nothing(
+    run: Run, folder: Path, tmp_path: Path, keep_confidence: Callable[..., None]
+) -> None:
+    keep_confidence(Confidence(0.0, np.zeros(3)), NEAREST)
+    (path,) = folder.glob("confidence-*.json")
+    path.write_text("{")
+    out = tmp_path / "out"
+    code, _, errors = run("generate", WISH, "--zoo", str(folder), "--out", str(out), NEAREST)
+    assert code == 1
+    assert "SGL-601" in errors
+    assert path.name in errors
     assert not out.exists()
 
 
