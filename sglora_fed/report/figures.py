@@ -200,7 +200,8 @@ def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None
     """Risk and gain when only the surest clients adopt and the others keep the shared LoRA."""
     trust, adopted = summary.get("confidence") or {}, adopted_method(summary)
     chances, gains = [], []
-    for split in {split for split, _ in values}:
+    # Sorted: clients of equal confidence keep their order, and the figure is the same every time.
+    for split in sorted({split for split, _ in values}):
         own, shared = values.get((split, adopted), {}), values.get((split, "shared_lora"), {})
         for client in sorted(set(own) & set(shared) & set(trust)):
             chances.append(trust[client][2])
