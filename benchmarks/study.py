@@ -221,7 +221,8 @@ def main() -> None:
     parser.add_argument("--other", type=Path, help="HWU64: rules over a catalogue never seen")
     given = parser.parse_args()
     if given.device != "cpu":
-        training.FOLD = 64  # a GPU has room for more adapters in one batch
+        # A GPU has room for more adapters in one batch, fewer where all layers keep activations.
+        training.FOLD = 64 if given.kind == "rules" else 16
     backbone = BackboneConfig(path=given.model, device=given.device)
     is_rules, hints = given.kind == "rules", not given.labels_only
     targets, layers = (RULE_TARGETS, (5,)) if is_rules else (STYLE_TARGETS, ())
@@ -235,7 +236,8 @@ def main() -> None:
     facts |= {"device": device_name(given.device), "command": " ".join(sys.argv[1:])}
     more = f"-{given.experts}" if given.experts else ""
     arm = "hints" if hints else "labels"
-    name = f"study-{given.dataset}-{given.kind}{more}-{arm}-{given.seed}"
+    where = "-cpu" if given.device == "cpu" else ""
+    name = f"study-{given.dataset}-{given.kind}{more}-{arm}-{given.seed}{where}"
     other = study("hwu64", given.other) if given.other else None
     own = study(given.dataset, given.source)
     run(own, other, given.variants, lambda found: machine.write(name, facts | found))

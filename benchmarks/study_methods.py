@@ -13,6 +13,7 @@ import torch
 
 from sglora_fed.adapters import Prepared, few_shot, prepare
 from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.data import fold_groups
 from sglora_fed.adapters.training import task_losses
 from sglora_fed.config.schema import GeneratorConfig, TrainConfig
 from sglora_fed.generators import make_generator
@@ -179,6 +180,18 @@ def own_training(
     return moved
 
 
+def pooled_loss(
+    study: Study, parts: Sequence[Prepared], vectors: torch.Tensor, rows: Sequence[np.ndarray]
+) -> torch.Tensor:
+    """Mean loss of some tasks; those with as many candidate texts share a batch."""
+    total = vectors.new_zeros(())
+    for group in fold_groups(parts, 32, len(parts)):
+        with adapted(study.encoder.model, study.layout, vectors[group]):
+            chosen = [parts[i] for i in group]
+            total = total + task_losses(study.encoder, chosen, [rows[i] for i in group]).sum()
+    return total / len(parts)
+
+
 def central(study: Study, rank: int, steps: int, lr: float = 1e-3) -> LinearGenerator:
     """Upper reference with all experts' data in one place: every factor by gradient descent."""
     torch.manual_seed(study.seed)
@@ -203,9 +216,8 @@ def central(study: Study, rank: int, steps: int, lr: float = 1e-3) -> LinearGene
         inputs = torch.from_numpy((spoken - centre) * spread).to(device)
         rows = [rng.choice(len(study.parts[i]), 32, replace=False) for i in some]
         optimiser.zero_grad()
-        with adapted(study.encoder.model, study.layout, up(down(inputs))):
-            losses = task_losses(study.encoder, [study.parts[i] for i in some], rows)
-            torch.autograd.backward(losses.mean())
+        loss = pooled_loss(study, [study.parts[i] for i in some], up(down(inputs)), rows)
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_([*down.parameters(), *up.parameters()], 1.0)
         optimiser.step()
         schedule.step()

@@ -21,7 +21,7 @@ from study_methods import (
 from sglora_fed.adapters import Prepared, score_tasks
 from sglora_fed.adapters.ranks import narrowed, widened
 from sglora_fed.config.schema import GeneratorConfig, TrainConfig
-from sglora_fed.generators.confidence import features, fit_confidence, held_out
+from sglora_fed.generators.confidence import STRANGERS, features, fit_confidence, judged
 from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, advance, smoothed
 from sglora_fed.generators.functional import first_factors as at_start
 from sglora_fed.generators.sglora import SemanticVae, SgLora
@@ -30,7 +30,7 @@ from sglora_fed.zoo import Zoo, trusted
 if TYPE_CHECKING:
     from study import Study
 
-JUNK = "the quick brown fox jumps over the lazy dog"
+JUNK = "please remember to water the plants on the balcony"
 CHECKED = 48
 LOW_RANK = 2
 COPIES = 8
@@ -62,7 +62,8 @@ def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float
     config = GeneratorConfig()
     generator = Functional(config)
     generator.adopt(factors, study.zoo)
-    made = held_out(generator, config, study.zoo, study.seed)
+    strangers = study.embed(STRANGERS)
+    made = judged(generator, config, study.zoo, strangers, study.seed)
     rng = np.random.default_rng(study.seed)
     parts = [some(part, rng.permutation(len(part))[:CHECKED]) for part in study.parts]
     floor = correct(study, parts, np.broadcast_to(shared, (len(parts), study.layout.size)))

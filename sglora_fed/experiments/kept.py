@@ -12,6 +12,7 @@ import numpy as np
 
 from sglora_fed.adapters import Layout, read_peft, write_peft
 from sglora_fed.adapters.peft_io import CONFIG_FILE
+from sglora_fed.backbones import load_describer
 from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError, ZooForeignError
 from sglora_fed.federation.bench import federation_start
@@ -21,7 +22,7 @@ from sglora_fed.federation.functional import train_functional
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import load_generator, make_generator, save_generator
 from sglora_fed.generators.base import Generator
-from sglora_fed.generators.confidence import Confidence
+from sglora_fed.generators.confidence import STRANGERS, Confidence
 from sglora_fed.generators.functional import Functional
 from sglora_fed.zoo import Zoo, ZooStore, trusted
 
@@ -102,6 +103,7 @@ class Trainer:
             self.config.generator,
             self.zoo,
             fallback,
+            np.asarray(load_describer(self.config.backbone).encode(STRANGERS)),
             self.seed,
             self.reporter("confidence"),
         )

@@ -26,7 +26,7 @@ from sglora_fed.generators.confidence import (
     Confidence,
     features,
     fit_confidence,
-    held_out,
+    judged,
 )
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
@@ -119,6 +119,7 @@ def calibrate(
     config: GeneratorConfig,
     zoo: Zoo,
     fallback: np.ndarray,
+    strangers: np.ndarray,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Confidence:
@@ -130,6 +131,7 @@ def calibrate(
         config: that it was made with.
         zoo: its experts.
         fallback: [D] what a client without confidence uses.
+        strangers: [S, d] embeddings of sentences that describe no task.
         seed: of the run.
         progress: told the number of experts.
 
@@ -138,7 +140,7 @@ def calibrate(
     """
     if len(zoo.ids) < FEWEST:
         return UNKNOWN
-    made = held_out(generator, config, zoo, seed)
+    made = judged(generator, config, zoo, strangers, seed)
     adapters = np.concatenate([kind.adapters for kind in made], axis=1)
     wins: dict[str, np.ndarray] = {}
     for start in range(0, len(zoo.ids), EXPERTS_PER_MESSAGE):

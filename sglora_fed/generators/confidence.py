@@ -1,6 +1,6 @@
 """How sure to be that a generated adapter beats what a client would fall back to.
 
-The experts tell: for each, an adapter is generated without it (:func:`held_out`), and the expert
+The experts tell: for each, an adapter is generated without it (:func:`judged`), and the expert
 says whether that adapter beats the fall-back on its own data. A logistic regression turns
 what is known before use into a probability (Platt 1999; Hastie et al. 2009, section 4.4).
 """
@@ -20,8 +20,25 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
 
 FOLDS = 4
-KINDS = 2
-"""Each expert is held out twice: with random others, and with its nearest neighbours."""
+KINDS = 3
+"""Each expert judges three: held out with random others, with its nearest neighbours, and an
+adapter that was made for a sentence which describes no task at all."""
+
+STRANGERS = (
+    "The train to the coast leaves at nine.",
+    "Two plus two is four.",
+    "My grandmother planted these apple trees.",
+    "It rained all night and the street is still wet.",
+    "The quick brown fox jumps over the lazy dog.",
+    "This page was left blank on purpose.",
+    "He closed the window and went back to sleep.",
+    "Copper conducts electricity better than iron.",
+    "Once upon a time there was a king with three sons.",
+    "The second half was better than the first.",
+    "Hello, is anybody there?",
+    "She painted the fence green.",
+)
+"""Sentences that describe no task: what a client may send by mistake."""
 
 FEATURES = 3
 PENALTY = 1.0
@@ -101,30 +118,37 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 
-def held_out(generator: Generator, config: GeneratorConfig, zoo: Zoo, seed: int) -> list[Generated]:
-    """Adapters for the experts' own descriptions, from generators that have not seen them.
+def judged(
+    generator: Generator, config: GeneratorConfig, zoo: Zoo, strangers: np.ndarray, seed: int
+) -> list[Generated]:
+    """What the experts judge: adapters made without them, and for sentences of no task.
 
     Args:
         generator: fitted to the zoo.
         config: that it was made with.
         zoo: of E experts, at least two.
+        strangers: [S, d] embeddings of sentences that describe no task.
         seed: of the folds and the wordings.
 
     Returns:
-        ``KINDS`` times E adapters, in the zoo's order: held out with random others, and with
-        experts of similar descriptions, which leaves nobody near.
+        ``KINDS`` times E adapters, in the zoo's order: held out with random others; with experts
+        of similar descriptions, which leaves nobody near; and for a stranger.
     """
     rng = np.random.default_rng(derive_seed(seed, "held_out"))
     spoken = rng.integers(zoo.wordings.shape[1], size=len(zoo.ids))
     queries = zoo.wordings[np.arange(len(zoo.ids)), spoken]
     orders = (rng.permutation(len(zoo.ids)), _along_main_axis(zoo.embeddings))
-    return [_without_folds(generator, config, zoo, order, queries, seed) for order in orders]
+    held_out = [_without_folds(generator, config, zoo, order, queries, seed) for order in orders]
+    turns = np.arange(len(zoo.ids)) % len(strangers)
+    return [*held_out, generator.generate(strangers[turns], 1, seed)]
 
 
 def _along_main_axis(embeddings: np.ndarray) -> np.ndarray:
     """[E] experts in the order of their descriptions' first principal component."""
     centred = embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64)
-    return np.argsort(np.linalg.svd(centred, full_matrices=False)[0][:, 0], kind="stable")
+    places = np.linalg.svd(centred, full_matrices=False)[0][:, 0]
+    # Either direction is an axis; the first expert decides, so that folds are the same everywhere.
+    return np.argsort(places if places[0] >= 0 else -places, kind="stable")
 
 
 def _without_folds(

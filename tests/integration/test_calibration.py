@@ -35,11 +35,12 @@ def node() -> Node:
 
 @pytest.fixture(scope="module")
 def request_(node: Node) -> CalibrateRequest:
-    """For each expert the adapter that it trained itself, and the fall-back once more."""
+    """For each expert the adapter that it trained itself, the fall-back once more, and its own."""
     reply = train_experts(node, TrainRequest(0, (), EXPERTS, 0, None))
     fallback = federation_start(node.layout, 0)[0].astype(np.float16)
     again = np.broadcast_to(fallback, reply.means.shape)
-    adapters = np.stack([reply.means.astype(np.float16), again], axis=1)
+    own = reply.means.astype(np.float16)
+    adapters = np.stack([own, again, own], axis=1)
     return CalibrateRequest(0, reply.ids, adapters, fallback)
 
 
@@ -49,13 +50,13 @@ class TestCompare:
     ) -> None:
         reply = compare(node, request_)
         assert reply.ids == request_.ids == tuple(sorted(node.experts))
-        np.testing.assert_array_equal(reply.wins, [[1.0, 0.5]] * EXPERTS)
+        np.testing.assert_array_equal(reply.wins, [[1.0, 0.5, 1.0]] * EXPERTS)
 
     def test_the_worse_one_loses(self, node: Node, request_: CalibrateRequest) -> None:
         own, start = request_.adapters[:1, 0], request_.fallback
-        swapped = np.stack([np.stack([start, own[0]])])
+        swapped = np.stack([np.stack([start, own[0], start])])
         reply = compare(node, CalibrateRequest(0, request_.ids[:1], swapped, own[0]))
-        np.testing.assert_array_equal(reply.wins, [[0.0, 0.5]])
+        np.testing.assert_array_equal(reply.wins, [[0.0, 0.5, 0.0]])
 
     def test_experts_of_other_nodes_are_left_to_them(
         self, node: Node, request_: CalibrateRequest
@@ -63,7 +64,7 @@ class TestCompare:
         ids = ("elsewhere", request_.ids[1], "nowhere")
         reply = compare(node, CalibrateRequest(0, ids, request_.adapters, request_.fallback))
         assert reply.ids == (request_.ids[1],)
-        assert reply.wins.shape == (1, 2)
+        assert reply.wins.shape == (1, 3)
 
     @pytest.mark.parametrize("spoilt", ["adapters", "fallback"])
     def test_an_adapter_beyond_the_bound_is_not_used(

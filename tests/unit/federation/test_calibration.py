@@ -40,7 +40,7 @@ def asked(**changes: object) -> CalibrateRequest:
 
 
 def answered(**changes: object) -> CalibrateReply:
-    reply = CalibrateReply(1, IDS, np.array([[0.0, 0.5], [1.0, 1.0]]))
+    reply = CalibrateReply(1, IDS, np.array([[0.0, 0.5, 0.0], [1.0, 1.0, 0.5]]))
     return dataclasses.replace(reply, **changes)
 
 
@@ -132,7 +132,8 @@ def confidence(of: Federation, zoo: Zoo) -> Confidence:
     generator = make_generator(config)
     generator.fit(zoo, 0)
     fallback = np.zeros(SIZE, np.float32)
-    return calibrate(of, generator, config, zoo, fallback, 0, lambda done, total: None)
+    strange = np.eye(zoo.wordings.shape[2], dtype=np.float32)[:2]
+    return calibrate(of, generator, config, zoo, fallback, strange, 0, lambda done, total: None)
 
 
 def share(zoo: Zoo, number: int, nodes: int) -> tuple[str, ...]:
@@ -141,7 +142,8 @@ def share(zoo: Zoo, number: int, nodes: int) -> tuple[str, ...]:
 
 def wins_for(ids: tuple[str, ...]) -> np.ndarray:
     """Made up, but always the same for an expert."""
-    return np.array([[int(name[1:]) % 2, 0.5 * (int(name[1:]) % 3)] for name in ids])
+    numbers = [int(name[1:]) for name in ids]
+    return np.array([[n % 2, 0.5 * (n % 3), 0.5 * (n % 2)] for n in numbers])
 
 
 def honest(zoo: Zoo, nodes: int, backwards: bool = False) -> dict[int, Answer]:

@@ -17,10 +17,12 @@ from sglora_fed.generators.confidence import (
     Confidence,
     features,
     fit_confidence,
-    held_out,
+    judged,
 )
 from sglora_fed.generators.functional import Functional, advance, first_factors, smoothed
 from sglora_fed.zoo import Zoo
+
+STRANGE = np.eye(6, dtype=np.float32)[4:]
 
 MakeZoo = Callable[..., Zoo]
 Settings = Callable[..., GeneratorConfig]
@@ -95,7 +97,7 @@ def test_held_out_adapters_come_from_the_other_experts(
         other = Zoo(zoo.ids, zoo.wordings, means, zoo.variances, zoo.examples)
         generator = make_generator(config, "ridge")
         generator.fit(other, 0)
-        for kind in held_out(generator, config, other, 0):
+        for kind in judged(generator, config, other, STRANGE, 0)[:2]:
             largest = np.abs(kind.adapters[:, 0]).max(axis=1)
             assert largest[expert] < 100
             assert np.sum(largest > 1000) >= 10 - 1 - 10 // FOLDS - 1
@@ -113,9 +115,21 @@ def test_held_out_folds_of_neighbours_leave_nobody_near(
     clustered = Zoo(zoo.ids, wordings, zoo.means, zoo.variances, zoo.examples)
     generator = make_generator(config, "topk")
     generator.fit(clustered, 0)
-    random, near = held_out(generator, config, clustered, 0)
+    random, near, _ = judged(generator, config, clustered, STRANGE, 0)
     assert random.similarity.min() > 0.9
     assert near.similarity.mean() <= random.similarity.mean() + 1e-6
+
+
+def test_strangers_take_turns_with_the_whole_generator(
+    make_zoo: MakeZoo, settings: Settings
+) -> None:
+    zoo, config = make_zoo(5, 6, seed=2), settings()
+    generator = make_generator(config, "ridge")
+    generator.fit(zoo, 0)
+    strange = judged(generator, config, zoo, STRANGE, 0)[2]
+    wanted = generator.generate(STRANGE, 1, 0)
+    np.testing.assert_allclose(strange.adapters, wanted.adapters[[0, 1, 0, 1, 0]], atol=1e-5)
+    np.testing.assert_allclose(strange.similarity, wanted.similarity[[0, 1, 0, 1, 0]])
 
 
 def test_a_trained_generator_is_smoothed_over_the_others(
