@@ -199,7 +199,7 @@ class GeneratorConfig:
     steps: int = option(600, "`sglora`: Adam steps")
     lr: float = option(1e-3, "`sglora`: learning rate")
     kl_weight: float = option(1.0, "`sglora`: lambda of the KL term")
-    leave_own_out: bool = option(True, "`sglora`: a training expert is left out of its own prior")
+    leave_own_out: bool = option(False, "`sglora`: a training expert is left out of its own prior")
     basis: int = option(64, "`sglora`: principal components of the zoo")
 
     def problems(self) -> list[str]:

@@ -199,7 +199,7 @@ def weights_used(
 def test_training_leaves_the_own_expert_out_and_use_does_not(
     make_zoo: MakeZoo, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training, use = weights_used(make_zoo(7), settings(steps=1), monkeypatch)
+    training, use = weights_used(make_zoo(7), settings(steps=1, leave_own_out=True), monkeypatch)
     np.testing.assert_array_equal(np.diag(training), 0)
     np.testing.assert_allclose(training.sum(axis=1), 1)
     assert (np.diag(use) > 0.3).all()
@@ -210,7 +210,7 @@ def test_the_own_expert_has_no_influence_on_its_condition(
 ) -> None:
     """In parameter space: another expert in its place gives the same condition, and only there."""
     zoo = make_zoo(7)
-    training, use = weights_used(zoo, settings(steps=1), monkeypatch)
+    training, use = weights_used(zoo, settings(steps=1, leave_own_out=True), monkeypatch)
     for own in range(7):
         means, variances = zoo.means.copy(), zoo.variances.copy()
         means[own], variances[own] = 1e3, 1e3

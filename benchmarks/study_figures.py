@@ -1,0 +1,96 @@
+"""Figures of the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sglora_fed.experiments.statistics import estimate, resamples
+from sglora_fed.report.coverage import Coverage
+from sglora_fed.report.figures import ADOPTED, SOFT, panels, png
+
+STYLE = {
+    "topk": ("#56b4e9", "s"),
+    "ridge": ("#e69f00", "^"),
+    "sglora": ("#009e73", "D"),
+    "functional": (ADOPTED, "o"),
+}
+SPLITS = ("new_rule", "new_topic")
+COUNTS = (16, 32, 48)
+
+
+def curves(pool: Any, path: Path) -> None:
+    """Over the number of experts, and over rounds; 95 % intervals over clients."""
+    figure, axes = panels(4, 2.6, 3.1)
+    for axis, split in zip(axes[:2], SPLITS, strict=True):
+        by_experts(axis, pool, split)
+    for axis, split in zip(axes[2:], SPLITS, strict=True):
+        by_rounds(axis, pool, split)
+    axes[0].set_ylabel("accuracy, %")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
+    write(figure, path)
+
+
+def by_experts(axis: Axes, pool: Any, split: str) -> None:
+    for name, (colour, marker) in STYLE.items():
+        points = [(n, pool.values("variants", f"{name}, {n} experts", split)) for n in COUNTS]
+        points.append((pool.seeds[0]["experts"], pool.values("methods", name, split)))
+        line(axis, points, colour, marker, name)
+    reference(axis, pool, split)
+    axis.set(xlabel="experts", xticks=[n for n, _ in points])
+    axis.set_title(split, fontsize=9, loc="left")
+
+
+def by_rounds(axis: Axes, pool: Any, split: str) -> None:
+    points = [(int(r), pool.values("rounds", r, split)) for r in pool.names("rounds")]
+    line(axis, points, *STYLE["functional"], "functional")
+    reference(axis, pool, split)
+    axis.axhline(pool.values("methods", "central", split).mean(), color=SOFT, linestyle=":")
+    axis.set(xlabel="rounds")
+    axis.set_title(split, fontsize=9, loc="left")
+
+
+def reference(axis: Axes, pool: Any, split: str) -> None:
+    oracle = pool.values("methods", "oracle", split).mean()
+    axis.axhline(oracle, color=SOFT, linewidth=0.9, linestyle="--", label="oracle")
+
+
+def line(axis: Axes, points: list[Any], colour: str, marker: str, label: str) -> None:
+    found = [estimate(values, resamples(len(values), 2000, seed=0)) for _, values in points]
+    means = np.array([one.mean for one in found])
+    low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
+    axis.errorbar(
+        [place for place, _ in points],
+        means,
+        yerr=[means - low, high - means],
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linewidth=1.3,
+        capsize=2,
+        label=label,
+    )
+
+
+def risk_figure(curve: Coverage, path: Path) -> None:
+    """Risk over coverage, and what all clients gain."""
+    figure, axes = panels(2, 3.4, 3.0)
+    axes[0].plot(100 * curve.coverage, 100 * curve.risk, color=ADOPTED)
+    axes[0].axhline(100 * curve.risk[-1], color=SOFT, linestyle="--", linewidth=0.9)
+    axes[0].set(ylabel="adopters worse off than with shared_lora, %", ylim=(0, None))
+    axes[1].plot(100 * curve.coverage, curve.gain, color=ADOPTED)
+    axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--", linewidth=0.9)
+    axes[1].set(ylabel="mean gain of all clients, points")
+    for axis in axes:
+        axis.set(xlabel="clients who adopt, surest first, % (dashed: any order)")
+    write(figure, path)
+
+
+def write(figure: Figure, path: Path) -> None:
+    path.write_bytes(png(figure))
+    print(path)

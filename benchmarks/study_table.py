@@ -1,0 +1,266 @@
+"""Pool the seeds of the study into one page with tables and figures.
+
+    python benchmarks/study_table.py
+
+Reads ``benchmarks/results/study-*.json`` and writes ``benchmarks/results/study.md`` and the figures
+beside it. Every seed has tasks of its own, so all clients of all seeds are the sample.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import RESULTS
+from study_figures import curves, risk_figure
+
+from sglora_fed.experiments.statistics import Estimate, estimate, resamples
+from sglora_fed.report.coverage import risk_coverage
+
+ARMS = (
+    ("clinc150-rules-hints", "CLINC150 rules, the client's own words in the candidate texts"),
+    ("clinc150-rules-labels", "CLINC150 rules, labels alone"),
+    ("hwu64-rules-hints", "HWU64 rules, the client's own words in the candidate texts"),
+    ("clinc150-styles-labels", "CLINC150 writing styles"),
+    ("hwu64-styles-labels", "HWU64 writing styles"),
+)
+MAIN = ARMS[0][0]
+RIVALS = ("described", "topk", "ridge", "shared_lora", "local_20shot", "central", "oracle")
+BOOTSTRAP = 4000
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All seeds of one data set and kind."""
+
+    seeds: tuple[dict[str, Any], ...]
+
+    @cached_property
+    def splits(self) -> list[str]:
+        return list(dict.fromkeys(split for seed in self.seeds for split in seed["splits"]))
+
+    def values(self, part: str, name: str, split: str | None = None) -> np.ndarray:
+        """[clients] of one split, or of all."""
+        found = [
+            value
+            for seed in self.seeds
+            for value, own in zip(seed[part][name], seed["splits"], strict=True)
+            if split in (own, None)
+        ]
+        return 100 * np.array(found)
+
+    def names(self, part: str) -> list[str]:
+        return list(self.seeds[0].get(part, {}))
+
+
+def load(arm: str, ending: str = "") -> Pool | None:
+    paths = [
+        path for seed in range(9) if (path := RESULTS / f"study-{arm}-{seed}{ending}.json").exists()
+    ]
+    found = tuple(json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    return Pool(found) if found else None
+
+
+def interval(values: np.ndarray) -> Estimate:
+    return estimate(values, resamples(len(values), BOOTSTRAP, seed=0))
+
+
+def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def methods_table(pool: Pool, part: str) -> str:
+    """Means with half of the interval."""
+
+    def rows() -> Iterator[list[str]]:
+        for name in pool.names(part):
+            cells = []
+            for split in pool.splits:
+                found = interval(pool.values(part, name, split))
+                cells.append(f"{found.mean:.1f} ± {(found.high - found.low) / 2:.1f}")
+            yield [name, *cells]
+
+    return table([part, *pool.splits], rows())
+
+
+def difference(pool: Pool, own: tuple[str, str], other: tuple[str, str], split: str | None) -> str:
+    found = interval(pool.values(*own, split) - pool.values(*other, split))
+    return f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+
+
+def differences_table(pool: Pool) -> str:
+    pairs = [("functional", rival) for rival in RIVALS if rival in pool.names("methods")]
+    pairs.append(("ridge", "topk"))
+
+    def rows() -> Iterator[list[str]]:
+        for own, other in pairs:
+            cells = [
+                difference(pool, ("methods", own), ("methods", other), split)
+                for split in pool.splits
+            ]
+            yield [f"{own} - {other}", *cells]
+
+    return table(["paired difference", *pool.splits], rows())
+
+
+def variants_table(pool: Pool) -> str:
+    """Each change against the method as it is, over all clients and on two splits."""
+
+    def rows() -> Iterator[list[str]]:
+        for name in pool.names("variants"):
+            base = next(
+                (m for m in ("topk", "ridge", "sglora") if name.startswith(m)), "functional"
+            )
+            base = "sglora" if name == "deterministic twin" else base
+            base = "central" if name.startswith("central") else base
+            cells = [
+                difference(pool, ("variants", name), ("methods", base), split)
+                for split in (None, "new_rule", "new_topic")
+            ]
+            yield [name, base, *cells]
+
+    return table(["change", "minus", "all splits", "new_rule", "new_topic"], rows())
+
+
+def transfer_table(pool: Pool) -> str:
+    parts = tuple(seed["transfer"] for seed in pool.seeds)
+    other = Pool(tuple({"splits": part["splits"], "methods": part} for part in parts))
+
+    def rows() -> Iterator[list[str]]:
+        for name in ("zero_shot", "described", "functional"):
+            cells = [f"{other.values('methods', name, split).mean():.1f}" for split in other.splits]
+            yield [name, *cells, f"{other.values('methods', name).mean():.1f}"]
+        own, rival = ("methods", "functional"), ("methods", "described")
+        cells = [difference(other, own, rival, split) for split in other.splits]
+        yield ["functional - described", *cells, difference(other, own, rival, None)]
+
+    return table(["method", *other.splits, "all"], rows())
+
+
+def cost_table(pool: Pool) -> str:
+    """Bytes of a client and of an expert in training; seconds of all together."""
+    numbers, seconds = pool.seeds[0]["numbers"], pool.seeds[0]["seconds"]
+    size, dim, rank, rounds = numbers["D"], numbers["d"], 12, 17
+    once = f"{4 * dim / 1000:.1f} up, {2 * size / 1000:.1f} down"
+    expert = f"{(4 * 6 * dim + 8 * size) / 1000:.0f} up"
+    round_down = (2 * (rank + 1) * size + 4 * dim * rank) / 1000
+    lines = [
+        ["zero_shot, described", "0", "0", "0", ""],
+        ["local fine-tuning, 20 examples a class", "0", "0", "50", ""],
+        ["oracle", "0", "0", "100", f"{seconds['oracle']:.0f}"],
+        ["soup, nearest, topk, ridge", once, expert, "0", f"{seconds['zoo']:.0f}"],
+        ["sglora", once, expert, "0", f"{seconds['zoo'] + seconds['fit sglora']:.0f}"],
+        [
+            "shared_lora, 20 rounds",
+            f"{2 * size / 1000:.1f} down",
+            f"{20 * 8 * size / 1000:.0f} up, {20 * 4 * size / 1000:.0f} down",
+            "0",
+            f"{seconds['shared_lora']:.0f}",
+        ],
+        [
+            "functional, 3 + 17 rounds",
+            once,
+            f"{(17 * 2 + 3 * 8) * size / 1000:.0f} up,"
+            f" {rounds * round_down + 3 * 4 * size / 1000:.0f} down",
+            "0",
+            f"{seconds['functional']:.0f}",
+        ],
+    ]
+    head = [
+        "method",
+        "client, kB",
+        "expert, kB",
+        "client's training steps",
+        "seconds, all together",
+    ]
+    return table(head, iter(lines))
+
+
+def confidence_text(pool: Pool, device: str) -> str:
+    """How well the confidence tells winners from losers."""
+    chances = np.concatenate([seed["confidence"][:-1] for seed in pool.seeds])
+    junk = [seed["confidence"][-1] for seed in pool.seeds]
+    gains = pool.values("methods", "functional") - pool.values("methods", "shared_lora")
+    wins = 0.5 + 0.5 * np.sign(gains)
+    curve = risk_coverage(chances, gains)
+    risk_figure(curve, RESULTS / "study-coverage.png")
+    half = len(gains) // 2
+    lines = [
+        ["clients", str(len(gains))],
+        ["adapter better than the shared LoRA", f"{100 * wins.mean():.0f} %"],
+        ["mean confidence", f"{100 * chances.mean():.0f} %"],
+        [
+            "Brier score, and of always saying the base rate",
+            f"{np.mean((chances - wins) ** 2):.3f}, {np.mean((wins.mean() - wins) ** 2):.3f}",
+        ],
+        ["adopt by default", f"{100 * np.mean(chances >= 0.5):.0f} %"],
+        [
+            "worse off: all adopt, the surest half",
+            f"{100 * curve.risk[-1]:.0f} %, {100 * curve.risk[half - 1]:.0f} %",
+        ],
+        ["confidence for a sentence of no task", ", ".join(f"{c:.2f}" for c in junk)],
+    ]
+    return f"Measured on {device}.\n\n" + table(["", "value"], iter(lines))
+
+
+def agreement_table(gpu: Pool, cpu: Pool) -> str:
+    """The same seed on both devices."""
+    same = Pool(gpu.seeds[: len(cpu.seeds)])
+
+    def rows() -> Iterator[list[str]]:
+        for name in same.names("methods"):
+            found = interval(cpu.values("methods", name) - same.values("methods", name))
+            cells = [f"{p.values('methods', name).mean():.1f}" for p in (same, cpu)]
+            yield [name, *cells, f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"]
+
+    return table(["method", "GPU", "CPU", "CPU - GPU"], rows())
+
+
+def page() -> Iterator[str]:
+    """The report, part by part."""
+    yield "# Study of the generators\n"
+    yield (
+        "Made by `python benchmarks/study_table.py` from `study-*.json` beside it (made by"
+        " `python benchmarks/study.py`, arguments in each file). Accuracy in %, ± half of the 95 %"
+        " bootstrap interval over clients; differences are paired, in points. Rules: 64 experts,"
+        " 320 examples each, 20 clients a split and seed, 3 FedAvg rounds and 17 of the generator,"
+        " 10 local steps of 32 each; experts' rules are sets of three topics, so `one_topic`,"
+        " `five_topics`, `exception` and `priority` are forms that no expert has.\n"
+    )
+    for arm, words in ARMS:
+        if pool := load(arm):
+            devices = ", ".join(sorted({seed["device"] for seed in pool.seeds}))
+            yield f"## {words}\n\n{len(pool.seeds)} seeds, {devices}.\n"
+            yield from (methods_table(pool, "methods"), differences_table(pool))
+            yield "Descriptions that say nothing, somebody else's, or the same in other words:\n"
+            yield methods_table(pool, "controls")
+            yield f"By rounds, FedAvg rounds included:\n\n{methods_table(pool, 'rounds')}"
+    yield from extras()
+
+
+def extras() -> Iterator[str]:
+    main, cpu = load(MAIN), load(MAIN, "-cpu")
+    if main is None:
+        return
+    curves(main, RESULTS / "study-curves.png")
+    yield "## Learning curves\n\n![accuracy over experts and rounds](study-curves.png)\n"
+    yield "The rounds include those of FedAvg; dotted: all data in one place.\n"
+    yield f"## One change at a time\n\n{variants_table(main)}"
+    yield f"## HWU64 rules for a generator of CLINC150 experts\n\n{transfer_table(main)}"
+    yield f"## Bytes and compute\n\n{cost_table(main)}"
+    if cpu is not None:
+        yield f"## GPU and CPU, seed 0\n\n{agreement_table(main, cpu)}"
+        yield f"## Confidence\n\n{confidence_text(cpu, 'the CPU, seed 0')}"
+        yield "![risk over coverage](study-coverage.png)\n"
+
+
+if __name__ == "__main__":
+    path = Path(RESULTS / "study.md")
+    path.write_text("\n".join(page()), encoding="utf-8")
+    print(path)
