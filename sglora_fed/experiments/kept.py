@@ -73,14 +73,13 @@ class Trainer:
         return vector
 
     def functional(self) -> Generator:
-        """The functional generator, trained from the shared LoRA on."""
+        """The functional generator, trained from the zoo on."""
         path = functional_path(self.config, self.store, self.zoo)
         if path.exists():
             return load_generator(path, self.store.identity)
         config, report = self.config.generator, self.reporter("functional")
-        start = self.shared_lora()
         factors = train_functional(
-            self.federation, self.zoo, self.layout, start, config, self.seed, report
+            self.federation, self.zoo, self.layout, config, self.seed, report
         )
         generator = Functional(config)
         generator.adopt(factors, self.zoo)
@@ -163,7 +162,8 @@ def kept_confidence(
 
 def functional_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
     """Where the functional generator of a zoo's experts and some settings is kept."""
-    key = _key(config, *ROUNDS, "smoothing", "rank")
+    rounds = [name for name in ROUNDS if name.startswith("functional")]
+    key = _key(config, *rounds, "smoothing", "rank")
     return store.path / f"functional-{key}-{_experts_sha256(zoo.ids)}.safetensors"
 
 

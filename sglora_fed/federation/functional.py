@@ -118,12 +118,11 @@ def train_functional(
     federation: Federation,
     zoo: Zoo,
     layout: Layout,
-    start: np.ndarray,
     config: GeneratorConfig,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Factors:
-    """Boost the generator by the experts' local updates, round by round.
+    """Boost the generator by the experts' local updates, from their parameters in the zoo on.
 
     A reply that is refused costs its experts one round; the round goes on with the others. An
     expert whose coordinates contradict all others' gets what these predict for it.
@@ -132,7 +131,6 @@ def train_functional(
         federation: who takes part.
         zoo: whose descriptions are smoothed over.
         layout: of the adapters.
-        start: [D] what every description gets before the first round: the shared LoRA.
         config: penalty and rank.
         seed: of the samples.
         progress: told the number of rounds.
@@ -145,7 +143,10 @@ def train_functional(
     """
     rounds = federation.config.functional_rounds
     rng = np.random.default_rng(derive_seed(seed, "functional_sample"))
-    factors = first_factors(start, len(zoo.ids))
+    everybody = np.arange(len(zoo.ids))
+    start = zoo.means.mean(axis=0)
+    factors = first_factors(start, len(everybody))
+    factors = advance(factors, everybody, zoo.means - start, config.rank)
     for number in range(1, rounds + 1):
         count = min(federation.config.functional_clients, len(zoo.ids))
         chosen = sorted(zoo.ids[i] for i in rng.choice(len(zoo.ids), count, replace=False))
