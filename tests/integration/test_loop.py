@@ -300,7 +300,8 @@ class TestInterruption:
     ) -> None:
         alone = shutil.ignore_patterns("shared_lora*", "functional*", "confidence*")
         shutil.copytree(home_of(first) / "zoos", cold_home / "zoos", ignore=alone)
-        told = (*QUICK, f"generator={generator}", f"experiment.methods=[{generator},local_1shot]")
+        methods = f"experiment.methods=[{generator},local_1shot,shared_lora]"
+        told = (*QUICK, f"generator={generator}", methods)
         run = make_loop(*told, between=ending_at(number, kind))
         with pytest.raises(InterruptionError):
             run.run()
