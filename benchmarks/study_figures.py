@@ -82,7 +82,7 @@ def risk_figure(curve: Coverage, path: Path) -> None:
     figure, axes = panels(2, 3.4, 3.0)
     axes[0].plot(100 * curve.coverage, 100 * curve.risk, color=ADOPTED)
     axes[0].axhline(100 * curve.risk[-1], color=SOFT, linestyle="--", linewidth=0.9)
-    axes[0].set(ylabel="adopters worse off than with shared_lora, %", ylim=(0, None))
+    axes[0].set(ylabel="worse off than shared_lora, % of adopters", ylim=(0, None))
     axes[1].plot(100 * curve.coverage, curve.gain, color=ADOPTED)
     axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--", linewidth=0.9)
     axes[1].set(ylabel="mean gain of all clients, points")

@@ -16,12 +16,13 @@ from study_methods import (
     own_training,
     shared_lora,
     study_expert,
+    trained,
 )
 
 from sglora_fed.adapters import Prepared, score_tasks
 from sglora_fed.adapters.ranks import narrowed, widened
 from sglora_fed.config.schema import GeneratorConfig, TrainConfig
-from sglora_fed.generators.confidence import STRANGERS, features, fit_confidence, judged
+from sglora_fed.generators.confidence import STRANGERS, features, fit_confidence, trial
 from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, advance, smoothed
 from sglora_fed.generators.functional import first_factors as at_start
 from sglora_fed.generators.sglora import SemanticVae, SgLora
@@ -62,13 +63,22 @@ def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float
     config = GeneratorConfig()
     generator = Functional(config)
     generator.adopt(factors, study.zoo)
-    strangers = study.embed(STRANGERS)
-    made = judged(generator, config, study.zoo, strangers, study.seed)
+    warm = shared_lora(study, WARM_ROUNDS[study.kind])
+
+    def retrain(zoo: Zoo) -> Functional:
+        parts = [study.parts[study.zoo.ids.index(name)] for name in zoo.ids]
+        again = Functional(config)
+        again.adopt(*trained(study, warm, config, zoo=zoo, parts=parts))
+        return again
+
+    tried = trial(generator, config, study.zoo, study.embed(STRANGERS), retrain, study.seed)
     rng = np.random.default_rng(study.seed)
-    parts = [some(part, rng.permutation(len(part))[:CHECKED]) for part in study.parts]
+    judges = [study.parts[row] for row in tried.rows]
+    parts = [some(part, rng.permutation(len(part))[:CHECKED]) for part in judges]
     floor = correct(study, parts, np.broadcast_to(shared, (len(parts), study.layout.size)))
-    wins = [0.5 + 0.5 * np.sign(correct(study, parts, k.adapters[:, 0]) - floor) for k in made]
-    inputs = np.stack([features(kind, shared) for kind in made], axis=1)
+    own = [correct(study, parts, kind.adapters[:, 0]) for kind in tried.made]
+    wins = [0.5 + 0.5 * np.sign(values - floor) for values in own]
+    inputs = np.stack([features(kind, shared) for kind in tried.made], axis=1)
     fit = fit_confidence(inputs.reshape(-1, inputs.shape[2]), np.stack(wins, axis=1).ravel())
     requests = np.vstack([study.requests, study.embed([JUNK])])
     chances = fit.of(generator.generate(requests, 1, 0), shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError, ZooForeignError
 from sglora_fed.federation.bench import federation_start
 from sglora_fed.federation.calibration import calibrate
-from sglora_fed.federation.coordinator import Federation, train_shared_lora
+from sglora_fed.federation.coordinator import Federation, Progress, train_shared_lora
 from sglora_fed.federation.functional import train_functional
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import load_generator, make_generator, save_generator
@@ -77,14 +77,23 @@ class Trainer:
         path = functional_path(self.config, self.store, self.zoo)
         if path.exists():
             return load_generator(path, self.store.identity)
-        config, report = self.config.generator, self.reporter("functional")
-        factors = train_functional(
-            self.federation, self.zoo, self.layout, config, self.seed, report
-        )
-        generator = Functional(config)
-        generator.adopt(factors, self.zoo)
-        save_generator(generator, config, self.store.identity, path)
+        generator = self._trained(self.federation, self.zoo, self.reporter("functional"))
+        save_generator(generator, self.config.generator, self.store.identity, path)
         return generator
+
+    def _trained(self, federation: Federation, zoo: Zoo, report: Progress) -> Generator:
+        config = self.config.generator
+        factors = train_functional(federation, zoo, self.layout, config, self.seed, report)
+        generator = Functional(config)
+        generator.adopt(factors, zoo)
+        return generator
+
+    def _retrained(self, zoo: Zoo) -> Generator:
+        """For some of the experts and in a third of the rounds: after these little changes."""
+        config = self.federation.config
+        few = replace(config, functional_rounds=max(1, config.functional_rounds // 3))
+        federation = replace(self.federation, config=few)
+        return self._trained(federation, zoo, self.reporter("confidence"))
 
     def confidence(self, generator: Generator, fallback: np.ndarray) -> Confidence:
         """How sure to be of the generator's adapters, from the experts' own comparisons.
@@ -103,6 +112,7 @@ class Trainer:
             self.zoo,
             fallback,
             np.asarray(load_describer(self.config.backbone).encode(STRANGERS)),
+            self._retrained,
             self.seed,
             self.reporter("confidence"),
         )

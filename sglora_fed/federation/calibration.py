@@ -22,11 +22,10 @@ from sglora_fed.federation.node import Node
 from sglora_fed.generators.base import Generator
 from sglora_fed.generators.confidence import (
     FEATURES,
-    KINDS,
     Confidence,
     features,
     fit_confidence,
-    judged,
+    trial,
 )
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
@@ -53,7 +52,7 @@ class CalibrateRequest:
     Attributes:
         seed: of the run.
         ids: n experts, on whatever node they are.
-        adapters: [n, KINDS, D] half precision.
+        adapters: [n, K, D] half precision.
         fallback: [D] half precision.
     """
 
@@ -78,7 +77,7 @@ class CalibrateRequest:
         return cls(
             seed=read.integer("seed", 0, MOST_SEED),
             ids=ids,
-            adapters=read.array("adapters", "float16", (len(ids), KINDS, size)),
+            adapters=read.array("adapters", "float16", (len(ids), None, size)),
             fallback=read.array("fallback", "float16", (size,)),
         )
 
@@ -90,7 +89,7 @@ class CalibrateReply:
     Attributes:
         partition: of the node.
         ids: its n experts among those asked for.
-        wins: [n, KINDS] 1 where the adapter beats the fall-back, 0.5 where equal, else 0.
+        wins: [n, K] 1 where the adapter beats the fall-back, 0.5 where equal, else 0.
     """
 
     partition: int
@@ -107,7 +106,7 @@ class CalibrateReply:
         """Check and read a body."""
         read = Reader(body)
         ids = read.identifiers("ids", MOST_CLIENTS)
-        wins = read.array("wins", "float64", (len(ids), KINDS))
+        wins = read.array("wins", "float64", (len(ids), None))
         if not np.isin(wins, (0.0, 0.5, 1.0)).all():
             raise MessageError("wins must be 0, 0.5 or 1")
         return cls(read.integer("partition", 0, MOST_CLIENTS), ids, wins)
@@ -120,6 +119,7 @@ def calibrate(
     zoo: Zoo,
     fallback: np.ndarray,
     strangers: np.ndarray,
+    retrain: Callable[[Zoo], Generator],
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Confidence:
@@ -132,6 +132,7 @@ def calibrate(
         zoo: its experts.
         fallback: [D] what a client without confidence uses.
         strangers: [S, d] embeddings of sentences that describe no task.
+        retrain: a generator that the federation trains, for fewer experts.
         seed: of the run.
         progress: told the number of experts.
 
@@ -140,21 +141,22 @@ def calibrate(
     """
     if len(zoo.ids) < FEWEST:
         return UNKNOWN
-    made = judged(generator, config, zoo, strangers, seed)
-    adapters = np.concatenate([kind.adapters for kind in made], axis=1)
+    tried = trial(generator, config, zoo, strangers, retrain, seed)
+    ids = tuple(zoo.ids[row] for row in tried.rows)
+    adapters = np.concatenate([kind.adapters for kind in tried.made], axis=1)
     wins: dict[str, np.ndarray] = {}
-    for start in range(0, len(zoo.ids), EXPERTS_PER_MESSAGE):
+    for start in range(0, len(ids), EXPERTS_PER_MESSAGE):
         some = slice(start, start + EXPERTS_PER_MESSAGE)
-        request = CalibrateRequest(seed, zoo.ids[some], adapters[some], fallback)
+        request = CalibrateRequest(seed, ids[some], adapters[some], fallback)
         for reply in _ask(federation, request):
             wins |= zip(reply.ids, reply.wins, strict=True)
-        progress(min(len(zoo.ids), some.stop), len(zoo.ids))
+        progress(min(len(ids), some.stop), len(ids))
     if not wins:
-        raise RepliesError(f"{CALIBRATE}: none of {len(zoo.ids)} experts replied")
+        raise RepliesError(f"{CALIBRATE}: none of {len(ids)} experts replied")
     # In the zoo's order: who is on which node, and who answers first, is not to change a digit.
-    rows = [row for row, name in enumerate(zoo.ids) if name in wins]
-    inputs = np.stack([features(kind, fallback)[rows] for kind in made], axis=1)
-    outcomes = np.stack([wins[zoo.ids[row]] for row in rows])
+    rows = [row for row, name in enumerate(ids) if name in wins]
+    inputs = np.stack([features(kind, fallback)[rows] for kind in tried.made], axis=1)
+    outcomes = np.stack([wins[ids[row]] for row in rows])
     return fit_confidence(inputs.reshape(-1, inputs.shape[2]), outcomes.ravel())
 
 
@@ -176,6 +178,8 @@ def _parse(
     reply = CalibrateReply.parse(body)
     if foreign := set(reply.ids) - set(request.ids):
         raise MessageError(f"{len(foreign)} experts that were not asked")
+    if reply.wins.shape[1] != (kinds := request.adapters.shape[1]):
+        raise MessageError(f"{reply.wins.shape[1]} wins of each expert; {kinds} were asked for")
     claim(reply.ids, claimed)
     return reply
 
@@ -197,7 +201,10 @@ def compare(node: Node, request: CalibrateRequest) -> CalibrateReply:
         prepare(node.encoder, task, some, hints) for task, some in zip(tasks, samples, strict=True)
     ]
     floor = _measured(node, parts, samples, np.broadcast_to(request.fallback, (len(ids), size)))
-    own = [_measured(node, parts, samples, request.adapters[rows, k]) for k in range(KINDS)]
+    own = [
+        _measured(node, parts, samples, request.adapters[rows, k])
+        for k in range(request.adapters.shape[1])
+    ]
     wins = [0.5 + 0.5 * np.sign(values - floor) for values in own]
     return CalibrateReply(node.partition, ids, np.stack(wins, axis=1))
 

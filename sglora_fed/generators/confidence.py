@@ -1,12 +1,13 @@
 """How sure to be that a generated adapter beats what a client would fall back to.
 
-The experts tell: for each, an adapter is generated without it (:func:`judged`), and the expert
+The experts tell: for each, an adapter is generated without it (:func:`trial`), and the expert
 says whether that adapter beats the fall-back on its own data. A logistic regression turns
 what is known before use into a probability (Platt 1999; Hastie et al. 2009, section 4.4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,6 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
 
 FOLDS = 4
-KINDS = 3
-"""Each expert judges three: held out with random others, with its nearest neighbours, and an
-adapter that was made for a sentence which describes no task at all."""
-
 STRANGERS = (
     "The train to the coast leaves at nine.",
     "Two plus two is four.",
@@ -118,29 +115,54 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 
-def judged(
-    generator: Generator, config: GeneratorConfig, zoo: Zoo, strangers: np.ndarray, seed: int
-) -> list[Generated]:
-    """What the experts judge: adapters made without them, and for sentences of no task.
+@dataclass(frozen=True)
+class Trial:
+    """What some experts judge.
+
+    Attributes:
+        rows: [m] the experts.
+        made: one or more times m adapters, in the order of the rows.
+    """
+
+    rows: np.ndarray
+    made: list[Generated]
+
+
+def trial(
+    generator: Generator,
+    config: GeneratorConfig,
+    zoo: Zoo,
+    strangers: np.ndarray,
+    retrain: Callable[[Zoo], Generator],
+    seed: int,
+) -> Trial:
+    """Adapters made without the experts that judge them, and for sentences of no task.
+
+    A generator that is fitted to the zoo is fitted again without each quarter of the experts: once
+    in random quarters, once in quarters of similar descriptions, which leave nobody near. One that
+    the federation trains is trained again without one random quarter. To leave experts out of its
+    last step alone would not do: their updates have moved all others', and it looks far too sure.
 
     Args:
         generator: fitted to the zoo.
         config: that it was made with.
         zoo: of E experts, at least two.
         strangers: [S, d] embeddings of sentences that describe no task.
+        retrain: a generator that the federation trains, for fewer experts.
         seed: of the folds and the wordings.
-
-    Returns:
-        ``KINDS`` times E adapters, in the zoo's order: held out with random others; with experts
-        of similar descriptions, which leaves nobody near; and for a stranger.
     """
-    rng = np.random.default_rng(derive_seed(seed, "held_out"))
+    rng = np.random.default_rng(derive_seed(seed, "trial"))
     spoken = rng.integers(zoo.wordings.shape[1], size=len(zoo.ids))
     queries = zoo.wordings[np.arange(len(zoo.ids)), spoken]
-    orders = (rng.permutation(len(zoo.ids)), _along_main_axis(zoo.embeddings))
-    held_out = [_without_folds(generator, config, zoo, order, queries, seed) for order in orders]
-    turns = np.arange(len(zoo.ids)) % len(strangers)
-    return [*held_out, generator.generate(strangers[turns], 1, seed)]
+    order, everybody = rng.permutation(len(zoo.ids)), np.arange(len(zoo.ids))
+    strange = strangers[everybody % len(strangers)]
+    if isinstance(generator, Functional):
+        rows = np.sort(order[: max(1, len(order) // FOLDS)])
+        other = retrain(zoo.select(np.setdiff1d(order, rows)))
+        return Trial(rows, [other.generate(texts[rows], 1, seed) for texts in (queries, strange)])
+    orders = (order, _along_main_axis(zoo.embeddings))
+    made = [_without_folds(generator.name, config, zoo, o, queries, seed) for o in orders]
+    return Trial(everybody, [*made, generator.generate(strange, 1, seed)])
 
 
 def _along_main_axis(embeddings: np.ndarray) -> np.ndarray:
@@ -152,31 +174,14 @@ def _along_main_axis(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _without_folds(
-    generator: Generator,
-    config: GeneratorConfig,
-    zoo: Zoo,
-    order: np.ndarray,
-    queries: np.ndarray,
-    seed: int,
+    name: str, config: GeneratorConfig, zoo: Zoo, order: np.ndarray, queries: np.ndarray, seed: int
 ) -> Generated:
     adapters = np.empty((len(order), 1, zoo.size), np.float32)
     similarity, entropy = np.empty(len(order)), np.empty(len(order))
     for fold in np.array_split(order, min(FOLDS, len(order))):
-        rest = np.setdiff1d(order, fold)
-        made = _refitted(generator, config, zoo, rest, seed).generate(queries[fold], 1, seed)
-        adapters[fold], similarity[fold], entropy[fold] = (
-            made.adapters,
-            made.similarity,
-            made.entropy,
-        )
+        other = make_generator(config, name)
+        other.fit(zoo.select(np.setdiff1d(order, fold)), derive_seed(seed, "fit", name))
+        made = other.generate(queries[fold], 1, seed)
+        adapters[fold], similarity[fold] = made.adapters, made.similarity
+        entropy[fold] = made.entropy
     return Generated(adapters, similarity, entropy)
-
-
-def _refitted(
-    generator: Generator, config: GeneratorConfig, zoo: Zoo, rows: np.ndarray, seed: int
-) -> Generator:
-    if isinstance(generator, Functional):
-        return generator.smoothed_over(zoo, rows)
-    other = make_generator(config, generator.name)
-    other.fit(zoo.select(rows), derive_seed(seed, "fit", generator.name))
-    return other

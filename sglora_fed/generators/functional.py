@@ -33,7 +33,6 @@ AXES = {
     "embeddings": "Ed",
     "centre": "d",
     "map": "dk",
-    "scores": "Ek",
     "basis": "kD",
     "offset": "D",
 }
@@ -187,21 +186,9 @@ class Functional:
             "embeddings": zoo.embeddings,
             "centre": linear.centre,
             "map": linear.map,
-            "scores": factors.scores,
             "basis": linear.basis,
             "offset": linear.offset,
         }
-
-    def smoothed_over(self, zoo: Zoo, rows: np.ndarray) -> Functional:
-        """The generator with some of the zoo's experts alone, on the coordinates it has.
-
-        Raises:
-            GeneratorError: before training.
-        """
-        state, other = self.state(), Functional(self._config)
-        factors = Factors(*(state[name] for name in ("offset", "scores", "basis")))
-        other.adopt(factors.select(rows), zoo.select(rows))
-        return other
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
         """The smoothed coordinates for each description; samples are equal.

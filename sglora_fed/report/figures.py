@@ -213,10 +213,10 @@ def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None
     figure, axes = panels(2, 3.4, 3.1)
     axes[0].plot(covered, 100 * curve.risk, color=ADOPTED)
     axes[0].axhline(100 * curve.risk[-1], color=SOFT, linewidth=0.9, linestyle="--")
-    axes[0].set(ylim=(0, None), ylabel="adopters worse off than with shared_lora, %")
+    axes[0].set(ylim=(0, None), ylabel="worse off than shared_lora, % of adopters")
     axes[1].plot(covered, curve.gain, color=ADOPTED, label="surest first")
     axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--", label="any order")
-    axes[1].set_ylabel("mean gain of all clients over shared_lora, points")
+    axes[1].set_ylabel("gain over shared_lora, mean of all, points")
     share = 100 * float(np.mean(np.array(chances) >= 0.5))
     for axis in axes:
         axis.axvline(share, color=INK, linewidth=0.9, linestyle=":", label="default policy")

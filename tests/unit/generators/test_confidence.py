@@ -10,22 +10,26 @@ from scipy.optimize import minimize
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
-from sglora_fed.generators import Generated, make_generator
+from sglora_fed.generators import Generated, Generator, make_generator
 from sglora_fed.generators.confidence import (
     FOLDS,
     PENALTY,
     Confidence,
     features,
     fit_confidence,
-    judged,
+    trial,
 )
-from sglora_fed.generators.functional import Functional, advance, first_factors, smoothed
+from sglora_fed.generators.functional import Functional
 from sglora_fed.zoo import Zoo
 
 STRANGE = np.eye(6, dtype=np.float32)[4:]
 
 MakeZoo = Callable[..., Zoo]
 Settings = Callable[..., GeneratorConfig]
+
+
+def never(zoo: Zoo) -> Generator:
+    raise AssertionError(zoo.ids)
 
 
 def planted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,7 +101,7 @@ def test_held_out_adapters_come_from_the_other_experts(
         other = Zoo(zoo.ids, zoo.wordings, means, zoo.variances, zoo.examples)
         generator = make_generator(config, "ridge")
         generator.fit(other, 0)
-        for kind in judged(generator, config, other, STRANGE, 0)[:2]:
+        for kind in trial(generator, config, other, STRANGE, never, 0).made[:2]:
             largest = np.abs(kind.adapters[:, 0]).max(axis=1)
             assert largest[expert] < 100
             assert np.sum(largest > 1000) >= 10 - 1 - 10 // FOLDS - 1
@@ -115,7 +119,7 @@ def test_held_out_folds_of_neighbours_leave_nobody_near(
     clustered = Zoo(zoo.ids, wordings, zoo.means, zoo.variances, zoo.examples)
     generator = make_generator(config, "topk")
     generator.fit(clustered, 0)
-    random, near, _ = judged(generator, config, clustered, STRANGE, 0)
+    random, near, _ = trial(generator, config, clustered, STRANGE, never, 0).made
     assert random.similarity.min() > 0.9
     assert near.similarity.mean() <= random.similarity.mean() + 1e-6
 
@@ -126,21 +130,29 @@ def test_strangers_take_turns_with_the_whole_generator(
     zoo, config = make_zoo(5, 6, seed=2), settings()
     generator = make_generator(config, "ridge")
     generator.fit(zoo, 0)
-    strange = judged(generator, config, zoo, STRANGE, 0)[2]
+    strange = trial(generator, config, zoo, STRANGE, never, 0).made[2]
     wanted = generator.generate(STRANGE, 1, 0)
     np.testing.assert_allclose(strange.adapters, wanted.adapters[[0, 1, 0, 1, 0]], atol=1e-5)
     np.testing.assert_allclose(strange.similarity, wanted.similarity[[0, 1, 0, 1, 0]])
 
 
-def test_a_trained_generator_is_smoothed_over_the_others(
+def test_a_generator_of_the_federation_is_trained_again_without_those_who_judge(
     make_zoo: MakeZoo, settings: Settings
 ) -> None:
-    zoo, config = make_zoo(8, 6, seed=4), settings(smoothing=0.2, rank=5)
-    updates = np.random.default_rng(5).normal(size=(8, zoo.size))
-    factors = advance(first_factors(np.zeros(zoo.size), 8), np.arange(8), updates, 5)
-    generator = Functional(config)
-    generator.adopt(factors, zoo)
-    rows = np.array([0, 2, 3, 5, 6])
-    made = generator.smoothed_over(zoo, rows).generate(zoo.embeddings[[1]], 1, 0)
-    wanted = smoothed(factors.select(rows), zoo.select(rows), 0.2).adapters(zoo.embeddings[[1]])
-    np.testing.assert_allclose(made.adapters[:, 0], wanted, atol=1e-5)
+    zoo, config = make_zoo(9, 6, seed=4), settings()
+    asked: list[Zoo] = []
+
+    def retrain(others: Zoo) -> Generator:
+        asked.append(others)
+        again = make_generator(config, "ridge")
+        again.fit(others, 0)
+        return again
+
+    tried = trial(Functional(config), config, zoo, STRANGE, retrain, 0)
+    (others,) = asked
+    judges = [zoo.ids[row] for row in tried.rows]
+    assert sorted([*judges, *others.ids]) == sorted(zoo.ids)
+    assert len(judges) == 9 // FOLDS
+    wanted = retrain(others).generate(zoo.wordings[tried.rows, 0], 1, 0)
+    np.testing.assert_allclose(tried.made[0].adapters, wanted.adapters, atol=1e-5)
+    assert len(tried.made) == 2
