@@ -93,7 +93,7 @@ class Trainer:
         config = self.federation.config
         few = replace(config, functional_rounds=max(1, config.functional_rounds // 3))
         federation = replace(self.federation, config=few)
-        return self._trained(federation, zoo, self.reporter("confidence"))
+        return self._trained(federation, zoo, self.reporter("held out"))
 
     def confidence(self, generator: Generator, fallback: np.ndarray) -> Confidence:
         """How sure to be of the generator's adapters, from the experts' own comparisons.
