@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sglora_fed.experiments.statistics import estimate, resamples
-from sglora_fed.report.coverage import Coverage
 from sglora_fed.report.figures import ADOPTED, SOFT, panels, png
 
 STYLE = {
@@ -75,20 +74,6 @@ def line(axis: Axes, points: list[Any], colour: str, marker: str, label: str) ->
         capsize=2,
         label=label,
     )
-
-
-def risk_figure(curve: Coverage, path: Path) -> None:
-    """Risk over coverage, and what all clients gain."""
-    figure, axes = panels(2, 3.4, 3.0)
-    axes[0].plot(100 * curve.coverage, 100 * curve.risk, color=ADOPTED)
-    axes[0].axhline(100 * curve.risk[-1], color=SOFT, linestyle="--", linewidth=0.9)
-    axes[0].set(ylabel="worse off than shared_lora, % of adopters", ylim=(0, None))
-    axes[1].plot(100 * curve.coverage, curve.gain, color=ADOPTED)
-    axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--", linewidth=0.9)
-    axes[1].set(ylabel="mean gain of all clients, points")
-    for axis in axes:
-        axis.set(xlabel="clients who adopt, surest first, % (dashed: any order)")
-    write(figure, path)
 
 
 def write(figure: Figure, path: Path) -> None:

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 from machine import RESULTS
-from study_figures import curves, risk_figure
+from study_figures import curves
 
 from sglora_fed.experiments.statistics import Estimate, estimate, resamples
-from sglora_fed.report.coverage import risk_coverage
 
 ARMS = (
     ("clinc150-rules-hints", "CLINC150 rules, the client's own words in the candidate texts"),
@@ -58,10 +57,8 @@ class Pool:
         return list(self.seeds[0].get(part, {}))
 
 
-def load(arm: str, ending: str = "") -> Pool | None:
-    paths = [
-        path for seed in range(9) if (path := RESULTS / f"study-{arm}-{seed}{ending}.json").exists()
-    ]
+def load(arm: str) -> Pool | None:
+    paths = [path for seed in range(9) if (path := RESULTS / f"study-{arm}-{seed}.json").exists()]
     found = tuple(json.loads(path.read_text(encoding="utf-8")) for path in paths)
     return Pool(found) if found else None
 
@@ -182,42 +179,16 @@ def cost_table(pool: Pool) -> str:
     return table(head, iter(lines))
 
 
-def confidence_text(pool: Pool, device: str) -> str:
-    """How well the confidence tells winners from losers."""
-    chances = np.concatenate([seed["confidence"][:-1] for seed in pool.seeds])
-    junk = [seed["confidence"][-1] for seed in pool.seeds]
-    gains = pool.values("methods", "functional") - pool.values("methods", "shared_lora")
-    wins = 0.5 + 0.5 * np.sign(gains)
-    curve = risk_coverage(chances, gains)
-    risk_figure(curve, RESULTS / "study-coverage.png")
-    half = len(gains) // 2
-    lines = [
-        ["clients", str(len(gains))],
-        ["adapter better than the shared LoRA", f"{100 * wins.mean():.0f} %"],
-        ["mean confidence", f"{100 * chances.mean():.0f} %"],
-        [
-            "Brier score, and of always saying the base rate",
-            f"{np.mean((chances - wins) ** 2):.3f}, {np.mean((wins.mean() - wins) ** 2):.3f}",
-        ],
-        ["adopt by default", f"{100 * np.mean(chances >= 0.5):.0f} %"],
-        [
-            "worse off: all adopt, the surest half",
-            f"{100 * curve.risk[-1]:.0f} %, {100 * curve.risk[half - 1]:.0f} %",
-        ],
-        ["confidence for a sentence of no task", ", ".join(f"{c:.2f}" for c in junk)],
-    ]
-    return f"Measured on {device}.\n\n" + table(["", "value"], iter(lines))
-
-
-def agreement_table(gpu: Pool, cpu: Pool) -> str:
+def agreement_table() -> str:
     """The same seed on both devices."""
-    same = Pool(gpu.seeds[: len(cpu.seeds)])
+    found = json.loads((RESULTS / "study-agreement.json").read_text(encoding="utf-8"))
 
     def rows() -> Iterator[list[str]]:
-        for name in same.names("methods"):
-            found = interval(cpu.values("methods", name) - same.values("methods", name))
-            cells = [f"{p.values('methods', name).mean():.1f}" for p in (same, cpu)]
-            yield [name, *cells, f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"]
+        for name in found["cpu"]:
+            cpu, gpu = (100 * np.array(found[device][name]) for device in ("cpu", "gpu"))
+            apart = interval(cpu - gpu)
+            cells = [f"{gpu.mean():.2f}", f"{cpu.mean():.2f}"]
+            yield [name, *cells, f"{apart.mean:+.2f} [{apart.low:.2f}, {apart.high:.2f}]"]
 
     return table(["method", "GPU", "CPU", "CPU - GPU"], rows())
 
@@ -245,7 +216,7 @@ def page() -> Iterator[str]:
 
 
 def extras() -> Iterator[str]:
-    main, cpu = load(MAIN), load(MAIN, "-cpu")
+    main = load(MAIN)
     if main is None:
         return
     curves(main, RESULTS / "study-curves.png")
@@ -254,10 +225,7 @@ def extras() -> Iterator[str]:
     yield f"## One change at a time\n\n{variants_table(main)}"
     yield f"## HWU64 rules for a generator of CLINC150 experts\n\n{transfer_table(main)}"
     yield f"## Bytes and compute\n\n{cost_table(main)}"
-    if cpu is not None:
-        yield f"## GPU and CPU, seed 0\n\n{agreement_table(main, cpu)}"
-        yield f"## Confidence\n\n{confidence_text(cpu, 'the CPU, seed 0')}"
-        yield "![risk over coverage](study-coverage.png)\n"
+    yield f"## GPU and CPU, seed 0\n\n{agreement_table()}"
 
 
 if __name__ == "__main__":
