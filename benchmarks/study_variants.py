@@ -238,7 +238,7 @@ def open_questions(study: Study) -> Iterator[tuple[str, list[float]]]:
         "temperature": (0.01, 0.2, 1.0),
         "latent": (4, 64),
         "steps": (200, 2000),
-        "leave_own_out": (False,),
+        "leave_own_out": (True,),
     }
     yield "sglora", of_zoo(study, "sglora", study.zoo)
     for option, values in settings.items():
