@@ -51,7 +51,6 @@ from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo
 
 WORDINGS = 6
-EXPERT = TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
 SIZES = {"rules": (64, 20, 320, 120), "styles": (40, 16, 1000, 300)}
 RULE_TARGETS, STYLE_TARGETS = (
     ("value", "output.dense"),
@@ -139,7 +138,7 @@ class Study:
 
     @cached_property
     def zoo(self) -> Zoo:
-        trained = self.train(self.start, self.parts, EXPERT, "expert")
+        trained = self.train(self.start, self.parts, study_methods.EXPERT, "expert")
         texts = [(t.description, *t.paraphrases)[:WORDINGS] for t in self.experts]
         rows = self.embed([text for some in texts for text in some])
         return Zoo(

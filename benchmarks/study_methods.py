@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 ROUNDS, SHARED_ROUNDS, LOCAL_STEPS = 17, 3, 10
 ROUND = TrainConfig(steps=LOCAL_STEPS, batch_size=32, lr=5e-3, checkpoints=1)
+EXPERT = TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
+"""Of the experts and of the oracle alike."""
+
 FEW = TrainConfig(steps=50, batch_size=32, lr=2e-3, checkpoints=1)
 WARM_ROUNDS = {"rules": SHARED_ROUNDS, "styles": 10}
 """FedAvg rounds before the generator's, of ROUNDS + SHARED_ROUNDS in all: styles share more."""
@@ -56,7 +59,7 @@ def measure(study: Study, found: dict[str, Any]) -> tuple[Factors, np.ndarray]:
         chosen = [few_shot(task, shots, study.seed) for task in study.clients]
         methods[name] = study.accuracy(locally(study, chosen, FEW))
     with timed(found, "oracle"):
-        oracle = locally(study, [task.train for task in study.clients], study_expert(study))
+        oracle = locally(study, [task.train for task in study.clients], EXPERT)
     methods["oracle"] = study.accuracy(oracle)
     with timed(found, "functional"):
         warm = shared_lora(study, WARM_ROUNDS[study.kind])
@@ -71,11 +74,6 @@ def measure(study: Study, found: dict[str, Any]) -> tuple[Factors, np.ndarray]:
     methods["central"] = study.accuracy(pooled.adapters(study.requests))
     found["methods"] = methods
     return factors, shared
-
-
-def study_expert(study: Study) -> TrainConfig:
-    """The oracle trains as the experts do."""
-    return TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from study_methods import (
+    EXPERT,
     WARM_ROUNDS,
     central,
     fitted,
     functional,
     own_training,
     shared_lora,
-    study_expert,
     trained,
 )
 
@@ -209,7 +209,7 @@ def mixed_ranks(study: Study) -> Zoo:
     half = np.arange(0, len(study.experts), 2)
     narrow, start = narrowed(study.layout, study.start[None], LOW_RANK)
     parts = [study.parts[i] for i in half]
-    made = study.train(start[0], parts, study_expert(study), "expert", layout=narrow).mean
+    made = study.train(start[0], parts, EXPERT, "expert", layout=narrow).mean
     means = study.zoo.means.copy()
     means[half] = widened(narrow, made, study.layout, study.start)
     return replace(study.zoo, means=means)
@@ -262,7 +262,7 @@ def open_questions(study: Study) -> Iterator[tuple[str, list[float]]]:
 
 def other_checkpoints(study: Study, last: int) -> Zoo:
     """The zoo with the statistics of another number of checkpoints."""
-    config = replace(study_expert(study), checkpoints=last)
+    config = replace(EXPERT, checkpoints=last)
     trained_again = study.train(study.start, study.parts, config, "expert")
     return replace(study.zoo, means=trained_again.mean, variances=trained_again.variance)
 

@@ -63,6 +63,7 @@ class Bench:
     ) -> None:
         self._encoder, self._layout, self._config = encoder, layout, config
         self.tasks, self._request = tasks, request
+        self._prepared: dict[bool, list[Prepared]] = {}
         self.metrics: tuple[str, ...] = ()
 
     def measure(self, method: str) -> tuple[np.ndarray, float]:
@@ -83,7 +84,10 @@ class Bench:
 
     def _tests(self, method: str) -> list[Prepared]:
         hints = HINTS.get(method, self._config.adapter.hints)
-        return [prepare(self._encoder, task, task.test, hints) for task in self.tasks]
+        if hints not in self._prepared:
+            tests = [prepare(self._encoder, task, task.test, hints) for task in self.tasks]
+            self._prepared[hints] = tests
+        return self._prepared[hints]
 
     def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
         """[n, D] float32, and the seconds that a client needed to train its own."""

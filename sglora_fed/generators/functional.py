@@ -29,13 +29,7 @@ from sglora_fed.generators.base import (
 from sglora_fed.generators.ridge import ridge_map
 from sglora_fed.zoo import Zoo, trusted
 
-AXES = {
-    "embeddings": "Ed",
-    "centre": "d",
-    "map": "dk",
-    "basis": "kD",
-    "offset": "D",
-}
+AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
 
 CLIP = 3.0
 """An update longer than this many times the round's median is scaled down to it."""

@@ -38,9 +38,13 @@ def home_of(loop: Any) -> Path:
     return Path(loop.output).parent / "home"
 
 
-def zoo_in(home: Path, seed: int = 0) -> Zoo:
+def zoo_folder(home: Path, seed: int = 0) -> Path:
     (folder,) = (home / "zoos").glob(f"*-seed{seed}")
-    return read_store(folder).load()
+    return folder
+
+
+def zoo_in(home: Path, seed: int = 0) -> Zoo:
+    return read_store(zoo_folder(home, seed)).load()
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ from sglora_fed.errors import (
 )
 from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
-from sglora_fed.zoo import Zoo, read_store
+from tests.integration.comparing import zoo_folder, zoo_in
 
 MakeLoop = Callable[..., Any]
 
@@ -41,15 +41,6 @@ LOST = 1
 """Partition of the node that dies."""
 
 SECRET = "call my sister Xanthippe about the biopsy"
-
-
-def zoo_folder(home: Path) -> Path:
-    (folder,) = (home / "zoos").iterdir()
-    return folder
-
-
-def zoo_in(home: Path) -> Zoo:
-    return read_store(zoo_folder(home)).load()
 
 
 def shared_in(run: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from sglora_fed.errors import RepliesError
 from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.functional import ROUND
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
-from sglora_fed.zoo import Zoo, read_store
+from tests.integration.comparing import zoo_folder, zoo_in
 
 MakeLoop = Callable[..., Any]
 Damage = Callable[[RecordDict], None]
@@ -27,15 +27,6 @@ HONEST, HOSTILE = 0, 1
 """Partitions of the two nodes."""
 
 SECRET = "call my sister Xanthippe about the biopsy"
-
-
-def zoo_folder(home: Path) -> Path:
-    (folder,) = (home / "zoos").iterdir()
-    return folder
-
-
-def zoo_in(home: Path) -> Zoo:
-    return read_store(zoo_folder(home)).load()
 
 
 # What a hostile node does to an honest reply.
