@@ -28,12 +28,15 @@ import machine
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.generators import Generator, generator_names, make_generator
-from sglora_fed.generators.functional import Functional, advance, first_factors
+from sglora_fed.generators.functional import Factors, Functional, advance, first_factors
 from sglora_fed.zoo import Zoo
 
 EXPERTS, DIM, BATCH = 80, 384, 1000
 LAYOUTS = {"adapter=default": 13_824, "adapter=full": 36_864}
-INNER = {"functional": GeneratorConfig().rank, "sglora": GeneratorConfig().basis}
+DIRECTIONS = 12
+"""As many as descriptions predict for rules over a dozen topics."""
+
+INNER = {"functional": DIRECTIONS, "sglora": GeneratorConfig().basis}
 GOAL_MS, GOAL_SHARE, GOAL_FIT = 5.0, 0.5, 10.0
 
 
@@ -82,7 +85,7 @@ def product_rate(rows: int, inner: int, columns: int) -> float:
 def operations(name: str, config: GeneratorConfig, size: int) -> int:
     """Floating-point operations of the decoder for one adapter."""
     if name == "functional":
-        return 2 * config.rank * size
+        return 2 * DIRECTIONS * size
     if name != "sglora":
         return 2 * EXPERTS * size
     width = min(config.basis, EXPERTS - 1)
@@ -94,8 +97,9 @@ def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
     generator = make_generator(config, name)
     if isinstance(generator, Functional):  # its rounds are no part of this benchmark
         first = first_factors(zoo.means[0], EXPERTS)
-        factors = advance(first, np.arange(EXPERTS), zoo.means, config.rank)
-        generator.adopt(factors, zoo)
+        every = advance(first, np.arange(EXPERTS), zoo.means)
+        scores, basis = every.scores[:, :DIRECTIONS], every.basis[:DIRECTIONS]
+        generator.adopt(Factors(every.offset, scores, basis), zoo)
     else:
         generator.fit(zoo, 0)
     return generator

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from sglora_fed.adapters.candidates import candidate_texts
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
@@ -22,12 +23,14 @@ class Prepared:
     Attributes:
         items: one tensor per example.
         texts: candidate texts (labelled) or captions (retrieval), one tensor each.
-        targets: [n] int64, the index in ``texts`` that is right for each item.
+        owners: [texts] int64, the number of each text's label; captions are labels of their own.
+        targets: [n] int64, the number of the label that is right for each item.
         kind: ``labelled`` or ``retrieval``.
     """
 
     items: list[Tensor]
     texts: list[Tensor]
+    owners: np.ndarray
     targets: np.ndarray
     kind: Kind
 
@@ -36,7 +39,7 @@ class Prepared:
 
 
 def prepare(
-    encoder: DualEncoder, task: Task, examples: Sequence[Example], hints: bool = False
+    encoder: DualEncoder, task: Task, examples: Sequence[Example], hints: str = "none"
 ) -> Prepared:
     """Run the frozen part of the backbone once per example and candidate text.
 
@@ -44,7 +47,8 @@ def prepare(
         encoder: the frozen dual encoder.
         task: whose labels are the candidates.
         examples: which of the task's examples.
-        hints: write the client's own words about a label into its candidate text.
+        hints: how the candidate texts carry the client's own words about a label, as in
+            :func:`~sglora_fed.adapters.candidates.candidate_texts`.
 
     Raises:
         TaskError: without examples, or when the backbone takes other items.
@@ -59,16 +63,12 @@ def prepare(
     items = encoder.prepare_items([example.item for example in examples])
     if task.kind == "retrieval":
         captions = encoder.prepare_texts([example.label for example in examples])
-        return Prepared(items, captions, np.arange(len(examples)), "retrieval")
+        numbers = np.arange(len(examples))
+        return Prepared(items, captions, numbers, numbers, "retrieval")
     keys = list(task.labels)
-    texts = [_candidate(task, key) if hints else task.labels[key] for key in keys]
+    texts, owners = candidate_texts(task, hints)
     targets = np.array([keys.index(example.label) for example in examples])
-    return Prepared(items, encoder.prepare_texts(texts), targets, "labelled")
-
-
-def _candidate(task: Task, key: str) -> str:
-    words = task.hints.get(key, "")
-    return f"{task.labels[key]}: {words}" if words else task.labels[key]
+    return Prepared(items, encoder.prepare_texts(texts), owners, targets, "labelled")
 
 
 def few_shot(task: Task, shots: int, seed: int) -> tuple[Example, ...]:
@@ -91,17 +91,18 @@ def few_shot(task: Task, shots: int, seed: int) -> tuple[Example, ...]:
 
 
 def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[list[int]]:
-    """Indices of tasks that can share one folded batch: same kind, batch and number of texts.
+    """Indices of tasks that can share one folded batch: same kind, batch, labels and texts.
 
     Args:
         parts: one per adapter.
         batch_size: rows per adapter and step; a smaller task takes all its rows.
         most: adapters per group at most.
     """
-    alike: dict[tuple[Kind, int, int], list[int]] = defaultdict(list)
+    alike: dict[tuple[Kind, int, int, int], list[int]] = defaultdict(list)
     for index, part in enumerate(parts):
-        texts = len(part.texts) if part.kind == "labelled" else 0
-        alike[part.kind, min(batch_size, len(part)), texts].append(index)
+        labelled = part.kind == "labelled"
+        texts, labels = (len(part.texts), int(part.owners.max())) if labelled else (0, 0)
+        alike[part.kind, min(batch_size, len(part)), texts, labels].append(index)
     return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
 
 

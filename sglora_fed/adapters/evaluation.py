@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.candidates import label_scores
 from sglora_fed.adapters.data import Prepared, fold_groups
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.training import lengths
@@ -26,7 +27,7 @@ def score_tasks(
     layout: Layout | None = None,
     vectors: np.ndarray | None = None,
 ) -> list[Tensor]:
-    """Scores of every item against every candidate text, task by task.
+    """Scores of every item for every label (retrieval: every caption), task by task.
 
     Args:
         encoder: frozen dual encoder.
@@ -35,7 +36,7 @@ def score_tasks(
         vectors: [n, D], one adapter per task; None for the bare backbone.
 
     Returns:
-        n tensors [items, texts] of ``scale * cosine``, on the CPU.
+        n tensors [items, labels] of ``scale * cosine``, on the CPU.
     """
     scores: list[Tensor] = [torch.empty(0)] * len(parts)
     for group in fold_groups(parts, batch_size=2**31, most=8):
@@ -63,6 +64,7 @@ def _score_group(encoder: DualEncoder, parts: list[Prepared]) -> list[Tensor]:
     texts = encoder.encode_texts([text for part in parts for text in part.texts])
     texts = texts.view(groups, -1, encoder.dim)
     ordered = encoder.scale * torch.bmm(torch.cat(encoded, dim=1), texts.transpose(1, 2))
+    ordered = label_scores(ordered, [part.owners for part in parts])
     return [
         scores[torch.from_numpy(np.argsort(order)).to(scores.device)].cpu()
         for scores, order in zip(ordered, orders, strict=True)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.candidates import label_scores
 from sglora_fed.adapters.data import Prepared, batch_indices, fold_groups
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones.types import DualEncoder
@@ -68,10 +69,10 @@ def task_losses(
 def folded_logits(
     encoder: DualEncoder, parts: Sequence[Prepared], rows: Sequence[np.ndarray]
 ) -> tuple[Tensor, Tensor]:
-    """Scores of G tasks' rows against their own candidate texts.
+    """Scores of G tasks' rows for their own labels.
 
     Returns:
-        logits [G, B, C] and targets [G, B]; for retrieval C = B and the texts are the rows' own.
+        logits [G, B, L] and targets [G, B]; for retrieval L = B and the texts are the rows' own.
     """
     groups = len(parts)
     items = encoder.encode_items([p.items[i] for p, r in zip(parts, rows, strict=True) for i in r])
@@ -85,6 +86,8 @@ def folded_logits(
     texts = encoder.encode_texts(chosen)
     texts = texts.view(groups, -1, texts.shape[-1])
     logits = encoder.scale * torch.bmm(items, texts.transpose(1, 2))
+    if parts[0].kind == "labelled":
+        logits = label_scores(logits, [part.owners for part in parts])
     return logits, torch.from_numpy(targets).to(logits.device)
 
 

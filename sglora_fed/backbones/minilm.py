@@ -21,6 +21,7 @@ from sglora_fed.backbones.checkpoint import (
 )
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError
+from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.types import Modality
 
 MAX_TOKENS = 256
@@ -147,20 +148,36 @@ class DescriptionEncoder:
         BackboneFileError: when the files cannot be read as a BERT checkpoint.
     """
 
-    id = MiniLM.id
+    id = f"{MiniLM.id}+phrases"
 
     def __init__(self, folder: Path) -> None:
         bert, self._tokenizer = load_bert(folder, CPU)
         self._bert = twin(bert)
         self.dim = int(self._bert.config.hidden_size)
 
-    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """[n, dim] float32 unit rows; word pieces beyond the model's 256 are cut.
+        """[n, dim] float32 unit rows: each text as a whole plus the mean of its phrases.
+
+        A description is a list of wishes in a sentence. The mean of its phrases is additive in what
+        they name, which a linear generator follows further than the sentence alone
+        (``docs/decisions/0007-phrases.md``). For a text of one phrase both are the same. Word
+        pieces beyond the model's 256 are cut.
 
         Raises:
             BackboneInputError: for a text without a word piece.
         """
+        whole = self._sentences(texts)
+        parts = [phrases(text) for text in texts]
+        owners = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
+        sums = np.zeros_like(whole)
+        np.add.at(sums, owners, self._sentences([part for some in parts for part in some]))
+        counts = np.array([[len(some)] for some in parts], np.float32).reshape(-1, 1)
+        made = whole + sums / counts
+        rows: np.ndarray = made / np.linalg.norm(made, axis=1, keepdims=True)
+        return rows
+
+    @torch.no_grad()
+    def _sentences(self, texts: Sequence[str]) -> np.ndarray:
         ids = _tokens(self._tokenizer, texts)
         embeddings = np.empty((len(ids), self.dim), np.float32)
         every = range(int(self._bert.config.num_hidden_layers))

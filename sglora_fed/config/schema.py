@@ -158,14 +158,17 @@ class AdapterConfig:
         ("value", "output.dense"), "ends of the adapted modules' names, as PEFT matches them"
     )
     layers: tuple[int, ...] = option((5,), "adapted layers; empty: all")
-    hints: bool = option(
-        True, "candidate texts carry the client's own words, in training and in use"
+    hints: str = option(
+        "phrases",
+        "the client's own words in the candidate texts: `none`, `whole` (one text for a label) or"
+        " `phrases` (one for each phrase)",
     )
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def problems(self) -> list[str]:
         """All mistakes in this group."""
         found = _at_least(1, adapter__rank=self.rank) + _positive(adapter__alpha=self.alpha)
+        found += _one_of("adapter.hints", self.hints, ("none", "whole", "phrases"))
         if not self.targets or len(set(self.targets)) < len(self.targets):
             found.append(f"adapter.targets={list(self.targets)}: at least one, each once")
         if len(set(self.layers)) < len(self.layers) or any(i < 0 for i in self.layers):
@@ -192,8 +195,7 @@ class GeneratorConfig:
     neighbours: int = option(4, "K: nearest experts in the weights of `topk` and `sglora`")
     temperature: float = option(0.05, "tau of the softmax over similarities")
     ridge: float = option(0.02, "`ridge`: the penalty")
-    smoothing: float = option(0.1, "`functional`: the penalty of its smoother")
-    rank: int = option(12, "`functional`: directions that experts share")
+    smoothing: float = option(0.3, "`functional`: the penalty of its smoother")
     latent: int = option(16, "`sglora`: size of z")
     hidden: int = option(256, "`sglora`: width of the hidden layers")
     steps: int = option(600, "`sglora`: Adam steps")
@@ -213,7 +215,6 @@ class GeneratorConfig:
                 generator__hidden=self.hidden,
                 generator__steps=self.steps,
                 generator__basis=self.basis,
-                generator__rank=self.rank,
             )
             + _positive(
                 generator__temperature=self.temperature,

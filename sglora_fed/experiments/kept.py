@@ -173,7 +173,7 @@ def kept_confidence(
 def functional_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
     """Where the functional generator of a zoo's experts and some settings is kept."""
     rounds = [name for name in ROUNDS if name.startswith("functional")]
-    key = _key(config, *rounds, "smoothing", "rank")
+    key = _key(config, *rounds, "smoothing")
     return store.path / f"functional-{key}-{_experts_sha256(zoo.ids)}.safetensors"
 
 

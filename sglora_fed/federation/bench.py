@@ -26,8 +26,9 @@ POLICY = "policy"
 LoRA, or no adapter where none was trained."""
 
 SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
-HINTS = {"zero_shot": False, "described": True}
-"""Methods without an adapter -> whether the candidate texts carry the client's own words."""
+HINTS = {"zero_shot": "none", "described": "whole"}
+"""Methods without an adapter -> the client's own words in the candidate texts: one text for a label
+is the better rival there, since nothing has learnt to weigh several."""
 
 LOCAL_METHODS = (*HINTS, *SHOTS, "oracle")
 
@@ -63,7 +64,7 @@ class Bench:
     ) -> None:
         self._encoder, self._layout, self._config = encoder, layout, config
         self.tasks, self._request = tasks, request
-        self._prepared: dict[bool, list[Prepared]] = {}
+        self._prepared: dict[str, list[Prepared]] = {}
         self.metrics: tuple[str, ...] = ()
 
     def measure(self, method: str) -> tuple[np.ndarray, float]:

@@ -23,6 +23,7 @@ from sglora_fed.generators.functional import (
     clipped,
     first_factors,
     mended,
+    predicted,
     smoothed,
 )
 from sglora_fed.seeds import derive_seed
@@ -131,7 +132,7 @@ def train_functional(
         federation: who takes part.
         zoo: whose descriptions are smoothed over.
         layout: of the adapters.
-        config: penalty and rank.
+        config: the penalty.
         seed: of the samples.
         progress: told the number of rounds.
 
@@ -145,8 +146,8 @@ def train_functional(
     rng = np.random.default_rng(derive_seed(seed, "functional_sample"))
     everybody = np.arange(len(zoo.ids))
     start = zoo.means.mean(axis=0)
-    factors = first_factors(start, len(everybody))
-    factors = advance(factors, everybody, zoo.means - start, config.rank)
+    factors = advance(first_factors(start, len(everybody)), everybody, zoo.means - start)
+    factors = predicted(factors, zoo, config.smoothing)
     for number in range(1, rounds + 1):
         count = min(federation.config.functional_clients, len(zoo.ids))
         chosen = sorted(zoo.ids[i] for i in rng.choice(len(zoo.ids), count, replace=False))
@@ -157,7 +158,7 @@ def train_functional(
         updates, scaled = clipped(updates)
         if scaled:
             federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
-        factors = advance(factors, rows, updates, config.rank)
+        factors = predicted(advance(factors, rows, updates), zoo, config.smoothing)
         factors = mended(factors, zoo, layout, config.smoothing)
         progress(number, rounds)
     return factors

@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 
 from sglora_fed import __version__
 from sglora_fed.adapters import Layout, check_vectors, prepare, train_adapters
+from sglora_fed.adapters.candidates import candidate_texts
 from sglora_fed.backbones import DualEncoder
 from sglora_fed.config import home
 from sglora_fed.config.schema import TrainConfig
@@ -51,7 +52,7 @@ def train_or_recall(
     layout: Layout,
     config: TrainConfig,
     lessons: Sequence[Lesson],
-    hints: bool,
+    hints: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train what was not trained before.
 
@@ -60,7 +61,7 @@ def train_or_recall(
         layout: of the vectors.
         config: of the training.
         lessons: n of them.
-        hints: whether the candidate texts carry the clients' own words.
+        hints: how the candidate texts carry the clients' own words.
 
     Returns:
         [n, D] float32 adapters, and [n] seconds that each took when it was trained.
@@ -86,7 +87,7 @@ def _train(
     layout: Layout,
     config: TrainConfig,
     lessons: Sequence[Lesson],
-    hints: bool,
+    hints: str,
 ) -> np.ndarray:
     return train_adapters(
         encoder,
@@ -99,14 +100,14 @@ def _train(
 
 
 def _path(
-    encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson, hints: bool
+    encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson, hints: str
 ) -> Path:
     facts = {
         "versions": [__version__, version("torch"), version("transformers")],
         "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
         "layout": layout.fingerprint,
         "train": asdict(config),
-        "hints": dict(lesson.task.hints) if hints else {},
+        "candidates": candidate_texts(lesson.task, hints)[0],
         "examples": examples_sha256(lesson.task, lesson.examples),
         "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
         "seed": lesson.seed,

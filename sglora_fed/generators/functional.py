@@ -26,13 +26,16 @@ from sglora_fed.generators.base import (
     neighbourhood,
     repeat_samples,
 )
-from sglora_fed.generators.ridge import ridge_map
+from sglora_fed.generators.ridge import left_out_residuals, ridge_map
 from sglora_fed.zoo import Zoo, trusted
 
 AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
 
 CLIP = 3.0
 """An update longer than this many times the round's median is scaled down to it."""
+
+MOST_DIRECTIONS = 32
+"""They travel to the nodes in each round."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,16 @@ def first_factors(start: np.ndarray, experts: int) -> Factors:
     return Factors(start.astype(np.float32), np.zeros((experts, 0)), empty)
 
 
-def advance(factors: Factors, rows: np.ndarray, updates: np.ndarray, rank: int) -> Factors:
-    """Add updates to some experts' coordinates and keep the ``rank`` strongest directions.
-
-    Training noise of single experts lies outside the directions that experts share; cutting it off
-    is what lets the rounds go on improving.
+def advance(factors: Factors, rows: np.ndarray, updates: np.ndarray) -> Factors:
+    """Add updates to some experts' coordinates.
 
     Args:
         factors: of E experts.
         rows: [n] distinct experts.
         updates: [n, D] differences that they returned.
-        rank: k, most directions kept.
+
+    Returns:
+        All directions of the sum, the strongest first.
     """
     deviations = factors.scores @ factors.basis.astype(np.float64)
     deviations[rows] += updates
@@ -108,7 +110,7 @@ def advance(factors: Factors, rows: np.ndarray, updates: np.ndarray, rank: int) 
     deviations -= mean
     # E << D: the eigenvectors of the small Gram matrix give the directions.
     values, vectors = np.linalg.eigh(deviations @ deviations.T)
-    kept = np.argsort(-values)[:rank]
+    kept = np.argsort(-values)
     kept = kept[values[kept] > values.max(initial=0.0) * 1e-10]
     lengths = np.sqrt(values[kept])
     basis = vectors[:, kept].T @ deviations / lengths[:, None]
@@ -117,6 +119,20 @@ def advance(factors: Factors, rows: np.ndarray, updates: np.ndarray, rank: int) 
         vectors[:, kept] * lengths,
         basis.astype(np.float32),
     )
+
+
+def predicted(factors: Factors, zoo: Zoo, penalty: float) -> Factors:
+    """Keep the directions that descriptions predict, at most ``MOST_DIRECTIONS``.
+
+    A direction stays when the experts' coordinates along it are told better by the ridge regression
+    of all *other* experts than by their mean (leave-one-expert-out R^2 above 0). What is cut off is
+    the training noise of single experts; that is what lets the rounds go on improving, and it needs
+    no rank to be chosen: about as many directions stay as there are topics in the descriptions.
+    """
+    residuals = left_out_residuals(zoo.wordings, penalty, factors.scores)
+    explained = 1 - (residuals**2).mean(axis=1).sum(axis=0) / (factors.scores**2).sum(axis=0)
+    kept = np.flatnonzero(explained > 0)[:MOST_DIRECTIONS]
+    return Factors(factors.offset, factors.scores[:, kept], factors.basis[kept])
 
 
 def smoothed(factors: Factors, zoo: Zoo, penalty: float) -> LinearGenerator:

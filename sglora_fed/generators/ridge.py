@@ -31,16 +31,49 @@ def ridge_map(wordings: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndar
         The centre [d] and a map [d, E]: the weights are ``(x - centre) @ map``, plus what they lack
         to a sum of one, in equal parts.
     """
-    experts, each, dim = wordings.shape
+    inputs, centre, scale, system = _system(wordings, penalty)
+    owners = np.repeat(np.eye(len(wordings)), wordings.shape[1], axis=0)
+    return centre, inputs.T @ np.linalg.solve(system, owners) / scale
+
+
+def left_out_residuals(wordings: np.ndarray, penalty: float, values: np.ndarray) -> np.ndarray:
+    """What the ridge regression of all other experts gets wrong about each expert.
+
+    In closed form, without a regression for each expert: the block of the residuals divided by that
+    of ``I - H``, H the hat matrix (Hastie, Tibshirani & Friedman 2009, eq. 7.64, for a group of
+    rows). The centre and the scale of the inputs stay those of all experts.
+
+    Args:
+        wordings: [E, W, d] unit embeddings.
+        penalty: as in :func:`ridge_map`.
+        values: [E, k] what is to be told from a wording, means over experts zero.
+
+    Returns:
+        [E, W, k].
+    """
+    experts, each, _ = wordings.shape
+    system = _system(wordings, penalty)[3]
+    # I - H = penalty each (G + penalty each I)^-1, with the Gram matrix G.
+    rest = penalty * each * np.linalg.inv(system)
+    residuals = (rest @ np.repeat(values, each, axis=0)).reshape(experts, each, -1)
+    rows = np.arange(experts)
+    blocks = rest.reshape(experts, each, experts, each)[rows, :, rows]
+    made: np.ndarray = np.linalg.solve(blocks, residuals)
+    return made
+
+
+def _system(
+    wordings: np.ndarray, penalty: float
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Centred inputs [E W, d], their centre [d] and scale, and the Gram matrix with the penalty."""
+    _, each, dim = wordings.shape
     inputs = wordings.reshape(-1, dim).astype(np.float64)
     centre = inputs.mean(axis=0)
     centred = inputs - centre
     # Descriptions that are all equal carry nothing: any scale gives equal weights.
     scale = float((centred**2).sum(axis=1).mean()) or 1.0
-    gram = centred @ centred.T / scale
-    gram += penalty * each * np.eye(len(inputs))
-    owners = np.repeat(np.eye(experts), each, axis=0)
-    return centre, centred.T @ np.linalg.solve(gram, owners) / scale
+    system = centred @ centred.T / scale + penalty * each * np.eye(len(inputs))
+    return centred, centre, scale, system
 
 
 class Ridge:

@@ -139,7 +139,7 @@ def _hints(rule: Rule, rng: np.random.Generator) -> tuple[str, ...]:
     if rule.form == "set":
         return sides["x"], "everything else"
     if rule.form == "exception":
-        return f"{sides['x']}, but not {sides['y']}", f"{sides['y']} and everything else"
+        return sides["x"], f"{sides['y']} and everything else"
     return sides["x"], sides["y"], "everything else"
 
 

@@ -31,6 +31,15 @@ def reference(folder: Path, texts: list[str], model: nn.Module | None = None) ->
     return torch.stack(rows)
 
 
+def described(folder: Path, texts: list[str], cut: dict[str, list[str]]) -> Tensor:
+    """[n, 384] the whole text and the mean of the phrases that ``cut`` gives for it."""
+    rows = []
+    for text in texts:
+        whole = reference(folder, [text])[0]
+        rows.append(whole + reference(folder, cut.get(text, [text])).mean(dim=0))
+    return nn.functional.normalize(torch.stack(rows), dim=1)
+
+
 @pytest.mark.parametrize("layers", [(), (3, 4, 5), (5,), (1, 4)])
 @pytest.mark.parametrize("texts", [MIXED, EQUAL], ids=["mixed", "equal"])
 def test_equals_the_whole_model(
@@ -124,6 +133,19 @@ def test_replaced_modules_take_effect_and_get_gradients(minilm_folder: Path, ind
     assert all(p.grad is None and not p.requires_grad for p in frozen)
 
 
+def test_a_description_is_embedded_with_its_phrases(minilm_folder: Path) -> None:
+    cut = {
+        "Mark as now: travel, pets and work; the rest is later.": [
+            "Mark as now", "travel", "pets", "work", "the rest is later",
+        ],
+        "a photo of a tabby cat": ["a photo of a tabby cat"],
+    }  # fmt: skip
+    made = torch.from_numpy(DescriptionEncoder(minilm_folder).encode(list(cut)))
+    torch.testing.assert_close(made, described(minilm_folder, list(cut), cut), atol=1e-5, rtol=0)
+    torch.testing.assert_close(made[1], reference(minilm_folder, list(cut))[1], atol=1e-5, rtol=0)
+    assert DescriptionEncoder(minilm_folder).encode([]).shape == (0, 384)
+
+
 def test_descriptions_never_see_an_adapter(minilm_folder: Path) -> None:
     encoder = MiniLM(minilm_folder)
     describer = DescriptionEncoder(minilm_folder)
@@ -131,7 +153,7 @@ def test_descriptions_never_see_an_adapter(minilm_folder: Path) -> None:
         place(encoder.model, name)
     for late in (describer, DescriptionEncoder(minilm_folder)):
         embedded = torch.from_numpy(late.encode(MIXED))
-        torch.testing.assert_close(embedded, reference(minilm_folder, MIXED), atol=1e-5, rtol=0)
+        torch.testing.assert_close(embedded, described(minilm_folder, MIXED, {}), atol=1e-5, rtol=0)
     assert MiniLM(minilm_folder).model is not encoder.model
 
 

@@ -1,0 +1,54 @@
+"""What an item is compared with: candidate texts, one or several for each label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sglora_fed.tasks.phrases import phrases
+from sglora_fed.tasks.types import Task
+
+
+def candidate_texts(task: Task, hints: str) -> tuple[list[str], np.ndarray]:
+    """A labelled task's candidate texts and, for each, the number of its label.
+
+    Args:
+        task: whose labels are the candidates.
+        hints: how they carry the client's own words: ``none``, ``whole`` (label and words in one
+            text) or ``phrases`` (a text for each phrase of the words).
+    """
+    said = [_texts_of(task, key, hints) for key in task.labels]
+    owners = np.repeat(np.arange(len(said)), [len(texts) for texts in said])
+    return [text for texts in said for text in texts], owners
+
+
+def _texts_of(task: Task, key: str, hints: str) -> list[str]:
+    label, words = task.labels[key], task.hints.get(key, "")
+    if hints == "none" or not words:
+        return [label]
+    return [f"{label}: {part}" for part in (phrases(words) if hints == "phrases" else [words])]
+
+
+def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:
+    """Scores of labels from those of their texts: the log of the mean exponential.
+
+    Whatever fits one of a label's texts fits the label, and labels with many texts have no
+    advantage over others.
+
+    Args:
+        scores: [G, B, C] of G tasks' items against their candidate texts.
+        owners: for each task [C], the number of each text's label; labels are as many in all.
+
+    Returns:
+        [G, B, L].
+    """
+    numbers = np.stack(owners)
+    labels = int(numbers.max()) + 1
+    if numbers.shape[1] == labels:
+        return scores
+    member = (numbers[:, :, None] == np.arange(labels)).astype(np.float32)
+    shares = torch.from_numpy(member / member.sum(axis=1, keepdims=True)).to(scores.device)
+    return torch.logsumexp(scores.unsqueeze(3) + shares.log().unsqueeze(1), dim=2)

@@ -1,0 +1,27 @@
+"""The phrases of a text: what it names, one thing at a time."""
+
+from __future__ import annotations
+
+import re
+
+MOST_PHRASES = 32
+"""Of one text; what comes after them is left out."""
+
+_WIDE = "\uff0c\u3002\uff1b\uff1a\uff01\uff1f\u3001"
+"""Punctuation of Chinese and Japanese, which no space follows."""
+
+_BREAK = re.compile(rf"[,.;:!?]+(?=\s|$)|[{_WIDE}]|\s=\s|\s(?:and|or|as well as)\s", re.IGNORECASE)
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """A text cut at punctuation and at English conjunctions.
+
+    Args:
+        text: such as ``Mark as important anything about travel, banking or work.``
+
+    Returns:
+        The parts that hold a letter or a digit; the text as it is when there are not two of them.
+    """
+    parts = (part.strip() for part in _BREAK.split(text))
+    found = tuple(part for part in parts if re.search(r"\w", part))
+    return found[:MOST_PHRASES] if len(found) > 1 else (text,)

@@ -1,0 +1,75 @@
+"""Candidate texts and the scores of labels, against sums written out over a PEFT model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sglora_fed.adapters import Layout, prepare, score_tasks
+from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.candidates import candidate_texts
+from sglora_fed.adapters.training import task_losses
+from sglora_fed.backbones.minilm import MiniLM
+from sglora_fed.tasks.types import Task
+
+HINTS = {"k0": "w1, w2 w3 and w4", "k2": "w5"}
+
+
+@pytest.fixture
+def tasks(make_task: Callable[..., Task]) -> list[Task]:
+    """Two with as many texts and labels, but not for the same label; one of another number."""
+    first, second, third = (make_task(seed, 12, 3) for seed in range(3))
+    return [
+        replace(first, hints=HINTS),
+        replace(second, hints={"k1": "w7 or w8. w9"}),
+        replace(third, hints={"k0": "w1"}),
+    ]
+
+
+def test_texts_for_each_way_to_say_a_hint(tasks: list[Task]) -> None:
+    labels = list(tasks[0].labels.values())
+    texts, owners = candidate_texts(tasks[0], "none")
+    assert (texts, owners.tolist()) == (labels, [0, 1, 2])
+    texts, owners = candidate_texts(tasks[0], "whole")
+    assert texts == [f"{labels[0]}: w1, w2 w3 and w4", labels[1], f"{labels[2]}: w5"]
+    assert owners.tolist() == [0, 1, 2]
+    texts, owners = candidate_texts(tasks[0], "phrases")
+    own = [f"{labels[0]}: {phrase}" for phrase in ("w1", "w2 w3", "w4")]
+    assert texts == [*own, labels[1], f"{labels[2]}: w5"]
+    assert owners.tolist() == [0, 0, 0, 1, 2]
+
+
+def test_a_label_scores_the_log_of_its_texts_mean_exponential(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any, tasks: list[Task]
+) -> None:
+    parts = [prepare(encoder, task, task.train, "phrases") for task in tasks]
+    chosen = vectors[: len(parts)]
+    scores = score_tasks(encoder, parts, layout, chosen)
+    rows = [np.arange(len(part)) for part in parts]
+    leaf = torch.from_numpy(chosen.copy()).requires_grad_()
+    with adapted(encoder.model, layout, leaf[:2]):
+        losses = task_losses(encoder, parts[:2], rows[:2])
+    losses.sum().backward()
+    for number, task in enumerate(tasks):
+        reference.load(chosen[number])
+        texts, owners = candidate_texts(task, "phrases")
+        plain = reference.scores([e.item for e in task.train], texts)
+        wanted = torch.stack(
+            [plain[:, owners == label].exp().mean(dim=1).log() for label in range(3)], dim=1
+        )
+        torch.testing.assert_close(scores[number], wanted.detach(), atol=1e-4, rtol=1e-4)
+        if number < 2:
+            right = torch.from_numpy(parts[number].targets)
+            loss = torch.nn.functional.cross_entropy(wanted, right)
+            torch.testing.assert_close(losses[number].detach(), loss.detach(), atol=1e-4, rtol=1e-4)
+            for parameter in reference.parameters():
+                parameter.grad = None
+            loss.backward()
+            gradient = reference.flat(gradients=True)
+            assert leaf.grad is not None
+            np.testing.assert_allclose(leaf.grad[number].numpy(), gradient, atol=1e-4)
