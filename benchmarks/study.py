@@ -3,8 +3,8 @@
     python benchmarks/study.py clinc150 --source DIR --as rules --seed 0 [--device cuda]
 
 Federated training runs here in one process, with the functions that the Flower apps call. Writes
-``benchmarks/results/study-<dataset>-<kind>-<labels or hints>-<seed>.json`` with the accuracy of
-every client under every method; ``study_table.py`` pools the seeds.
+``benchmarks/results/study-<dataset>-<kind>-<hints>-<seed>.json`` with the accuracy of every client
+under every method; ``study_table.py`` pools the seeds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ RULE_TARGETS, STYLE_TARGETS = (
 
 @dataclass(frozen=True)
 class Study:
-    """One data set, kind of task and seed; ``hints`` as ``adapter.hints`` in a run."""
+    """One data set, kind of task and seed; everything else as in a run."""
 
     dataset: str
     source: Path
@@ -69,7 +69,6 @@ class Study:
     seed: int
     backbone: BackboneConfig
     adapter: AdapterConfig
-    hints: bool
     experts_wanted: int = 0
 
     @cached_property
@@ -123,14 +122,14 @@ class Study:
 
     @cached_property
     def parts(self) -> list[Prepared]:
-        return [prepare(self.encoder, t, t.train, self.hints) for t in self.experts]
+        return [prepare(self.encoder, t, t.train, self.adapter.hints) for t in self.experts]
 
     @cached_property
-    def tests(self) -> dict[bool, list[Prepared]]:
-        """With and without the clients' own words in the candidate texts."""
+    def tests(self) -> dict[str, list[Prepared]]:
+        """For each way to have the clients' own words in the candidate texts."""
         return {
             hints: [prepare(self.encoder, task, task.test, hints) for task in self.clients]
-            for hints in (False, True)
+            for hints in ("none", "whole", "phrases")
         }
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -151,7 +150,12 @@ class Study:
 
     @cached_property
     def requests(self) -> np.ndarray:
-        return self.embed([wording(task, self.seed) for task in self.clients])
+        return self.embed([self.spoken(task) for task in self.clients])
+
+    def spoken(self, task: Task) -> str:
+        """As the clients of a run choose their words."""
+        choices = (task.description, *task.paraphrases)
+        return choices[derive_seed(self.seed, "wording", task.id) % len(choices)]
 
     def train(
         self,
@@ -166,8 +170,8 @@ class Study:
         starts = np.broadcast_to(starts, (len(parts), layout.size))
         return train_adapters(self.encoder, layout, starts, parts, config, seeds)
 
-    def accuracy(self, vectors: np.ndarray | None, hints: bool | None = None) -> list[float]:
-        tests = self.tests[self.hints if hints is None else hints]
+    def accuracy(self, vectors: np.ndarray | None, hints: str | None = None) -> list[float]:
+        tests = self.tests[hints or self.adapter.hints]
         layout = None if vectors is None else self.layout
         scores = score_tasks(self.encoder, tests, layout, vectors)
         right = [
@@ -177,29 +181,27 @@ class Study:
         return [round(value, 4) for value in right]
 
 
-def wording(task: Task, seed: int) -> str:
-    """As the clients of a run choose theirs."""
-    choices = (task.description, *task.paraphrases)
-    return choices[derive_seed(seed, "wording", task.id) % len(choices)]
-
-
 def run(
     study: Study, other: Study | None, variants: bool, keep: Callable[[dict[str, Any]], None]
 ) -> None:
     """Everything of one seed; what is measured is kept at once."""
     found: dict[str, Any] = {
+        "experts": len(study.experts),
         "splits": [task.split for task in study.clients],
         "clients": [task.id for task in study.clients],
         "numbers": {"D": study.layout.size, "d": study.requests.shape[1]},
         "seconds": {},
     }
-    factors, shared = study_methods.measure(study, found)
+    factors, shared = study_methods.measure(study, found, keep)
     linear = smoothed(factors, study.zoo, GeneratorConfig().smoothing)
+    study_variants.controls(study, linear, found)
     keep(found)
-    study_variants.controls(study, factors, shared, found)
     if other is not None:
         found["transfer"] = study_variants.transfer(study, linear, other)
-    keep(found)
+        keep(found)
+    if study.kind == "rules":
+        found["confidence"] = study_variants.confidence(study, factors, shared)
+        keep(found)
     for name, values in study_variants.all_of_them(study) if variants else ():
         found.setdefault("variants", {})[name] = values
         keep(found)
@@ -215,28 +217,27 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: as in a run")
     parser.add_argument("--variants", action="store_true", help="one change at a time, and curves")
-    parser.add_argument("--labels-only", action="store_true", help="adapter.hints=false")
+    parser.add_argument("--hints", default="phrases", help="adapter.hints: phrases, whole or none")
     parser.add_argument("--experts", type=int, default=0)
     parser.add_argument("--other", type=Path, help="HWU64: rules over a catalogue never seen")
     given = parser.parse_args()
     if given.device != "cpu":
         # A GPU has room for more adapters in one batch, fewer where all layers keep activations.
         training.FOLD = 64 if given.kind == "rules" else 16
+        if given.kind == "styles":
+            torch.set_float32_matmul_precision("high")  # TF32: all layers train, which takes long
     backbone = BackboneConfig(path=given.model, device=given.device)
-    is_rules, hints = given.kind == "rules", not given.labels_only
-    targets, layers = (RULE_TARGETS, (5,)) if is_rules else (STYLE_TARGETS, ())
-    adapter = AdapterConfig(targets=targets, layers=layers, hints=hints)
+    targets, layers = (RULE_TARGETS, (5,)) if given.kind == "rules" else (STYLE_TARGETS, ())
+    adapter = AdapterConfig(targets=targets, layers=layers, hints=given.hints)
 
     def study(dataset: str, source: Path) -> Study:
-        seed, experts = given.seed, given.experts
-        return Study(dataset, source, given.kind, seed, backbone, adapter, hints, experts)
+        return Study(dataset, source, given.kind, given.seed, backbone, adapter, given.experts)
 
     facts = machine.facts("torch", "transformers", "numpy")
     facts |= {"device": device_name(given.device), "command": " ".join(sys.argv[1:])}
     more = f"-{given.experts}" if given.experts else ""
-    arm = "hints" if hints else "labels"
     where = "-cpu" if given.device == "cpu" else ""
-    name = f"study-{given.dataset}-{given.kind}{more}-{arm}-{given.seed}{where}"
+    name = f"study-{given.dataset}-{given.kind}{more}-{given.hints}-{given.seed}{where}"
     other = study("hwu64", given.other) if given.other else None
     own = study(given.dataset, given.source)
     run(own, other, given.variants, lambda found: machine.write(name, facts | found))

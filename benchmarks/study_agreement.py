@@ -2,7 +2,7 @@
 
     python benchmarks/study_agreement.py --source DIR
 
-Compares with ``results/study-clinc150-rules-hints-0.json``, which a GPU made, and writes
+Compares with ``results/study-clinc150-rules-phrases-3.json``, which a GPU made, and writes
 ``results/study-agreement.json``.
 """
 
@@ -15,11 +15,11 @@ from pathlib import Path
 import machine
 import torch
 from study import Study
-from study_methods import WARM_ROUNDS, fitted, functional, shared_lora
+from study_methods import fitted, functional
 
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig, GeneratorConfig
 
-OTHER = "study-clinc150-rules-hints-0"
+OTHER = "study-clinc150-rules-phrases-3"
 
 
 def main() -> None:
@@ -28,13 +28,12 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True)
     source = parser.parse_args().source
     torch.set_num_threads(1)
-    study = Study("clinc150", source, "rules", 0, BackboneConfig(), AdapterConfig(), True)
+    study = Study("clinc150", source, "rules", 3, BackboneConfig(), AdapterConfig())
     found = {}
     for name in ("topk", "ridge"):
         generator = fitted(study, GeneratorConfig(), name)
         found[name] = study.accuracy(generator.generate(study.requests, 1, 0).adapters[:, 0])
-    warm = shared_lora(study, WARM_ROUNDS["rules"])
-    linear = functional(study, warm, GeneratorConfig())
+    linear = functional(study, GeneratorConfig())
     found["functional"] = study.accuracy(linear.adapters(study.requests))
     path = machine.RESULTS / f"{OTHER}.json"
     other = json.loads(path.read_text(encoding="utf-8"))

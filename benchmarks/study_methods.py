@@ -24,6 +24,7 @@ from sglora_fed.generators.functional import (
     clipped,
     first_factors,
     mended,
+    predicted,
     smoothed,
 )
 from sglora_fed.seeds import derive_seed
@@ -32,47 +33,51 @@ from sglora_fed.zoo import Zoo
 if TYPE_CHECKING:
     from study import Study
 
-ROUNDS, SHARED_ROUNDS, LOCAL_STEPS = 17, 3, 10
+ROUNDS, LOCAL_STEPS = 20, 10
 ROUND = TrainConfig(steps=LOCAL_STEPS, batch_size=32, lr=5e-3, checkpoints=1)
 EXPERT = TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
 """Of the experts and of the oracle alike."""
 
 FEW = TrainConfig(steps=50, batch_size=32, lr=2e-3, checkpoints=1)
-WARM_ROUNDS = {"rules": SHARED_ROUNDS, "styles": 10}
-"""FedAvg rounds before the generator's, of ROUNDS + SHARED_ROUNDS in all: styles share more."""
-
 CENTRAL_STEPS = {"rules": 600, "styles": 400}
 
 
-def measure(study: Study, found: dict[str, Any]) -> tuple[Factors, np.ndarray]:
+def measure(
+    study: Study, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
+) -> tuple[Factors, np.ndarray]:
     """All methods; the experts' coordinates of the functional generator, and the shared LoRA."""
-    methods: dict[str, list[float]] = {}
+    methods: dict[str, list[float]] = found.setdefault("methods", {})
+    methods |= {
+        "zero_shot": study.accuracy(None, "none"),
+        "described": study.accuracy(None, "whole"),
+    }
     with timed(found, "zoo"):
-        found["experts"] = len(study.zoo.ids)
-    methods |= {"zero_shot": study.accuracy(None, False), "described": study.accuracy(None, True)}
+        assert len(study.zoo.ids) == found["experts"]
     for name in ("soup", "nearest", "topk", "ridge", "sglora"):
         with timed(found, f"fit {name}"):
             generator = fitted(study, GeneratorConfig(), name)
             made = generator.generate(study.requests, 1, 0).adapters[:, 0]
         methods[name] = study.accuracy(made)
-    for name, shots in (("local_5shot", 5), ("local_20shot", 20)):
-        chosen = [few_shot(task, shots, study.seed) for task in study.clients]
-        methods[name] = study.accuracy(locally(study, chosen, FEW))
-    with timed(found, "oracle"):
-        oracle = locally(study, [task.train for task in study.clients], EXPERT)
-    methods["oracle"] = study.accuracy(oracle)
     with timed(found, "functional"):
-        warm = shared_lora(study, WARM_ROUNDS[study.kind])
-        factors, zoo = trained(study, warm, GeneratorConfig(), Watch(study, found))
+        factors, zoo = trained(study, GeneratorConfig(), Watch(study, found))
+    found["directions"] = len(factors.basis)
     linear = smoothed(factors, zoo, GeneratorConfig().smoothing)
     methods["functional"] = study.accuracy(linear.adapters(study.requests))
     with timed(found, "shared_lora"):
-        shared = shared_lora(study, ROUNDS + SHARED_ROUNDS)
+        shared = shared_lora(study, ROUNDS)
     methods["shared_lora"] = study.accuracy(for_everybody(study, shared))
+    keep(found)
+    with timed(found, "oracle"):
+        oracle = locally(study, [task.train for task in study.clients], EXPERT)
+    methods["oracle"] = study.accuracy(oracle)
+    for name, shots in (("local_5shot", 5), ("local_20shot", 20)):
+        chosen = [few_shot(task, shots, study.seed) for task in study.clients]
+        methods[name] = study.accuracy(locally(study, chosen, FEW))
+    keep(found)
     with timed(found, "central"):
         pooled = central(study, 32, CENTRAL_STEPS[study.kind])
     methods["central"] = study.accuracy(pooled.adapters(study.requests))
-    found["methods"] = methods
+    keep(found)
     return factors, shared
 
 
@@ -98,7 +103,7 @@ def for_everybody(study: Study, vector: np.ndarray) -> np.ndarray:
 def locally(study: Study, examples: Sequence[Any], config: TrainConfig) -> np.ndarray:
     """[n, D] each client's own adapter."""
     parts = [
-        prepare(study.encoder, task, some, study.hints)
+        prepare(study.encoder, task, some, study.adapter.hints)
         for task, some in zip(study.clients, examples, strict=True)
     ]
     made: np.ndarray = study.train(study.start, parts, config, "local").final
@@ -120,41 +125,33 @@ class Watch:
         self._study, self._rounds = study, found.setdefault("rounds", {})
 
     def __call__(self, number: int, total: int, linear: LinearGenerator) -> None:
-        if number % 4 == 1 or number == total:
-            before = WARM_ROUNDS[self._study.kind]
-            values = self._study.accuracy(linear.adapters(self._study.requests))
-            self._rounds[str(before + number)] = values
+        if number % 4 == 0 or number in (1, 2, total):
+            self._rounds[str(number)] = self._study.accuracy(linear.adapters(self._study.requests))
 
 
-def functional(
-    study: Study,
-    start: np.ndarray,
-    config: GeneratorConfig,
-    watch: Callable[[int, int, LinearGenerator], None] = lambda *_: None,
-    **changes: Any,
-) -> LinearGenerator:
+def functional(study: Study, config: GeneratorConfig, **changes: Any) -> LinearGenerator:
     """The rounds of ``sglora_fed.federation.functional`` with every expert in each."""
-    return smoothed(*trained(study, start, config, watch, **changes), config.smoothing)
+    return smoothed(*trained(study, config, **changes), config.smoothing)
 
 
 def trained(
     study: Study,
-    start: np.ndarray,
     config: GeneratorConfig,
     watch: Callable[[int, int, LinearGenerator], None] = lambda *_: None,
     *,
     zoo: Zoo | None = None,
     parts: Sequence[Prepared] | None = None,
+    first: Factors | None = None,
+    rounds: int = ROUNDS,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
     screen: bool = True,
-    first: Factors | None = None,
+    cut: Callable[[Factors, Zoo, float], Factors] = predicted,
     local: Callable[..., np.ndarray] | None = None,
 ) -> tuple[Factors, Zoo]:
     """The experts' coordinates after the rounds, and the zoo that they belong to."""
     zoo, parts, local = zoo or study.zoo, parts or study.parts, local or own_training
     everybody = np.arange(len(zoo.ids))
-    factors = first or first_factors(start, len(everybody))
-    rounds = ROUNDS + SHARED_ROUNDS - WARM_ROUNDS[study.kind]
+    factors = cut(first or at_zoo(zoo), zoo, config.smoothing)
     for number in range(1, rounds + 1):
         linear = smoothed(factors, zoo, config.smoothing)
         rng = np.random.default_rng(derive_seed(study.seed, "wording", number))
@@ -163,11 +160,18 @@ def trained(
         rate = ROUND.lr * (1 - 0.9 * (number - 1) / rounds)
         moved = local(study, starts, parts, replace(ROUND, lr=rate), number)
         updates, _ = clipped(spoil(moved))
-        factors = advance(factors, everybody, updates, config.rank)
+        factors = cut(advance(factors, everybody, updates), zoo, config.smoothing)
         if screen:
             factors = mended(factors, zoo, study.layout, config.smoothing)
         watch(number, rounds, smoothed(factors, zoo, config.smoothing))
     return factors, zoo
+
+
+def at_zoo(zoo: Zoo) -> Factors:
+    """The experts' own parameters as coordinates."""
+    start = zoo.means.mean(axis=0)
+    everybody = np.arange(len(zoo.ids))
+    return advance(first_factors(start, len(everybody)), everybody, zoo.means - start)
 
 
 def own_training(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from study_methods import (
     EXPERT,
-    WARM_ROUNDS,
+    ROUNDS,
     central,
     fitted,
     functional,
@@ -21,10 +21,10 @@ from study_methods import (
 
 from sglora_fed.adapters import Prepared, score_tasks
 from sglora_fed.adapters.ranks import narrowed, widened
-from sglora_fed.config.schema import GeneratorConfig, TrainConfig
+from sglora_fed.backbones import load_backbone
+from sglora_fed.config.schema import AdapterConfig, GeneratorConfig, TrainConfig
 from sglora_fed.generators.confidence import STRANGERS, features, fit_confidence, trial
-from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, advance, smoothed
-from sglora_fed.generators.functional import first_factors as at_start
+from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, first_factors
 from sglora_fed.generators.sglora import SemanticVae, SgLora
 from sglora_fed.zoo import Zoo, trusted
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 JUNK = "please remember to water the plants on the balcony"
 CHECKED = 48
 LOW_RANK = 2
+FEDAVG_FIRST = 3
 COPIES = 8
 CURVE = (16, 32, 48)
 """Numbers of experts beside all of them."""
 
 
-def controls(study: Study, factors: Factors, shared: np.ndarray, found: dict[str, Any]) -> None:
-    """Descriptions that say nothing, somebody else's, or the same in other words; confidence."""
+def controls(study: Study, linear: LinearGenerator, found: dict[str, Any]) -> None:
+    """Descriptions that say nothing, somebody else's, or the same in other words."""
     requests = study.requests
-    linear = smoothed(factors, study.zoo, GeneratorConfig().smoothing)
     same = {"junk": study.embed([JUNK]), "mean": requests.mean(axis=0, keepdims=True)}
     measured = {
         name: study.accuracy(linear.adapters(np.broadcast_to(row, requests.shape)))
@@ -55,7 +55,6 @@ def controls(study: Study, factors: Factors, shared: np.ndarray, found: dict[str
     seen = [task.description for task in study.clients]
     measured["other_paraphrase"] = study.accuracy(linear.adapters(study.embed(seen)))
     found["controls"] = measured
-    found["confidence"] = confidence(study, factors, shared)
 
 
 def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float]:
@@ -63,12 +62,11 @@ def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float
     config = GeneratorConfig()
     generator = Functional(config)
     generator.adopt(factors, study.zoo)
-    warm = shared_lora(study, WARM_ROUNDS[study.kind])
 
     def retrain(zoo: Zoo) -> Functional:
         parts = [study.parts[study.zoo.ids.index(name)] for name in zoo.ids]
         again = Functional(config)
-        again.adopt(*trained(study, warm, config, zoo=zoo, parts=parts))
+        again.adopt(*trained(study, config, zoo=zoo, parts=parts, rounds=ROUNDS // 3))
         return again
 
     tried = trial(generator, config, study.zoo, study.embed(STRANGERS), retrain, study.seed)
@@ -99,8 +97,8 @@ def transfer(study: Study, linear: LinearGenerator, other: Study) -> dict[str, A
     """Rules over another catalogue: the adapters of this study's generator for its clients."""
     return {
         "splits": [task.split for task in other.clients],
-        "zero_shot": other.accuracy(None, False),
-        "described": other.accuracy(None, True),
+        "zero_shot": other.accuracy(None, "none"),
+        "described": other.accuracy(None, "whole"),
         "functional": other.accuracy(linear.adapters(other.requests)),
     }
 
@@ -114,33 +112,60 @@ def all_of_them(study: Study) -> Iterator[tuple[str, list[float]]]:
 
 def generator_variants(study: Study) -> Iterator[tuple[str, list[float]]]:
     """One change of the functional generator at a time, and fewer experts."""
-    base, warm = GeneratorConfig(), shared_lora(study, WARM_ROUNDS[study.kind])
+    base, alone = GeneratorConfig(), len(study.experts)
+    warm = shared_lora(study, FEDAVG_FIRST)
     changes: dict[str, dict[str, Any]] = {
-        "rank 6": {"config": replace(base, rank=6)},
-        "rank 24": {"config": replace(base, rank=24)},
-        "rank 63": {"config": replace(base, rank=63)},
-        "smoothing 0.02": {"config": replace(base, smoothing=0.02)},
-        "smoothing 0.5": {"config": replace(base, smoothing=0.5)},
-        "cold start": {"start": study.start},
-        "start at the zoo": {"first": at_zoo(study)},
+        "smoothing 0.1": {"config": replace(base, smoothing=0.1)},
+        "smoothing 1": {"config": replace(base, smoothing=1.0)},
+        "cold start": {"first": first_factors(study.start, alone)},
+        f"{FEDAVG_FIRST} rounds of FedAvg first": {
+            "first": first_factors(warm, alone),
+            "rounds": ROUNDS - FEDAVG_FIRST,
+        },
+        "every direction kept": {"cut": lambda factors, *_: factors},
+        "the strongest 12 directions": {"cut": strongest},
     }
     for name, change in changes.items():
-        linear = functional(study, **({"start": warm, "config": base} | change))
+        linear = functional(study, **({"config": base} | change))
         yield name, study.accuracy(linear.adapters(study.requests))
+    yield "descriptions without phrases", without_phrases(study)
+    yield "one candidate text for a label", with_whole_hints(study)
     for count in CURVE:
-        rows = np.arange(count)
-        few = {"zoo": study.zoo.select(rows), "parts": study.parts[:count]}
-        linear = functional(study, warm, base, **few)
+        few = {"zoo": study.zoo.select(np.arange(count)), "parts": study.parts[:count]}
+        linear = functional(study, base, **few)
         yield f"functional, {count} experts", study.accuracy(linear.adapters(study.requests))
         for name in ("topk", "ridge", "sglora"):
             yield f"{name}, {count} experts", of_zoo(study, name, few["zoo"])
-    yield "central, rank 64", study.accuracy(central(study, 64, 600).adapters(study.requests))
+    yield "central, 1500 steps", study.accuracy(central(study, 32, 1500).adapters(study.requests))
 
 
-def at_zoo(study: Study) -> Factors:
-    everybody = np.arange(len(study.experts))
-    first = at_start(study.start, len(everybody))
-    return advance(first, everybody, study.zoo.means - study.start, len(everybody))
+def strongest(factors: Factors, *_: Any) -> Factors:
+    """A fixed number of directions, whatever the descriptions say about them."""
+    return Factors(factors.offset, factors.scores[:, :12], factors.basis[:12])
+
+
+def without_phrases(study: Study) -> list[float]:
+    """The embeddings of the sentences alone."""
+    bare = load_backbone(study.backbone, AdapterConfig())
+
+    def sentences(texts: Sequence[str]) -> np.ndarray:
+        with torch.no_grad():
+            rows: np.ndarray = bare.encode_texts(bare.prepare_texts(texts)).cpu().numpy()
+        return rows
+
+    texts = [(t.description, *t.paraphrases)[: study.zoo.wordings.shape[1]] for t in study.experts]
+    rows = sentences([text for some in texts for text in some])
+    zoo = replace(study.zoo, wordings=rows.reshape(study.zoo.wordings.shape))
+    linear = functional(study, GeneratorConfig(), zoo=zoo)
+    requests = sentences([study.spoken(task) for task in study.clients])
+    return study.accuracy(linear.adapters(requests))
+
+
+def with_whole_hints(study: Study) -> list[float]:
+    """The client's words in one text for each label, in training and in use."""
+    other = replace(study, adapter=replace(study.adapter, hints="whole"))
+    linear = functional(other, GeneratorConfig())
+    return other.accuracy(linear.adapters(other.requests))
 
 
 def of_zoo(study: Study, name: str, zoo: Zoo, config: GeneratorConfig | None = None) -> list[float]:
@@ -150,7 +175,7 @@ def of_zoo(study: Study, name: str, zoo: Zoo, config: GeneratorConfig | None = N
 
 def robustness(study: Study) -> Iterator[tuple[str, list[float]]]:
     """Poisoned, copied and narrow experts."""
-    base, warm = GeneratorConfig(), shared_lora(study, WARM_ROUNDS[study.kind])
+    base = GeneratorConfig()
     for count in (1, 6):
         rows = np.random.default_rng(study.seed).permutation(len(study.experts))[:count]
         poisoned = flipped_zoo(study, rows)
@@ -159,20 +184,27 @@ def robustness(study: Study) -> Iterator[tuple[str, list[float]]]:
         for name in ("topk", "ridge"):
             yield f"{name}, {count} flipped, all used", of_zoo(study, name, poisoned)
             yield f"{name}, {count} flipped, screened", of_zoo(study, name, poisoned.select(kept))
-        for screen, words in ((False, "all used"), (True, "screened")):
-            linear = functional(study, warm, base, spoil=flipped_updates(rows), screen=screen)
+        for used, words in ((np.arange(len(study.experts)), "all used"), (kept, "screened")):
+            linear = functional(
+                study,
+                base,
+                zoo=poisoned.select(used),
+                parts=[study.parts[i] for i in used],
+                spoil=flipped_updates(np.flatnonzero(np.isin(used, rows))),
+                screen=words == "screened",
+            )
             values = study.accuracy(linear.adapters(study.requests))
             yield f"functional, {count} flipped, {words}", values
     copied, parts = with_copies(study)
     for name in ("topk", "ridge"):
         yield f"{name}, one expert {COPIES} times more", of_zoo(study, name, copied)
-    linear = functional(study, warm, base, zoo=copied, parts=parts)
+    linear = functional(study, base, zoo=copied, parts=parts)
     values = study.accuracy(linear.adapters(study.requests))
     yield f"functional, one expert {COPIES} times more", values
     mixed = mixed_ranks(study)
     for name in ("topk", "ridge"):
         yield f"{name}, half of rank {LOW_RANK}", of_zoo(study, name, mixed)
-    linear = functional(study, warm, base, local=narrow_half)
+    linear = functional(study, base, zoo=mixed, local=narrow_half)
     yield f"functional, half of rank {LOW_RANK}", study.accuracy(linear.adapters(study.requests))
 
 
