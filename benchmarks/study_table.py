@@ -131,7 +131,7 @@ def confidence_table(pool: Pool) -> str:
     junk = ", ".join(f"{seed['confidence'][-1]:.2f}" for seed in pool.seeds)
     gains = pool.values("methods", "functional") - pool.values("methods", "shared_lora")
     wins, order = (np.sign(gains) + 1) / 2, np.argsort(-chances, kind="stable")
-    brier = ((chances - wins) ** 2).mean()
+    brier, base = ((chances - wins) ** 2).mean(), wins.mean() * (1 - wins.mean())
 
     def rows() -> Iterator[list[str]]:
         for share in (0.25, 0.5, 0.75, 1.0):
@@ -153,8 +153,8 @@ def confidence_table(pool: Pool) -> str:
         "points gained",
     ]
     return (
-        f"{table(head, rows())}\nBrier score {brier:.3f}, of the mean alone"
-        f" {wins.mean() * (1 - wins.mean()):.3f}; p for a sentence that describes no task: {junk}.\n"
+        f"{table(head, rows())}\nBrier score {brier:.3f}, of the mean alone {base:.3f};"
+        f" p for a sentence that describes no task: {junk}.\n"
     )
 
 
