@@ -10,6 +10,7 @@ under every method; ``study_table.py`` pools the seeds.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -181,10 +182,8 @@ class Study:
         return [round(value, 4) for value in right]
 
 
-def run(
-    study: Study, other: Study | None, variants: bool, keep: Callable[[dict[str, Any]], None]
-) -> None:
-    """Everything of one seed; what is measured is kept at once."""
+def methods(study: Study, other: Study | None, keep: Callable[[dict[str, Any]], None]) -> None:
+    """All methods and controls of one seed; what is measured is kept at once."""
     found: dict[str, Any] = {
         "experts": len(study.experts),
         "splits": [task.split for task in study.clients],
@@ -202,7 +201,14 @@ def run(
     if study.kind == "rules":
         found["confidence"] = study_variants.confidence(study, factors, shared)
         keep(found)
-    for name, values in study_variants.all_of_them(study) if variants else ():
+
+
+def more(
+    study: Study, part: str, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
+) -> None:
+    """One of the parts that change something; ``found`` has the methods as they are."""
+    found.setdefault("devices", {})[part] = device_name(study.backbone.device)
+    for name, values in study_variants.PARTS[part](study):
         found.setdefault("variants", {})[name] = values
         keep(found)
 
@@ -216,7 +222,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", help="folder of all-MiniLM-L6-v2; default: as in a run")
-    parser.add_argument("--variants", action="store_true", help="one change at a time, and curves")
+    parser.add_argument(
+        "--parts",
+        default="methods",
+        help=f"comma-separated: methods, then {', '.join(study_variants.PARTS)}",
+    )
     parser.add_argument("--hints", default="phrases", help="adapter.hints: phrases, whole or none")
     parser.add_argument("--experts", type=int, default=0)
     parser.add_argument("--other", type=Path, help="HWU64: rules over a catalogue never seen")
@@ -236,11 +246,16 @@ def main() -> None:
     facts = machine.facts("torch", "transformers", "numpy")
     facts |= {"device": device_name(given.device), "command": " ".join(sys.argv[1:])}
     more = f"-{given.experts}" if given.experts else ""
-    where = "-cpu" if given.device == "cpu" else ""
-    name = f"study-{given.dataset}-{given.kind}{more}-{given.hints}-{given.seed}{where}"
+    stem = f"study-{given.dataset}-{given.kind}{more}-{given.hints}-{given.seed}"
     other = study("hwu64", given.other) if given.other else None
     own = study(given.dataset, given.source)
-    run(own, other, given.variants, lambda found: machine.write(name, facts | found))
+    for part in given.parts.split(","):
+        if part == "methods":
+            methods(own, other, lambda found: machine.write(stem, facts | found))
+        else:
+            path = machine.RESULTS / f"{stem}.json"
+            found = json.loads(path.read_text(encoding="utf-8"))
+            more(own, part, found, lambda found: machine.write(stem, found))
 
 
 def device_name(device: str) -> str:

@@ -103,13 +103,6 @@ def transfer(study: Study, linear: LinearGenerator, other: Study) -> dict[str, A
     }
 
 
-def all_of_them(study: Study) -> Iterator[tuple[str, list[float]]]:
-    """Name and accuracies, one after the other."""
-    yield from generator_variants(study)
-    yield from robustness(study)
-    yield from open_questions(study)
-
-
 def generator_variants(study: Study) -> Iterator[tuple[str, list[float]]]:
     """One change of the functional generator at a time, and fewer experts."""
     base, alone = GeneratorConfig(), len(study.experts)
@@ -320,3 +313,11 @@ class Twin(SgLora):
     def _new_vae(self) -> SemanticVae:
         width = self._state["coordinates"].shape[1]
         return TwinVae(width, self._config.hidden, self._config.latent)
+
+
+PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
+    "generator": generator_variants,
+    "robustness": robustness,
+    "questions": open_questions,
+}
+"""Names of changes and the accuracies with them, one after the other."""

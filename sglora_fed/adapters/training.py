@@ -190,8 +190,10 @@ class _Moments:
     def add(self, values: Tensor, running: Tensor) -> None:
         """Count one checkpoint of the adapters that have not stopped (``running``, [n] bool)."""
         running = running.to(values.device).unsqueeze(1)
+        # One that has stopped may have diverged since: a product with zero would keep its NaN.
+        values = torch.where(running, values, self._mean)
         self._count += running
-        before = (values - self._mean) * running
+        before = values - self._mean
         self._mean += before / self._count.clamp(min=1)
         self._squares += before * (values - self._mean)
 
