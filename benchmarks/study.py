@@ -245,8 +245,8 @@ def main() -> None:
 
     facts = machine.facts("torch", "transformers", "numpy")
     facts |= {"device": device_name(given.device), "command": " ".join(sys.argv[1:])}
-    more = f"-{given.experts}" if given.experts else ""
-    stem = f"study-{given.dataset}-{given.kind}{more}-{given.hints}-{given.seed}"
+    size = f"-{given.experts}" if given.experts else ""
+    stem = f"study-{given.dataset}-{given.kind}{size}-{given.hints}-{given.seed}"
     other = study("hwu64", given.other) if given.other else None
     own = study(given.dataset, given.source)
     for part in given.parts.split(","):

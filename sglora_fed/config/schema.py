@@ -267,7 +267,7 @@ class FederationConfig:
     shared_rounds: int = option(6, "FedAvg rounds of the shared LoRA")
     shared_steps: int = option(5, "local steps in each round")
     shared_clients: int = option(24, "experts that take part in a round")
-    functional_rounds: int = option(12, "rounds of `functional`, from the zoo on")
+    functional_rounds: int = option(8, "rounds of `functional`, from the zoo on")
     functional_steps: int = option(10, "local steps in each round")
     functional_clients: int = option(48, "experts that take part in a round")
 

@@ -89,9 +89,9 @@ class Trainer:
         return generator
 
     def _retrained(self, zoo: Zoo) -> Generator:
-        """For some of the experts and in a third of the rounds: after these little changes."""
+        """For some of the experts and in half of the rounds: after these little changes."""
         config = self.federation.config
-        few = replace(config, functional_rounds=max(1, config.functional_rounds // 3))
+        few = replace(config, functional_rounds=max(1, config.functional_rounds // 2))
         federation = replace(self.federation, config=few)
         return self._trained(federation, zoo, self.reporter("held out"))
 
