@@ -160,9 +160,10 @@ def trained(
         rate = ROUND.lr * (1 - 0.9 * (number - 1) / rounds)
         moved = local(study, starts, parts, replace(ROUND, lr=rate), number)
         updates, _ = clipped(spoil(moved))
-        factors = cut(advance(factors, everybody, updates), zoo, config.smoothing)
+        factors = advance(factors, everybody, updates)
         if screen:
             factors = mended(factors, zoo, study.layout, config.smoothing)
+        factors = cut(factors, zoo, config.smoothing)
         watch(number, rounds, smoothed(factors, zoo, config.smoothing))
     return factors, zoo
 

@@ -244,8 +244,9 @@ def page() -> Iterator[str]:
             devices = ", ".join(sorted({seed["device"] for seed in pool.seeds}))
             yield f"## {words}\n\n{len(pool.seeds)} seeds, {devices}.\n"
             yield from (methods_table(pool, "methods"), differences_table(pool))
-            yield "Descriptions that say nothing, somebody else's, or the same in other words:\n"
-            yield methods_table(pool, "controls")
+            if pool.names("controls"):
+                yield "Descriptions without a task, of somebody else, or in other words:\n"
+                yield methods_table(pool, "controls")
             yield f"By rounds:\n\n{methods_table(pool, 'rounds')}"
             if pool.names("confidence"):
                 yield f"Confidence and what it is worth:\n\n{confidence_table(pool)}"

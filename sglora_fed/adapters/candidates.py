@@ -40,15 +40,26 @@ def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:
 
     Args:
         scores: [G, B, C] of G tasks' items against their candidate texts.
-        owners: for each task [C], the number of each text's label; labels are as many in all.
+        owners: for each task [C], the number of each text's label, rising; labels are as many in
+            all tasks.
 
     Returns:
         [G, B, L].
     """
     numbers = np.stack(owners)
+    groups, texts = numbers.shape
     labels = int(numbers.max()) + 1
-    if numbers.shape[1] == labels:
+    if texts == labels:
         return scores
-    member = (numbers[:, :, None] == np.arange(labels)).astype(np.float32)
-    shares = torch.from_numpy(member / member.sum(axis=1, keepdims=True)).to(scores.device)
-    return torch.logsumexp(scores.unsqueeze(3) + shares.log().unsqueeze(1), dim=2)
+    counts = (numbers[:, :, None] == np.arange(labels)).sum(axis=1)
+    # A label's texts stand together: [G, L, P] their places, padded to the most that a label has.
+    places = (counts.cumsum(axis=1) - counts)[:, :, None] + np.arange(counts.max())
+    padding = torch.from_numpy(np.arange(counts.max()) >= counts[:, :, None]).to(scores.device)
+    places = torch.from_numpy(np.minimum(places, texts - 1).reshape(groups, 1, -1)).to(
+        scores.device
+    )
+    found = scores.gather(2, places.expand(-1, scores.shape[1], -1))
+    found = found.view(groups, -1, labels, counts.max())
+    found = found.masked_fill(padding.unsqueeze(1), -torch.inf)
+    sizes = torch.from_numpy(counts).to(scores.device, scores.dtype)
+    return torch.logsumexp(found, dim=3) - sizes.log().unsqueeze(1)

@@ -158,8 +158,8 @@ def train_functional(
         updates, scaled = clipped(updates)
         if scaled:
             federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
-        factors = predicted(advance(factors, rows, updates), zoo, config.smoothing)
-        factors = mended(factors, zoo, layout, config.smoothing)
+        factors = mended(advance(factors, rows, updates), zoo, layout, config.smoothing)
+        factors = predicted(factors, zoo, config.smoothing)
         progress(number, rounds)
     return factors
 

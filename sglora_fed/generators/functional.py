@@ -40,7 +40,7 @@ MOST_DIRECTIONS = 32
 
 @dataclass(frozen=True)
 class Factors:
-    """The experts' coordinates, of low rank: row e is ``offset + scores[e] @ basis``.
+    """The experts' coordinates: row e is ``offset + scores[e] @ basis``.
 
     Attributes:
         offset: [D] their mean.
@@ -127,7 +127,7 @@ def predicted(factors: Factors, zoo: Zoo, penalty: float) -> Factors:
     A direction stays when the experts' coordinates along it are told better by the ridge regression
     of all *other* experts than by their mean (leave-one-expert-out R^2 above 0). What is cut off is
     the training noise of single experts; that is what lets the rounds go on improving, and it needs
-    no rank to be chosen: about as many directions stay as there are topics in the descriptions.
+    no rank to be chosen.
     """
     residuals = left_out_residuals(zoo.wordings, penalty, factors.scores)
     explained = 1 - (residuals**2).mean(axis=1).sum(axis=0) / (factors.scores**2).sum(axis=0)
@@ -145,7 +145,8 @@ def mended(factors: Factors, zoo: Zoo, layout: Layout, penalty: float) -> Factor
     """Set experts that contradict all others to what the others predict for their descriptions.
 
     So what a poisoned expert sends does not add up over the rounds, and one that was suspected
-    wrongly is judged anew in the next.
+    wrongly is judged anew in the next. It comes before :func:`predicted`: poison hides directions
+    that descriptions do predict, and what is cut off is lost.
     """
     kept = trusted(zoo.embeddings, factors.coordinates(), layout)
     if kept.all():
@@ -154,7 +155,9 @@ def mended(factors: Factors, zoo: Zoo, layout: Layout, penalty: float) -> Factor
     others = smoothed(factors.select(rows), zoo.select(rows), penalty)
     scores = factors.scores.copy()
     scores[~kept] = (zoo.embeddings[~kept].astype(np.float64) - others.centre) @ others.map
-    return Factors(factors.offset, scores, factors.basis)
+    mean = scores.mean(axis=0)
+    offset = (factors.offset + mean @ factors.basis).astype(np.float32)
+    return Factors(offset, scores - mean, factors.basis)
 
 
 def clipped(updates: np.ndarray) -> tuple[np.ndarray, int]:

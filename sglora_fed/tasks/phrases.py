@@ -7,10 +7,17 @@ import re
 MOST_PHRASES = 32
 """Of one text; what comes after them is left out."""
 
-_WIDE = "\uff0c\u3002\uff1b\uff1a\uff01\uff1f\u3001"
-"""Punctuation of Chinese and Japanese, which no space follows."""
+_WIDE = "\uff0c\u3002\uff1b\uff1a\uff01\uff1f\u3001\u060c\u061b\u061f\u0964"
+"""Punctuation of Chinese, Japanese, Arabic and Hindi."""
 
-_BREAK = re.compile(rf"[,.;:!?]+(?=\s|$)|[{_WIDE}]|\s=\s|\s(?:and|or|as well as)\s", re.IGNORECASE)
+_BREAKS = (
+    r"(?<![,.;:!?])[,.;:!?]+(?=\s|$)",
+    r"[,;](?=[^\W\d])",
+    rf"[\n{_WIDE}]",
+    r"\s=\s",
+    r"\s(?:and|or|as well as)\s",
+)
+_BREAK = re.compile("|".join(_BREAKS), re.IGNORECASE)
 
 
 def phrases(text: str) -> tuple[str, ...]:

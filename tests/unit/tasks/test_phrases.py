@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,9 @@ from sglora_fed.tasks.phrases import MOST_PHRASES, phrases
         ("Now = travel, pets. Later = all.", ("Now", "travel", "pets", "Later", "all")),
         ("bills over 3.50, at example.com", ("bills over 3.50", "at example.com")),
         ("旅行、宠物。其他", ("旅行", "宠物", "其他")),
+        ("travel,pets;work", ("travel", "pets", "work")),
+        ("travel\npets", ("travel", "pets")),
+        ("bills over 3,500 or so", ("bills over 3,500", "so")),
         ("Oregon, Anders AND Orwell", ("Oregon", "Anders", "Orwell")),
         ("really?! yes -- ...", ("really", "yes --")),
         ("?!", ("?!",)),
@@ -31,6 +36,13 @@ def test_cut_at_punctuation_and_conjunctions(text: str, cut: tuple[str, ...]) ->
 
 def test_at_most_so_many() -> None:
     assert phrases(", ".join(f"topic {n}" for n in range(1000)))[-1] == f"topic {MOST_PHRASES - 1}"
+
+
+@pytest.mark.parametrize("unit", [".", ",", " and", " = ", "a,", "、", "\n"])
+def test_long_texts_take_no_time(unit: str) -> None:
+    started = time.perf_counter()
+    phrases(unit * 20_000 + "x")
+    assert time.perf_counter() - started < 0.5
 
 
 @given(st.text(max_size=300))
