@@ -207,7 +207,8 @@ def more(
     study: Study, part: str, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
 ) -> None:
     """One of the parts that change something; ``found`` has the methods as they are."""
-    found.setdefault("devices", {})[part] = device_name(study.backbone.device)
+    machine_and_command = f"{device_name(study.backbone.device)}: {' '.join(sys.argv[1:])}"
+    found.setdefault("parts", {})[part] = machine_and_command
     for name, values in study_variants.PARTS[part](study):
         found.setdefault("variants", {})[name] = values
         keep(found)

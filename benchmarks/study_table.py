@@ -111,18 +111,19 @@ def variants_table(pool: Pool) -> str:
 
     def rows() -> Iterator[list[str]]:
         for name in pool.names("variants"):
+            part = Pool(tuple(seed for seed in pool.seeds if name in seed["variants"]))
             base = next(
                 (m for m in ("topk", "ridge", "sglora") if name.startswith(m)), "functional"
             )
             base = "sglora" if name == "deterministic twin" else base
             base = "central" if name.startswith("central") else base
             cells = [
-                difference(pool, ("variants", name), ("methods", base), split)
+                difference(part, ("variants", name), ("methods", base), split)
                 for split in (None, "new_rule", "new_topic")
             ]
-            yield [name, base, *cells]
+            yield [name, base, str(len(part.seeds)), *cells]
 
-    return table(["change", "minus", "all splits", "new_rule", "new_topic"], rows())
+    return table(["change", "minus", "seeds", "all splits", "new_rule", "new_topic"], rows())
 
 
 def confidence_table(pool: Pool) -> str:

@@ -11,7 +11,6 @@ import torch
 from study_methods import (
     EXPERT,
     ROUNDS,
-    central,
     fitted,
     functional,
     own_training,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 JUNK = "please remember to water the plants on the balcony"
 CHECKED = 48
 LOW_RANK = 2
-FEDAVG_FIRST = 3
+FEDAVG_FIRST, HELD_OUT_ROUNDS = 3, 6
 COPIES = 8
 CURVE = (16, 32, 48)
 """Numbers of experts beside all of them."""
@@ -66,7 +65,7 @@ def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float
     def retrain(zoo: Zoo) -> Functional:
         parts = [study.parts[study.zoo.ids.index(name)] for name in zoo.ids]
         again = Functional(config)
-        again.adopt(*trained(study, config, zoo=zoo, parts=parts, rounds=ROUNDS // 3))
+        again.adopt(*trained(study, config, zoo=zoo, parts=parts, rounds=HELD_OUT_ROUNDS))
         return again
 
     tried = trial(generator, config, study.zoo, study.embed(STRANGERS), retrain, study.seed)
@@ -129,7 +128,6 @@ def generator_variants(study: Study) -> Iterator[tuple[str, list[float]]]:
         yield f"functional, {count} experts", study.accuracy(linear.adapters(study.requests))
         for name in ("topk", "ridge", "sglora"):
             yield f"{name}, {count} experts", of_zoo(study, name, few["zoo"])
-    yield "central, 1500 steps", study.accuracy(central(study, 32, 1500).adapters(study.requests))
 
 
 def strongest(factors: Factors, *_: Any) -> Factors:

@@ -161,7 +161,7 @@ class DescriptionEncoder:
         A description is a list of wishes in a sentence. The mean of its phrases is additive in what
         they name, which a linear generator follows further than the sentence alone
         (``docs/decisions/0007-phrases.md``). For a text of one phrase both are the same. Word
-        pieces beyond the model's 256 are cut.
+        pieces beyond the model's 256 are cut, of the text and of each phrase.
 
         Raises:
             BackboneInputError: for a text without a word piece.

@@ -20,9 +20,9 @@ from sglora_fed.generators.functional import (
     Factors,
     LinearGenerator,
     advance,
+    boosted,
     clipped,
     first_factors,
-    mended,
     predicted,
     smoothed,
 )
@@ -158,8 +158,7 @@ def train_functional(
         updates, scaled = clipped(updates)
         if scaled:
             federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
-        factors = mended(advance(factors, rows, updates), zoo, layout, config.smoothing)
-        factors = predicted(factors, zoo, config.smoothing)
+        factors = boosted(factors, zoo, layout, config.smoothing, rows, updates)
         progress(number, rounds)
     return factors
 

@@ -145,8 +145,7 @@ def mended(factors: Factors, zoo: Zoo, layout: Layout, penalty: float) -> Factor
     """Set experts that contradict all others to what the others predict for their descriptions.
 
     So what a poisoned expert sends does not add up over the rounds, and one that was suspected
-    wrongly is judged anew in the next. It comes before :func:`predicted`: poison hides directions
-    that descriptions do predict, and what is cut off is lost.
+    wrongly is judged anew in the next.
     """
     kept = trusted(zoo.embeddings, factors.coordinates(), layout)
     if kept.all():
@@ -158,6 +157,31 @@ def mended(factors: Factors, zoo: Zoo, layout: Layout, penalty: float) -> Factor
     mean = scores.mean(axis=0)
     offset = (factors.offset + mean @ factors.basis).astype(np.float32)
     return Factors(offset, scores - mean, factors.basis)
+
+
+def boosted(
+    factors: Factors,
+    zoo: Zoo,
+    layout: Layout,
+    penalty: float,
+    rows: np.ndarray,
+    updates: np.ndarray,
+) -> Factors:
+    """The coordinates after a round.
+
+    Experts are screened before the cut: poison hides directions that descriptions do predict, and
+    what is cut off is lost.
+
+    Args:
+        factors: of the zoo's E experts, before the round.
+        zoo: whose descriptions are smoothed over.
+        layout: of the adapters.
+        penalty: of the smoother.
+        rows: [n] distinct experts that took part.
+        updates: [n, D] what they returned.
+    """
+    added = advance(factors, rows, updates)
+    return predicted(mended(added, zoo, layout, penalty), zoo, penalty)
 
 
 def clipped(updates: np.ndarray) -> tuple[np.ndarray, int]:

@@ -127,6 +127,7 @@ class TestMistakes:
             ("adapter.train={steps: 3}", "unknown option"),
             ("experiment.controls=1", "true or false"),
             ("experiment.methods=[topk,topk]", "each once"),
+            ("adapter.hints=words", "one of none, whole, phrases"),
             ("generator.name=magic", "one of soup, nearest, topk, ridge, sglora"),
             ("generator.temperature=0", "> 0"),
             ("generator.kl_weight=-1", ">= 0"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglora_fed.adapters import Layout, ModuleShape
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators import functional
@@ -20,6 +21,7 @@ from sglora_fed.generators.functional import (
     Functional,
     LinearGenerator,
     advance,
+    boosted,
     clipped,
     first_factors,
     predicted,
@@ -174,6 +176,28 @@ def test_a_planted_linear_law_is_found_for_descriptions_nobody_had(
     assert len(factors.basis) == 2  # of the 11 that the noise of 40 experts spans here
 
 
+def test_poison_does_not_hide_what_the_others_learnt(
+    make_zoo: MakeZoo, descriptions: Descriptions
+) -> None:
+    """Some experts return the opposite at three times the length, the most that clipping lets by.
+
+    Without poison 0.79 of the law is found; cutting before screening leaves 0.54, neither 0.66.
+    """
+    rng, poisoned = np.random.default_rng(8), [3, 17, 40]
+    layout = Layout((ModuleShape("one", 8, 40),), 2, 4.0)
+    zoo = make_zoo(64, 12, layout.size, seed=6, wordings=3)
+    start = np.concatenate([5 * rng.normal(size=16), np.zeros(80)]).astype(np.float32)
+    law = np.hstack([np.zeros((12, 16)), rng.normal(size=(12, 80))])
+    updates = zoo.embeddings @ law
+    updates[poisoned] *= -3
+    first, everybody = first_factors(start, 64), np.arange(64)
+    fresh = descriptions(20, 12, seed=9)
+    made = smoothed(boosted(first, zoo, layout, 0.1, everybody, updates), zoo, 0.1).adapters(fresh)
+    told = made - made.mean(axis=0)
+    wanted = fresh @ law - (fresh @ law).mean(axis=0)
+    assert 1 - ((told - wanted) ** 2).sum() / (wanted**2).sum() > 0.75
+
+
 def test_long_updates_are_scaled_down_to_the_bound() -> None:
     updates = np.ones((5, 4))
     updates[3] *= 1000
@@ -190,12 +214,14 @@ def test_the_zoo_alone_cannot_train_it(make_zoo: MakeZoo, settings: Settings) ->
         Functional(settings()).generate(np.eye(4, dtype=np.float32), 1, 0)
 
 
+@pytest.mark.parametrize("directions", [0, 3])
 def test_an_adopted_generator_comes_back_from_its_state(
-    make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions
+    make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions, directions: int
 ) -> None:
     zoo, queries = make_zoo(5, 6), descriptions(3, 6)
     updates = np.random.default_rng(4).normal(size=(5, zoo.size))
-    factors = advance(first_factors(np.zeros(zoo.size), 5), np.arange(5), updates)
+    every = advance(first_factors(np.zeros(zoo.size), 5), np.arange(5), updates)
+    factors = Factors(every.offset, every.scores[:, :directions], every.basis[:directions])
     first, second = Functional(settings()), Functional(settings())
     first.adopt(factors, zoo)
     second.restore(first.state())

@@ -129,7 +129,11 @@ def test_hints_name_what_each_label_means(form: Form) -> None:
     first, second = hints["l0"], hints["l1"]
     assert any(name in first for name in TOPICS["travel"].names)
     assert any(name in (second if form == "priority" else first) for name in TOPICS["pets"].names)
-    assert "everything else" in list(hints.values())[-1]
+    last = list(hints.values())[-1]
+    assert "everything else" in last
+    excluded = as_noun(rule_of(form).first[0].intents[2].name)
+    assert (excluded in last) == (form == "exception")
+    assert excluded not in first
 
 
 def test_the_same_words_have_contradictory_meanings() -> None:
