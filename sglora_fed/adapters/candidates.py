@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.types import Task
+from sglora_fed.tasks.wording import join_names
 
 
 def candidate_texts(task: Task, hints: str) -> tuple[list[str], np.ndarray]:
@@ -18,7 +19,7 @@ def candidate_texts(task: Task, hints: str) -> tuple[list[str], np.ndarray]:
     Args:
         task: whose labels are the candidates.
         hints: how they carry the client's own words: ``none``, ``whole`` (label and words in one
-            text) or ``phrases`` (a text for each phrase of the words).
+            text) or ``phrases`` (a text for each phrase of the words, or for each of their list).
     """
     said = [_texts_of(task, key, hints) for key in task.labels]
     owners = np.repeat(np.arange(len(said)), [len(texts) for texts in said])
@@ -29,7 +30,9 @@ def _texts_of(task: Task, key: str, hints: str) -> list[str]:
     label, words = task.labels[key], task.hints.get(key, "")
     if hints == "none" or not words:
         return [label]
-    return [f"{label}: {part}" for part in (phrases(words) if hints == "phrases" else [words])]
+    things = phrases(words) if isinstance(words, str) else words
+    whole = words if isinstance(words, str) else join_names(words)
+    return [f"{label}: {part}" for part in (things if hints == "phrases" else [whole])]
 
 
 def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:

@@ -1,9 +1,9 @@
 """A task family in a folder: ``tasks.jsonl`` and ``examples.jsonl``, each also as ``.gz``.
 
 ``tasks.jsonl``: ``{"id", "description", "labels": {key: text}, "role"?, "split"?,
-"paraphrases"?: [...], "hints"?: {key: text}}``; ``examples.jsonl``: ``{"task", "text" or "image",
-"label", "part": "train"|"test"}``, for retrieval ``{"task", "image", "caption", "part"}``. Image
-paths are relative to the folder and stay inside it.
+"paraphrases"?: [...], "hints"?: {key: text or [texts]}}``; ``examples.jsonl``: ``{"task", "text" or
+"image", "label", "part": "train"|"test"}``, for retrieval ``{"task", "image", "caption", "part"}``.
+Image paths are relative to the folder and stay inside it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sglora_fed.tasks.types import (
     EXPERT_SPLIT,
     IDENTIFIER,
     Example,
+    Hint,
     Kind,
     Modality,
     Role,
@@ -80,13 +81,25 @@ def _read_tasks(folder: Path) -> dict[str, _Draft]:
 def _task_fields(where: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: text_of(where, name, raw.get(name)) for name in TASK_TEXTS}
     _check_identifier(where, "id", fields["id"])
-    for name in ("labels", "hints"):
-        fields[name] = texts_of(where, name, raw.get(name, {}))
+    fields["labels"] = texts_of(where, "labels", raw.get("labels", {}))
+    fields["hints"] = _hints(where, raw.get("hints", {}))
     paraphrases = raw.get("paraphrases", [])
     if not isinstance(paraphrases, list):
         raise TaskFileError(f"{where}: paraphrases is {paraphrases!r}; need a list of texts")
     fields["paraphrases"] = tuple(text_of(where, "a paraphrase", text) for text in paraphrases)
     return fields | _placement(where, raw)
+
+
+def _hints(where: str, value: Any) -> dict[str, Hint]:
+    """Texts, or lists of texts."""
+    if not isinstance(value, dict):
+        raise TaskFileError(f"{where}: hints is {value!r}; need texts or lists of texts")
+    return {
+        key: tuple(text_of(where, f"hints[{key!r}]", text) for text in words)
+        if isinstance(words, list)
+        else text_of(where, f"hints[{key!r}]", words)
+        for key, words in value.items()
+    }
 
 
 def _check_identifier(where: str, name: str, value: str) -> None:

@@ -132,7 +132,8 @@ def style_task(
     rng = np.random.default_rng(derive_seed(seed, "style", task_id))
     intents = _label_intents(topic, rng)
     labels = {f"i{index}": intent.name for index, intent in enumerate(intents)}
-    hints = {f"i{index}": intent.hint for index, intent in enumerate(intents)}
+    # One thing, whatever stands in it: what a person says of an intent is no list of topics.
+    hints = {f"i{index}": (intent.hint,) for index, intent in enumerate(intents)}
     examples: dict[Part, tuple[Example, ...]] = {}
     for part, size in sizes.items():
         each = -(-size // len(labels))

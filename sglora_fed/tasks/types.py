@@ -19,6 +19,9 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What names a task or a split: it travels in messages and stands in file names."""
 
 
+Hint = str | tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One example: an item and what belongs to it.
@@ -45,7 +48,9 @@ class Task:
         role: ``expert`` trains a LoRA for the zoo; ``client`` receives one.
         split: ``"expert"`` for experts, else the kind of unseen task (``new_rule``, ...).
         paraphrases: the same description as other people would type it.
-        hints: label key -> the client's own words about it; they stay with the client.
+        hints: label key -> the client's own words about it, a text that names one or several things
+            (:func:`~sglora_fed.tasks.phrases.phrases`) or the things one by one; they stay with the
+            client.
         kind: ``labelled`` (accuracy) or ``retrieval`` (R@k).
         modality: what ``Example.item`` is.
 
@@ -63,7 +68,7 @@ class Task:
     role: Role = "client"
     split: str = EXPERT_SPLIT
     paraphrases: tuple[str, ...] = ()
-    hints: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, Hint] = field(default_factory=dict)
     kind: Kind = "labelled"
     modality: Modality = "text"
 
@@ -88,6 +93,8 @@ class Task:
             raise TaskError(f"task {self.id!r} has duplicate label texts: {dict(self.labels)!r}")
         if unknown := set(self.hints) - set(self.labels):
             raise TaskError(f"task {self.id!r} has hints for unknown labels {sorted(unknown)}")
+        if empty := [key for key, words in self.hints.items() if words == ()]:
+            raise TaskError(f"task {self.id!r} has an empty list of hints for {empty}")
         for part, examples in (("train", self.train), ("test", self.test)):
             found = {example.label for example in examples}
             if unknown := found - set(self.labels):

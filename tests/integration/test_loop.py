@@ -50,7 +50,9 @@ DETERMINISTIC = (*QUICK, f"experiment.methods=[{','.join(ORDERLESS)}]")
 
 def private_texts(tasks: tuple[Task, ...]) -> set[str]:
     """Whatever a user wrote: descriptions, own words for labels, examples; no single words."""
-    texts = {text for t in tasks for text in (t.description, *t.paraphrases, *t.hints.values())}
+    texts = {text for t in tasks for text in (t.description, *t.paraphrases)}
+    hints = [words for t in tasks for words in t.hints.values()]
+    texts |= {words if isinstance(words, str) else words[0] for words in hints}
     texts |= {example.item for t in tasks for example in (*t.train, *t.test)}
     return {text for text in texts if " " in text}
 

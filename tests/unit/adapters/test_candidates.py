@@ -44,6 +44,15 @@ def test_texts_for_each_way_to_say_a_hint(tasks: list[Task]) -> None:
     assert owners.tolist() == [0, 0, 0, 1, 2]
 
 
+def test_a_list_of_things_is_taken_as_it_is(tasks: list[Task]) -> None:
+    task = replace(tasks[0], hints={"k0": ("w1 and w2", "w3"), "k1": ("w4 or w5, w6",)})
+    first, second, third = task.labels.values()
+    said = [f"{first}: w1 and w2", f"{first}: w3", f"{second}: w4 or w5, w6", third]
+    assert candidate_texts(task, "phrases")[0] == said
+    whole = [f"{first}: w1 and w2 as well as w3", f"{second}: w4 or w5, w6", third]
+    assert candidate_texts(task, "whole")[0] == whole
+
+
 def test_a_label_scores_the_log_of_its_texts_mean_exponential(
     encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any, tasks: list[Task]
 ) -> None:

@@ -57,6 +57,7 @@ def example(number: int = 0, **fields: Any) -> list[dict[str, Any]]:
 
 
 texts = st.text(min_size=1, max_size=20).filter(lambda text: bool(text.strip()))
+hints = st.one_of(texts, st.lists(texts, min_size=1, max_size=3).map(tuple))
 keys = st.text("abcXYZ019._-", min_size=1, max_size=6)
 
 
@@ -78,7 +79,7 @@ def labelled_tasks(draw: st.DrawFn, name: str) -> Task:
         role=role,
         split="expert" if role == "expert" else draw(keys.filter(lambda t: t != "expert")),
         paraphrases=tuple(draw(st.lists(texts, max_size=3))),
-        hints=draw(st.dictionaries(st.sampled_from(sorted(named)), texts)),
+        hints=draw(st.dictionaries(st.sampled_from(sorted(named)), hints)),
     )
 
 
@@ -195,6 +196,9 @@ BAD_TASKS: list[tuple[dict[str, Any], str]] = [
     (changed(labels={"y": 1, "n": "no"}), r"tasks\.jsonl:1: labels\['y'\] is 1"),
     (changed(labels={"y": "", "n": "no"}), r"tasks\.jsonl:1: labels\['y'\] is ''"),
     (changed(labels={"y": "No ", "n": "no"}), r"tasks\.jsonl:1: .*duplicate label texts"),
+    (changed(hints=["no", "yes"]), r"tasks\.jsonl:1: hints is \['no', 'yes'\]; need texts"),
+    (changed(hints={"n": []}), r"tasks\.jsonl:1: .*empty list of hints for \['n'\]"),
+    (changed(hints={"n": ["a", 3]}), r"tasks\.jsonl:1: hints\['n'\]"),
     (changed(hints={"z": "zero"}), r"tasks\.jsonl:1: .*hints for unknown labels \['z'\]"),
     (changed(paraphrases="one"), r"tasks\.jsonl:1: paraphrases is 'one'"),
     (changed(paraphrases=["ok", 3]), r"tasks\.jsonl:1: a paraphrase is 3"),
@@ -309,7 +313,7 @@ def test_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
 
 BAD_LINES = [
     (b"{", "not JSON"),
-    (b"[1]", "a JSON list; need an object"),
+    (b"[1]", "a JSON list; need texts"),
     (b"\xff\xfe", "not UTF-8"),
     (b'{"id": "a", "id": "b"}', "the key 'id' occurs twice"),
     (b"[" * 100_000, "not JSON"),
