@@ -313,7 +313,7 @@ def test_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
 
 BAD_LINES = [
     (b"{", "not JSON"),
-    (b"[1]", "a JSON list; need texts"),
+    (b"[1]", "a JSON list; need an object"),
     (b"\xff\xfe", "not UTF-8"),
     (b'{"id": "a", "id": "b"}', "the key 'id' occurs twice"),
     (b"[" * 100_000, "not JSON"),
