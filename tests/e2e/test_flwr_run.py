@@ -162,9 +162,11 @@ class TestSimulate:
         assert simulation.entry("ridge")["clients"] == 12
 
     # "Better" is what exceeds two standard errors of the mean difference between the same clients:
-    # by chance alone that happens once in 28 samples of 12 (Student's t).
+    # by chance alone that happens once in 28 samples of 12 (Student's t). Merges can be level with
+    # fine-tuning on all local data, so both are held against the words alone.
     @pytest.mark.parametrize(
-        ("better", "worse"), [("topk", "zero_shot"), ("ridge", "zero_shot"), ("oracle", "topk")]
+        ("better", "worse"),
+        [("topk", "zero_shot"), ("ridge", "described"), ("oracle", "described")],
     )
     def test_on_unseen_rules_more_knowledge_is_more_accuracy(
         self, simulation: Simulation, better: str, worse: str
