@@ -97,7 +97,7 @@ def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
     generator = make_generator(config, name)
     if isinstance(generator, Functional):  # its rounds are no part of this benchmark
         first = first_factors(zoo.means[0], EXPERTS)
-        every = advance(first, np.arange(EXPERTS), zoo.means)
+        every = advance(first, zoo.means)
         scores, basis = every.scores[:, :DIRECTIONS], every.basis[:DIRECTIONS]
         generator.adopt(Factors(every.offset, scores, basis), zoo)
     else:

@@ -84,7 +84,7 @@ class Study:
             train_per_client=train,
             test_per_client=test,
             unseen_forms=True,
-            unseen_styles=2,
+            unseen_styles=1 if experts > 72 else 2,
             **both,
         )
 
@@ -191,7 +191,7 @@ def methods(study: Study, other: Study | None, keep: Callable[[dict[str, Any]], 
         "numbers": {"D": study.layout.size, "d": study.requests.shape[1]},
         "seconds": {},
     }
-    factors, shared = study_methods.measure(study, found, keep)
+    factors, first, shared = study_methods.measure(study, found, keep)
     linear = smoothed(factors, study.zoo, GeneratorConfig().smoothing)
     study_variants.controls(study, linear, found)
     keep(found)
@@ -199,7 +199,7 @@ def methods(study: Study, other: Study | None, keep: Callable[[dict[str, Any]], 
         found["transfer"] = study_variants.transfer(study, linear, other)
         keep(found)
     if study.kind == "rules":
-        found["confidence"] = study_variants.confidence(study, factors, shared)
+        found["confidence"] = study_variants.confidence(study, factors, first, shared)
         keep(found)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sglora_fed.adapters import Prepared, few_shot, prepare
+from sglora_fed.adapters import Prepared, few_shot, prepare, score_tasks
 from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.data import fold_groups
 from sglora_fed.adapters.training import task_losses
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from study import Study
 
 ROUNDS, LOCAL_STEPS = 20, 10
+FIRST, SECOND = range(1, ROUNDS // 2 + 1), range(ROUNDS // 2 + 1, ROUNDS + 1)
+"""The functional generator starts after the first half, of FedAvg; they are among its rounds."""
+
 ROUND = TrainConfig(steps=LOCAL_STEPS, batch_size=32, lr=5e-3, checkpoints=1)
 EXPERT = TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
 """Of the experts and of the oracle alike."""
@@ -44,28 +47,32 @@ CENTRAL_STEPS = {"rules": 600, "styles": 400}
 
 def measure(
     study: Study, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
-) -> tuple[Factors, np.ndarray]:
-    """All methods; the experts' coordinates of the functional generator, and the shared LoRA."""
+) -> tuple[Factors, np.ndarray, np.ndarray]:
+    """All methods; the functional coordinates, and the shared LoRA half way and at the end."""
     methods: dict[str, list[float]] = found.setdefault("methods", {})
     methods |= {
         "zero_shot": study.accuracy(None, "none"),
         "described": study.accuracy(None, "whole"),
     }
     with timed(found, "zoo"):
-        assert len(study.zoo.ids) == found["experts"]
+        found["experts"] = len(study.zoo.ids)
     for name in ("soup", "nearest", "topk", "ridge", "sglora"):
         with timed(found, f"fit {name}"):
             generator = fitted(study, GeneratorConfig(), name)
             made = generator.generate(study.requests, 1, 0).adapters[:, 0]
         methods[name] = study.accuracy(made)
-    with timed(found, "functional"):
-        factors, zoo = trained(study, GeneratorConfig(), Watch(study, found))
+    with timed(found, "half of shared_lora"):
+        first = shared_lora(study, FIRST)
+    with timed(found, "functional without its start"):
+        factors, zoo = trained(study, GeneratorConfig(), Watch(study, found), first=first)
+    with timed(found, "other half of shared_lora"):
+        shared = shared_lora(study, SECOND, first)
+    methods["shared_lora"] = study.accuracy(for_everybody(study, shared))
     found["directions"] = len(factors.basis)
     linear = smoothed(factors, zoo, GeneratorConfig().smoothing)
     methods["functional"] = study.accuracy(linear.adapters(study.requests))
-    with timed(found, "shared_lora"):
-        shared = shared_lora(study, ROUNDS)
-    methods["shared_lora"] = study.accuracy(for_everybody(study, shared))
+    if study.kind == "rules":
+        methods["functional, best threshold"] = best_thresholds(study, linear)
     keep(found)
     with timed(found, "oracle"):
         oracle = locally(study, [task.train for task in study.clients], EXPERT)
@@ -78,7 +85,7 @@ def measure(
         pooled = central(study, 32, CENTRAL_STEPS[study.kind])
     methods["central"] = study.accuracy(pooled.adapters(study.requests))
     keep(found)
-    return factors, shared
+    return factors, first, shared
 
 
 @contextmanager
@@ -110,11 +117,39 @@ def locally(study: Study, examples: Sequence[Any], config: TrainConfig) -> np.nd
     return made
 
 
-def shared_lora(study: Study, rounds: int) -> np.ndarray:
-    """FedAvg over all experts."""
-    vector = study.start
-    for number in range(1, rounds + 1):
-        vector = study.train(vector, study.parts, ROUND, "shared", number).final.mean(axis=0)
+def best_thresholds(study: Study, linear: LinearGenerator) -> list[float]:
+    """Accuracy with the offset of the last label that is best on a client's own test examples.
+
+    No description can tell it: what is lost even so is no matter of the threshold.
+    """
+    tests = study.tests[study.adapter.hints]
+    made = linear.adapters(study.requests)
+    scores = score_tasks(study.encoder, tests, study.layout, made)
+    return [_best(s.numpy(), t.targets) for s, t in zip(scores, tests, strict=True)]
+
+
+def _best(scores: np.ndarray, targets: np.ndarray) -> float:
+    gaps = np.sort(scores[:, :-1].max(axis=1) - scores[:, -1])
+    found = []
+    for offset in [-np.inf, *((gaps[1:] + gaps[:-1]) / 2), np.inf]:
+        moved = np.hstack([scores[:, :-1], scores[:, -1:] + offset])
+        found.append(float((moved.argmax(axis=1) == targets).mean()))
+    return round(max(found), 4)
+
+
+def shared_lora(
+    study: Study,
+    numbers: range,
+    vector: np.ndarray | None = None,
+    parts: Sequence[Prepared] | None = None,
+    spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
+    config: TrainConfig = ROUND,
+) -> np.ndarray:
+    """Some rounds of FedAvg over all experts, or over those whose data are given."""
+    vector, parts = study.start if vector is None else vector, parts or study.parts
+    for number in numbers:
+        trained_again = study.train(vector, parts, config, "shared", number).final
+        vector = vector + spoil(trained_again - vector).mean(axis=0)
     return vector
 
 
@@ -124,8 +159,8 @@ class Watch:
     def __init__(self, study: Study, found: dict[str, Any]) -> None:
         self._study, self._rounds = study, found.setdefault("rounds", {})
 
-    def __call__(self, number: int, total: int, linear: LinearGenerator) -> None:
-        if number % 4 == 0 or number in (1, 2, total):
+    def __call__(self, number: int, linear: LinearGenerator) -> None:
+        if number % 2 == 0 or number in (FIRST.stop, ROUNDS):
             self._rounds[str(number)] = self._study.accuracy(linear.adapters(self._study.requests))
 
 
@@ -137,42 +172,41 @@ def functional(study: Study, config: GeneratorConfig, **changes: Any) -> LinearG
 def trained(
     study: Study,
     config: GeneratorConfig,
-    watch: Callable[[int, int, LinearGenerator], None] = lambda *_: None,
+    watch: Callable[[int, LinearGenerator], None] = lambda *_: None,
     *,
     zoo: Zoo | None = None,
     parts: Sequence[Prepared] | None = None,
-    first: Factors | None = None,
-    rounds: int = ROUNDS,
+    first: np.ndarray | None = None,
+    numbers: range = SECOND,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
     screen: bool = True,
     cut: Callable[[Factors, Zoo, float], Factors] = predicted,
     local: Callable[..., np.ndarray] | None = None,
 ) -> tuple[Factors, Zoo]:
-    """The experts' coordinates after the rounds, and the zoo that they belong to."""
+    """The experts' coordinates after some rounds, and the zoo that they belong to.
+
+    They start at ``first`` [D], by default the shared LoRA of the rounds before.
+    """
     zoo, parts, local = zoo or study.zoo, parts or study.parts, local or own_training
     everybody = np.arange(len(zoo.ids))
-    factors = cut(first or at_zoo(zoo), zoo, config.smoothing)
-    for number in range(1, rounds + 1):
+    if first is None:
+        first = shared_lora(study, range(1, numbers.start), None, parts, spoil)
+    factors = first_factors(first, len(everybody))
+    watch(numbers.start - 1, smoothed(factors, zoo, config.smoothing))
+    for done, number in enumerate(numbers):
         linear = smoothed(factors, zoo, config.smoothing)
         rng = np.random.default_rng(derive_seed(study.seed, "wording", number))
         spoken = rng.integers(zoo.wordings.shape[1], size=len(everybody))
         starts = linear.adapters(zoo.wordings[everybody, spoken])
-        rate = ROUND.lr * (1 - 0.9 * (number - 1) / rounds)
+        rate = ROUND.lr * (1 - 0.9 * done / len(numbers))
         moved = local(study, starts, parts, replace(ROUND, lr=rate), number)
         updates, _ = clipped(spoil(moved))
-        factors = advance(factors, everybody, updates)
+        factors = advance(factors, updates)
         if screen:
             factors = mended(factors, zoo, study.layout, config.smoothing)
         factors = cut(factors, zoo, config.smoothing)
-        watch(number, rounds, smoothed(factors, zoo, config.smoothing))
+        watch(number, smoothed(factors, zoo, config.smoothing))
     return factors, zoo
-
-
-def at_zoo(zoo: Zoo) -> Factors:
-    """The experts' own parameters as coordinates."""
-    start = zoo.means.mean(axis=0)
-    everybody = np.arange(len(zoo.ids))
-    return advance(first_factors(start, len(everybody)), everybody, zoo.means - start)
 
 
 def own_training(

@@ -5,36 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import torch
 from study_methods import (
     EXPERT,
+    FIRST,
+    ROUND,
     ROUNDS,
+    SECOND,
     fitted,
+    for_everybody,
     functional,
     own_training,
     shared_lora,
     trained,
 )
 
-from sglora_fed.adapters import Prepared, score_tasks
+from sglora_fed.adapters import Prepared, candidates, data, score_tasks
+from sglora_fed.adapters.candidates import candidate_texts
 from sglora_fed.adapters.ranks import narrowed, widened
 from sglora_fed.backbones import load_backbone
 from sglora_fed.config.schema import AdapterConfig, GeneratorConfig, TrainConfig
 from sglora_fed.generators.confidence import STRANGERS, features, fit_confidence, trial
-from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, first_factors
+from sglora_fed.generators.functional import Factors, Functional, LinearGenerator
 from sglora_fed.generators.sglora import SemanticVae, SgLora
+from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo, trusted
 
 if TYPE_CHECKING:
     from study import Study
 
 JUNK = "please remember to water the plants on the balcony"
-CHECKED = 48
+CHECKED = 128
 LOW_RANK = 2
-FEDAVG_FIRST, HELD_OUT_ROUNDS = 3, 6
+HELD_OUT_ROUNDS = range(SECOND.start, SECOND.start + len(SECOND) // 2)
 COPIES = 8
+LONGER = (20, 40, 60)
 CURVE = (16, 32, 48)
 """Numbers of experts beside all of them."""
 
@@ -56,7 +64,9 @@ def controls(study: Study, linear: LinearGenerator, found: dict[str, Any]) -> No
     found["controls"] = measured
 
 
-def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float]:
+def confidence(
+    study: Study, factors: Factors, first: np.ndarray, shared: np.ndarray
+) -> list[float]:
     """[clients + 1] probability that the generated adapter beats the shared LoRA; junk last."""
     config = GeneratorConfig()
     generator = Functional(config)
@@ -65,7 +75,9 @@ def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float
     def retrain(zoo: Zoo) -> Functional:
         parts = [study.parts[study.zoo.ids.index(name)] for name in zoo.ids]
         again = Functional(config)
-        again.adopt(*trained(study, config, zoo=zoo, parts=parts, rounds=HELD_OUT_ROUNDS))
+        again.adopt(
+            *trained(study, config, zoo=zoo, parts=parts, first=first, numbers=HELD_OUT_ROUNDS)
+        )
         return again
 
     tried = trial(generator, config, study.zoo, study.embed(STRANGERS), retrain, study.seed)
@@ -73,10 +85,9 @@ def confidence(study: Study, factors: Factors, shared: np.ndarray) -> list[float
     judges = [study.parts[row] for row in tried.rows]
     parts = [some(part, rng.permutation(len(part))[:CHECKED]) for part in judges]
     floor = correct(study, parts, np.broadcast_to(shared, (len(parts), study.layout.size)))
-    own = [correct(study, parts, kind.adapters[:, 0]) for kind in tried.made]
-    wins = [0.5 + 0.5 * np.sign(values - floor) for values in own]
+    gains = [correct(study, parts, kind.adapters[:, 0]) - floor for kind in tried.made]
     inputs = np.stack([features(kind, shared) for kind in tried.made], axis=1)
-    fit = fit_confidence(inputs.reshape(-1, inputs.shape[2]), np.stack(wins, axis=1).ravel())
+    fit = fit_confidence(inputs.reshape(-1, inputs.shape[2]), np.stack(gains, axis=1).ravel())
     requests = np.vstack([study.requests, study.embed([JUNK])])
     chances = fit.of(generator.generate(requests, 1, 0), shared)
     return [round(float(chance), 4) for chance in chances]
@@ -104,24 +115,22 @@ def transfer(study: Study, linear: LinearGenerator, other: Study) -> dict[str, A
 
 def generator_variants(study: Study) -> Iterator[tuple[str, list[float]]]:
     """One change of the functional generator at a time, and fewer experts."""
-    base, alone = GeneratorConfig(), len(study.experts)
-    warm = shared_lora(study, FEDAVG_FIRST)
+    base = GeneratorConfig()
+    first = shared_lora(study, FIRST)
     changes: dict[str, dict[str, Any]] = {
-        "smoothing 0.1": {"config": replace(base, smoothing=0.1)},
-        "smoothing 1": {"config": replace(base, smoothing=1.0)},
-        "cold start": {"first": first_factors(study.start, alone)},
-        f"{FEDAVG_FIRST} rounds of FedAvg first": {
-            "first": first_factors(warm, alone),
-            "rounds": ROUNDS - FEDAVG_FIRST,
-        },
-        "every direction kept": {"cut": lambda factors, *_: factors},
-        "the strongest 12 directions": {"cut": strongest},
+        "smoothing 0.1": {"config": replace(base, smoothing=0.1), "first": first},
+        "smoothing 1": {"config": replace(base, smoothing=1.0), "first": first},
+        "cold start, 20 rounds": {"first": study.start, "numbers": range(1, ROUNDS + 1)},
+        "5 rounds of FedAvg first, 15 more": {"numbers": range(6, ROUNDS + 1)},
+        "every direction kept": {"first": first, "cut": lambda factors, *_: factors},
+        "the strongest 12 directions": {"first": first, "cut": strongest},
     }
     for name, change in changes.items():
         linear = functional(study, **({"config": base} | change))
         yield name, study.accuracy(linear.adapters(study.requests))
-    yield "descriptions without phrases", without_phrases(study)
-    yield "one candidate text for a label", with_whole_hints(study)
+    yield "descriptions without phrases", without_phrases(study, first)
+    for name, texts in OTHER_TEXTS.items():
+        yield name, with_other_texts(study, texts)
     for count in CURVE:
         few = {"zoo": study.zoo.select(np.arange(count)), "parts": study.parts[:count]}
         linear = functional(study, base, **few)
@@ -135,7 +144,7 @@ def strongest(factors: Factors, *_: Any) -> Factors:
     return Factors(factors.offset, factors.scores[:, :12], factors.basis[:12])
 
 
-def without_phrases(study: Study) -> list[float]:
+def without_phrases(study: Study, first: np.ndarray) -> list[float]:
     """The embeddings of the sentences alone."""
     bare = load_backbone(study.backbone, AdapterConfig())
 
@@ -147,16 +156,44 @@ def without_phrases(study: Study) -> list[float]:
     texts = [(t.description, *t.paraphrases)[: study.zoo.wordings.shape[1]] for t in study.experts]
     rows = sentences([text for some in texts for text in some])
     zoo = replace(study.zoo, wordings=rows.reshape(study.zoo.wordings.shape))
-    linear = functional(study, GeneratorConfig(), zoo=zoo)
+    linear = functional(study, GeneratorConfig(), zoo=zoo, first=first)
     requests = sentences([study.spoken(task) for task in study.clients])
     return study.accuracy(linear.adapters(requests))
 
 
-def with_whole_hints(study: Study) -> list[float]:
-    """The client's words in one text for each label, in training and in use."""
-    other = replace(study, adapter=replace(study.adapter, hints="whole"))
-    linear = functional(other, GeneratorConfig())
-    return other.accuracy(linear.adapters(other.requests))
+def with_other_texts(
+    study: Study, texts: Callable[..., tuple[list[str], np.ndarray]]
+) -> list[float]:
+    """Other candidate texts, in training and in use."""
+    other = replace(study)
+    with mock.patch.object(data, "candidate_texts", texts):
+        linear = functional(other, GeneratorConfig(), zoo=study.zoo)
+        return other.accuracy(linear.adapters(other.requests))
+
+
+def one_text(encoder: Any, task: Task, _hints: str) -> tuple[list[str], np.ndarray]:
+    """Label and words in one text."""
+    return candidate_texts(encoder, task, "whole")
+
+
+def labels_before(encoder: Any, task: Task, hints: str) -> tuple[list[str], np.ndarray]:
+    """The private label word before each text."""
+    texts, owners = candidate_texts(encoder, task, hints)
+    labels = list(task.labels.values())
+    return [f"{labels[i]}: {text}" for i, text in zip(owners, texts, strict=True)], owners
+
+
+def without_topics(encoder: Any, task: Task, hints: str) -> tuple[list[str], np.ndarray]:
+    """Nothing beside "everything else"."""
+    with mock.patch.object(candidates, "unnamed_topics", return_value=[]):
+        return candidate_texts(encoder, task, hints)
+
+
+OTHER_TEXTS = {
+    "one candidate text for a label": one_text,
+    "the label before each of its texts": labels_before,
+    "everything else without everyday topics": without_topics,
+}
 
 
 def of_zoo(study: Study, name: str, zoo: Zoo, config: GeneratorConfig | None = None) -> list[float]:
@@ -313,9 +350,33 @@ class Twin(SgLora):
         return TwinVae(width, self._config.hidden, self._config.latent)
 
 
+def longer(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """More rounds, and another share of them for FedAvg."""
+    for first, last in ((14, ROUNDS), (ROUNDS, 30)):
+        linear = functional(study, GeneratorConfig(), numbers=range(first + 1, last + 1))
+        values = study.accuracy(linear.adapters(study.requests))
+        yield f"{first} rounds of FedAvg first, {last - first} more", values
+    vector = shared_lora(study, range(1, 31))
+    yield "shared_lora, 30 rounds", study.accuracy(for_everybody(study, vector))
+
+
+def capacity(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """What one adapter for all reaches with more room and more rounds."""
+    for rank, rate in ((4, ROUND.lr), (16, ROUND.lr / 2)):
+        roomy = replace(study.adapter, rank=rank, alpha=2.0 * rank)
+        wide, vector = replace(study, adapter=roomy), None
+        for end in LONGER:
+            numbers = range(end - ROUNDS + 1, end + 1)
+            vector = shared_lora(wide, numbers, vector, config=replace(ROUND, lr=rate))
+            values = wide.accuracy(for_everybody(wide, vector))
+            yield f"shared_lora, rank {rank}, {end} rounds", values
+
+
 PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
     "generator": generator_variants,
     "robustness": robustness,
     "questions": open_questions,
+    "longer": longer,
+    "capacity": capacity,
 }
 """Names of changes and the accuracies with them, one after the other."""

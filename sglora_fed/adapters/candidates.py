@@ -8,31 +8,67 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.tasks.everyday import EVERYDAY_TOPICS, means_the_rest
 from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.types import Task
 from sglora_fed.tasks.wording import join_names
 
+UNNAMED = 16
+"""Everyday topics that stand beside a phrase such as "everything else"."""
 
-def candidate_texts(task: Task, hints: str) -> tuple[list[str], np.ndarray]:
+
+def candidate_texts(encoder: DualEncoder, task: Task, hints: str) -> tuple[list[str], np.ndarray]:
     """A labelled task's candidate texts and, for each, the number of its label.
 
+    With ``phrases`` the client's own words stand in for the label, which may be any private word,
+    one text for each thing that they name. "Everything else" names nothing that an item could be
+    similar to, so the everyday topics that are most different from all that the client does name
+    stand beside it (``docs/decisions/0008-everything-else.md``).
+
     Args:
+        encoder: the bare dual encoder, for the similarity of what is named.
         task: whose labels are the candidates.
         hints: how they carry the client's own words: ``none``, ``whole`` (label and words in one
             text) or ``phrases`` (a text for each phrase of the words, or for each of their list).
     """
-    said = [_texts_of(task, key, hints) for key in task.labels]
+    if hints == "phrases":
+        said = _with_the_rest(encoder, [_phrases_of(task, key) for key in task.labels])
+    else:
+        said = [[_whole(task, key, hints)] for key in task.labels]
     owners = np.repeat(np.arange(len(said)), [len(texts) for texts in said])
     return [text for texts in said for text in texts], owners
 
 
-def _texts_of(task: Task, key: str, hints: str) -> list[str]:
+def _whole(task: Task, key: str, hints: str) -> str:
     label, words = task.labels[key], task.hints.get(key, "")
     if hints == "none" or not words:
-        return [label]
-    things = phrases(words) if isinstance(words, str) else words
-    whole = words if isinstance(words, str) else join_names(words)
-    return [f"{label}: {part}" for part in (things if hints == "phrases" else [whole])]
+        return label
+    said = words if isinstance(words, str) else join_names(words)
+    return said if said.startswith(label) else f"{label}: {said}"
+
+
+def _phrases_of(task: Task, key: str) -> list[str]:
+    words = task.hints.get(key) or (task.labels[key],)
+    return list(phrases(words) if isinstance(words, str) else words)
+
+
+def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str]]:
+    if not any(means_the_rest(phrase) for texts in said for phrase in texts):
+        return said
+    named = [phrase for texts in said for phrase in texts if not means_the_rest(phrase)]
+    topics = unnamed_topics(encoder, named)
+    return [[*texts, *topics] if any(map(means_the_rest, texts)) else texts for texts in said]
+
+
+def unnamed_topics(encoder: DualEncoder, named: Sequence[str]) -> list[str]:
+    """The everyday topics whose greatest similarity to any of the named things is smallest."""
+    if not named:
+        return list(EVERYDAY_TOPICS[:UNNAMED])
+    rows = encoder.encode_texts(encoder.prepare_texts([*EVERYDAY_TOPICS, *named]))
+    topics, things = rows[: len(EVERYDAY_TOPICS)], rows[len(EVERYDAY_TOPICS) :]
+    nearest = (topics @ things.T).amax(dim=1)
+    return [EVERYDAY_TOPICS[i] for i in sorted(nearest.argsort()[:UNNAMED].tolist())]
 
 
 def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:

@@ -66,7 +66,7 @@ def prepare(
         numbers = np.arange(len(examples))
         return Prepared(items, captions, numbers, numbers, "retrieval")
     keys = list(task.labels)
-    texts, owners = candidate_texts(task, hints)
+    texts, owners = candidate_texts(encoder, task, hints)
     targets = np.array([keys.index(example.label) for example in examples])
     return Prepared(items, encoder.prepare_texts(texts), owners, targets, "labelled")
 

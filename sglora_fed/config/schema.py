@@ -264,10 +264,10 @@ class FederationConfig:
     min_replies: float = option(1.0, "share of nodes that must reply, else the run fails")
     timeout: float = option(3600.0, "seconds to wait for nodes and for each reply")
     clients_per_message: int = option(8, "virtual clients in one message")
-    shared_rounds: int = option(6, "FedAvg rounds of the shared LoRA")
-    shared_steps: int = option(5, "local steps in each round")
+    shared_rounds: int = option(8, "FedAvg rounds of the shared LoRA")
+    shared_steps: int = option(10, "local steps in each round")
     shared_clients: int = option(24, "experts that take part in a round")
-    functional_rounds: int = option(8, "rounds of `functional`, from the zoo on")
+    functional_rounds: int = option(6, "rounds of `functional`, from the shared LoRA on")
     functional_steps: int = option(10, "local steps in each round")
     functional_clients: int = option(48, "experts that take part in a round")
 

@@ -73,7 +73,7 @@ class Trainer:
         return vector
 
     def functional(self) -> Generator:
-        """The functional generator, trained from the zoo on."""
+        """The functional generator, trained from the shared LoRA on."""
         path = functional_path(self.config, self.store, self.zoo)
         if path.exists():
             return load_generator(path, self.store.identity)
@@ -83,7 +83,9 @@ class Trainer:
 
     def _trained(self, federation: Federation, zoo: Zoo, report: Progress) -> Generator:
         config = self.config.generator
-        factors = train_functional(federation, zoo, self.layout, config, self.seed, report)
+        factors = train_functional(
+            federation, self.shared_lora(), zoo, self.layout, config, self.seed, report
+        )
         generator = Functional(config)
         generator.adopt(factors, zoo)
         return generator
@@ -116,7 +118,11 @@ class Trainer:
             self.seed,
             self.reporter("confidence"),
         )
-        values = {"intercept": found.intercept, "slopes": found.slopes.tolist()}
+        values = {
+            "weights": found.weights.tolist(),
+            "covariance": found.covariance.tolist(),
+            "spread": found.spread,
+        }
         write_atomically(path, json.dumps(values).encode())
         return found
 
@@ -172,8 +178,7 @@ def kept_confidence(
 
 def functional_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
     """Where the functional generator of a zoo's experts and some settings is kept."""
-    rounds = [name for name in ROUNDS if name.startswith("functional")]
-    key = _key(config, *rounds, "smoothing")
+    key = _key(config, *ROUNDS, "smoothing")
     return store.path / f"functional-{key}-{_experts_sha256(zoo.ids)}.safetensors"
 
 
@@ -199,7 +204,8 @@ def _confidence_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
 def _read_confidence(path: Path) -> Confidence:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Confidence(float(values["intercept"]), np.array(values["slopes"], np.float64))
+        weights, covariance = (np.array(values[k], np.float64) for k in ("weights", "covariance"))
+        return Confidence(weights, covariance, float(values["spread"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, GeneratorError) as error:
         raise GeneratorFileError(
             f"{path} is no confidence file ({type(error).__name__}); remove it"

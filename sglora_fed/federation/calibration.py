@@ -35,13 +35,13 @@ CALIBRATE = "evaluate.calibrate"
 
 EXPERTS_PER_MESSAGE = 64
 
-CHECKED = 48
-"""Examples on which an expert compares, at most: a win is one bit, it needs no more."""
+CHECKED = 128
+"""Examples on which an expert compares, at most."""
 
 FEWEST = 2
 """Experts below which none can be held out."""
 
-UNKNOWN = Confidence(0.0, np.zeros(FEATURES))
+UNKNOWN = Confidence(np.zeros(1 + FEATURES), np.zeros((1 + FEATURES, 1 + FEATURES)), 1.0)
 """Even odds for everybody: without a comparison neither side is known to be better."""
 
 
@@ -84,32 +84,32 @@ class CalibrateRequest:
 
 @dataclass(frozen=True)
 class CalibrateReply:
-    """Which adapters were better: no accuracy leaves the node.
+    """How much better the adapters were: a difference, no accuracy, leaves the node.
 
     Attributes:
         partition: of the node.
         ids: its n experts among those asked for.
-        wins: [n, K] 1 where the adapter beats the fall-back, 0.5 where equal, else 0.
+        gains: [n, K] main metric of the adapter less that of the fall-back.
     """
 
     partition: int
     ids: tuple[str, ...]
-    wins: np.ndarray
+    gains: np.ndarray
 
     def pack(self) -> RecordDict:
         """The message body."""
         fields = {"partition": self.partition, "ids": list(self.ids)}
-        return pack(fields, {"wins": self.wins.astype(np.float64)})
+        return pack(fields, {"gains": self.gains.astype(np.float64)})
 
     @classmethod
     def parse(cls, body: RecordDict) -> CalibrateReply:
         """Check and read a body."""
         read = Reader(body)
         ids = read.identifiers("ids", MOST_CLIENTS)
-        wins = read.array("wins", "float64", (len(ids), None))
-        if not np.isin(wins, (0.0, 0.5, 1.0)).all():
-            raise MessageError("wins must be 0, 0.5 or 1")
-        return cls(read.integer("partition", 0, MOST_CLIENTS), ids, wins)
+        gains = read.array("gains", "float64", (len(ids), None))
+        if (largest := float(np.abs(gains).max(initial=0.0))) > 1:
+            raise MessageError(f"a gain is {largest:.4g}; must lie in [-1, 1]")
+        return cls(read.integer("partition", 0, MOST_CLIENTS), ids, gains)
 
 
 def calibrate(
@@ -144,20 +144,20 @@ def calibrate(
     tried = trial(generator, config, zoo, strangers, retrain, seed)
     ids = tuple(zoo.ids[row] for row in tried.rows)
     adapters = np.concatenate([kind.adapters for kind in tried.made], axis=1)
-    wins: dict[str, np.ndarray] = {}
+    gains: dict[str, np.ndarray] = {}
     for start in range(0, len(ids), EXPERTS_PER_MESSAGE):
         some = slice(start, start + EXPERTS_PER_MESSAGE)
         request = CalibrateRequest(seed, ids[some], adapters[some], fallback)
         for reply in _ask(federation, request):
-            wins |= zip(reply.ids, reply.wins, strict=True)
+            gains |= zip(reply.ids, reply.gains, strict=True)
         progress(min(len(ids), some.stop), len(ids))
-    if not wins:
+    if not gains:
         raise RepliesError(f"{CALIBRATE}: none of {len(ids)} experts replied")
     # In the zoo's order: who is on which node, and who answers first, is not to change a digit.
-    rows = [row for row, name in enumerate(ids) if name in wins]
+    rows = [row for row, name in enumerate(ids) if name in gains]
     inputs = np.stack([features(kind, fallback)[rows] for kind in tried.made], axis=1)
-    outcomes = np.stack([wins[ids[row]] for row in rows])
-    return fit_confidence(inputs.reshape(-1, inputs.shape[2]), outcomes.ravel())
+    found = np.stack([gains[ids[row]] for row in rows])
+    return fit_confidence(inputs.reshape(-1, inputs.shape[2]), found.ravel())
 
 
 def _ask(federation: Federation, request: CalibrateRequest) -> list[CalibrateReply]:
@@ -178,8 +178,8 @@ def _parse(
     reply = CalibrateReply.parse(body)
     if foreign := set(reply.ids) - set(request.ids):
         raise MessageError(f"{len(foreign)} experts that were not asked")
-    if reply.wins.shape[1] != (kinds := request.adapters.shape[1]):
-        raise MessageError(f"{reply.wins.shape[1]} wins of each expert; {kinds} were asked for")
+    if reply.gains.shape[1] != (kinds := request.adapters.shape[1]):
+        raise MessageError(f"{reply.gains.shape[1]} gains of each expert; {kinds} were asked for")
     claim(reply.ids, claimed)
     return reply
 
@@ -201,12 +201,11 @@ def compare(node: Node, request: CalibrateRequest) -> CalibrateReply:
         prepare(node.encoder, task, some, hints) for task, some in zip(tasks, samples, strict=True)
     ]
     floor = _measured(node, parts, samples, np.broadcast_to(request.fallback, (len(ids), size)))
-    own = [
-        _measured(node, parts, samples, request.adapters[rows, k])
+    gains = [
+        _measured(node, parts, samples, request.adapters[rows, k]) - floor
         for k in range(request.adapters.shape[1])
     ]
-    wins = [0.5 + 0.5 * np.sign(values - floor) for values in own]
-    return CalibrateReply(node.partition, ids, np.stack(wins, axis=1))
+    return CalibrateReply(node.partition, ids, np.stack(gains, axis=1))
 
 
 def _examples(task: Task, seed: int) -> list[Example]:

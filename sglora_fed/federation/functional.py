@@ -19,11 +19,9 @@ from sglora_fed.federation.node import Node, cached_train, embed, wording
 from sglora_fed.generators.functional import (
     Factors,
     LinearGenerator,
-    advance,
     boosted,
     clipped,
     first_factors,
-    predicted,
     smoothed,
 )
 from sglora_fed.seeds import derive_seed
@@ -117,19 +115,22 @@ class RoundReply:
 
 def train_functional(
     federation: Federation,
+    start: np.ndarray,
     zoo: Zoo,
     layout: Layout,
     config: GeneratorConfig,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Factors:
-    """Boost the generator by the experts' local updates, from their parameters in the zoo on.
+    """Boost the generator by the experts' local updates, from one adapter for everybody on.
 
     A reply that is refused costs its experts one round; the round goes on with the others. An
     expert whose coordinates contradict all others' gets what these predict for it.
 
     Args:
         federation: who takes part.
+        start: [D] the shared LoRA: what the words alone can do is learnt before what a description
+            adds to it.
         zoo: whose descriptions are smoothed over.
         layout: of the adapters.
         config: the penalty.
@@ -144,10 +145,7 @@ def train_functional(
     """
     rounds = federation.config.functional_rounds
     rng = np.random.default_rng(derive_seed(seed, "functional_sample"))
-    everybody = np.arange(len(zoo.ids))
-    start = zoo.means.mean(axis=0)
-    factors = advance(first_factors(start, len(everybody)), everybody, zoo.means - start)
-    factors = predicted(factors, zoo, config.smoothing)
+    factors = first_factors(start, len(zoo.ids))
     for number in range(1, rounds + 1):
         count = min(federation.config.functional_clients, len(zoo.ids))
         chosen = sorted(zoo.ids[i] for i in rng.choice(len(zoo.ids), count, replace=False))

@@ -107,7 +107,7 @@ def _path(
         "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
         "layout": layout.fingerprint,
         "train": asdict(config),
-        "candidates": candidate_texts(lesson.task, hints)[0],
+        "candidates": candidate_texts(encoder, lesson.task, hints)[0],
         "examples": examples_sha256(lesson.task, lesson.examples),
         "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
         "seed": lesson.seed,

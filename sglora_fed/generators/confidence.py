@@ -1,8 +1,8 @@
 """How sure to be that a generated adapter beats what a client would fall back to.
 
 The experts tell: for each, an adapter is generated without it (:func:`trial`), and the expert
-says whether that adapter beats the fall-back on its own data. A logistic regression turns
-what is known before use into a probability (Platt 1999; Hastie et al. 2009, section 4.4).
+says by how much that adapter beats the fall-back on its own data. A regression from what is known
+before use to that gain gives the probability that it is above zero.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
@@ -38,10 +39,11 @@ STRANGERS = (
 """Sentences that describe no task: what a client may send by mistake."""
 
 FEATURES = 3
-PENALTY = 1.0
-"""On the squared standardised slopes: with few experts the probability stays near the base rate."""
+PENALTY = 4.0
+"""Made-up experts that say slope zero, on features of unit spread, and one that says gain zero."""
 
-NEWTON_STEPS = 50
+PRIOR_CASES, PRIOR_SPREAD = 2.0, 0.05
+"""Before anybody has judged: as if two gains had been off by five points."""
 
 SURE = 0.5
 """A client adopts the generated adapter from this confidence on."""
@@ -49,29 +51,43 @@ SURE = 0.5
 
 @dataclass(frozen=True)
 class Confidence:
-    """A fitted logistic regression on features as they are.
+    """What is expected of the gain of an adapter over the fall-back: normal, for each adapter.
 
     Attributes:
-        intercept: of the log odds.
-        slopes: [FEATURES].
+        weights: [1 + FEATURES] the mean is their product with (1, features).
+        covariance: [1 + FEATURES, 1 + FEATURES] of the weights.
+        spread: standard deviation of a gain around its mean, in units of the metric.
 
     Raises:
-        GeneratorError: when a number is not finite or the shape is another.
+        GeneratorError: when a number is not finite, a shape is another, or the spread is not above
+            zero.
     """
 
-    intercept: float
-    slopes: np.ndarray
+    weights: np.ndarray
+    covariance: np.ndarray
+    spread: float
 
     def __post_init__(self) -> None:
-        if (
-            self.slopes.shape != (FEATURES,)
-            or not np.isfinite([self.intercept, *self.slopes]).all()
-        ):
-            raise GeneratorError(f"a confidence has {FEATURES} finite slopes; found {self.slopes}")
+        count, shapes = 1 + FEATURES, (self.weights.shape, self.covariance.shape)
+        numbers = [*self.weights.ravel(), *self.covariance.ravel(), self.spread]
+        if shapes != ((count,), (count, count)) or not np.isfinite(numbers).all():
+            raise GeneratorError(
+                f"a confidence has {count} finite weights and their covariance; found shapes"
+                f" {shapes} and {numbers}"
+            )
+        if self.spread <= 0:
+            raise GeneratorError(f"a confidence has a spread above 0; found {self.spread}")
 
     def of(self, made: Generated, fallback: np.ndarray) -> np.ndarray:
         """[n] probability that each client's first adapter beats the fall-back [D]."""
-        return _sigmoid(self.intercept + features(made, fallback) @ self.slopes)
+        return self.chances(features(made, fallback))
+
+    def chances(self, inputs: np.ndarray) -> np.ndarray:
+        """[n] probability that the gain is above zero, for features [n, FEATURES]."""
+        design = np.hstack([np.ones((len(inputs), 1)), inputs])
+        doubt = np.maximum(np.einsum("ni,ij,nj->n", design, self.covariance, design), 0.0)
+        ratios = design @ self.weights / np.sqrt(self.spread**2 + doubt)
+        return np.asarray(torch.special.ndtr(torch.from_numpy(ratios)))
 
 
 def features(made: Generated, fallback: np.ndarray) -> np.ndarray:
@@ -85,34 +101,26 @@ def features(made: Generated, fallback: np.ndarray) -> np.ndarray:
     return np.stack([made.similarity, made.entropy, np.log1p(steps)], axis=1)
 
 
-def fit_confidence(inputs: np.ndarray, wins: np.ndarray) -> Confidence:
-    """Penalised maximum likelihood by Newton's method.
+def fit_confidence(inputs: np.ndarray, gains: np.ndarray) -> Confidence:
+    """Bayesian linear regression with a conjugate prior (Bishop 2006, section 3.3).
 
     Args:
         inputs: [n, FEATURES] of held-out adapters.
-        wins: [n] 1 where the adapter was better than the fall-back, 0.5 where equal, else 0.
+        gains: [n] metric of the adapter less that of the fall-back.
     """
-    # Two made-up cases, a win and a loss: nothing is certain, however few or alike the experts.
-    wins = np.concatenate([wins, [0.5, 0.5]])
-    inputs = np.vstack([inputs, *[inputs.mean(axis=0, keepdims=True)] * 2])
     centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
     spread[spread < 1e-9] = 1.0
     design = np.hstack([np.ones((len(inputs), 1)), (inputs - centre) / spread])
-    penalty = PENALTY * np.diag([0.0, *np.ones(inputs.shape[1])])
-    weights = np.zeros(design.shape[1])
-    for _ in range(NEWTON_STEPS):
-        chances = _sigmoid(design @ weights)
-        slope = design.T @ (wins - chances) - penalty @ weights
-        curvature = (design.T * (chances * (1 - chances))) @ design + penalty
-        step = np.linalg.solve(curvature, slope)
-        # A long step in a flat place would run away: Newton's method is local.
-        weights += step / max(1.0, float(np.abs(step).max()))
-    slopes = weights[1:] / spread
-    return Confidence(float(weights[0] - slopes @ centre), slopes)
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return np.asarray(0.5 * (1 + np.tanh(values / 2)))
+    prior = np.diag([1.0, *np.full(FEATURES, PENALTY)])
+    covariance = np.linalg.inv(design.T @ design + prior)
+    weights = covariance @ (design.T @ gains)
+    misfit = float(gains @ gains - weights @ (design.T @ gains))
+    variance = (PRIOR_CASES * PRIOR_SPREAD**2 + misfit) / (PRIOR_CASES + len(gains))
+    # From features of unit spread back to features as they are.
+    scaled = np.diag([1.0, *(1 / spread)])
+    scaled[1:, 0] = -centre / spread
+    back = scaled.T @ covariance @ scaled
+    return Confidence(scaled.T @ weights, variance * back, float(np.sqrt(variance)))
 
 
 @dataclass(frozen=True)

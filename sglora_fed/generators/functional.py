@@ -93,19 +93,38 @@ def first_factors(start: np.ndarray, experts: int) -> Factors:
     return Factors(start.astype(np.float32), np.zeros((experts, 0)), empty)
 
 
-def advance(factors: Factors, rows: np.ndarray, updates: np.ndarray) -> Factors:
-    """Add updates to some experts' coordinates.
+def completed(zoo: Zoo, penalty: float, rows: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    """Updates of all experts: who took no part gets what the others' tell for its description.
+
+    Left where they are, those experts would hide every direction that the others have found.
+
+    Args:
+        zoo: of E experts.
+        penalty: of the smoother.
+        rows: [n] distinct experts that took part.
+        updates: [n, D] differences that they returned.
+
+    Returns:
+        [E, D].
+    """
+    centre, weights = ridge_map(zoo.wordings[rows], penalty)
+    mean = updates.mean(axis=0)
+    made = mean + (zoo.embeddings - centre) @ weights @ (updates - mean)
+    made[rows] = updates
+    return np.asarray(made)
+
+
+def advance(factors: Factors, updates: np.ndarray) -> Factors:
+    """Add updates to the experts' coordinates.
 
     Args:
         factors: of E experts.
-        rows: [n] distinct experts.
-        updates: [n, D] differences that they returned.
+        updates: [E, D].
 
     Returns:
         All directions of the sum, the strongest first.
     """
-    deviations = factors.scores @ factors.basis.astype(np.float64)
-    deviations[rows] += updates
+    deviations = factors.scores @ factors.basis.astype(np.float64) + updates
     mean = deviations.mean(axis=0)
     deviations -= mean
     # E << D: the eigenvectors of the small Gram matrix give the directions.
@@ -180,7 +199,7 @@ def boosted(
         rows: [n] distinct experts that took part.
         updates: [n, D] what they returned.
     """
-    added = advance(factors, rows, updates)
+    added = advance(factors, completed(zoo, penalty, rows, updates))
     return predicted(mended(added, zoo, layout, penalty), zoo, penalty)
 
 
