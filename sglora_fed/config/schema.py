@@ -160,8 +160,8 @@ class AdapterConfig:
     layers: tuple[int, ...] = option((5,), "adapted layers; empty: all")
     hints: str = option(
         "phrases",
-        "the client's own words in the candidate texts: `none`, `whole` (one text for a label) or"
-        " `phrases` (one for each phrase)",
+        "the client's own words in the candidate texts: `none`, `whole` (label and words in one"
+        " text) or `phrases` (a text for each phrase, in place of the label)",
     )
     train: TrainConfig = field(default_factory=TrainConfig)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,13 +52,16 @@ class TestCompare:
     ) -> None:
         reply = compare(node, request_)
         assert reply.ids == request_.ids == tuple(sorted(node.experts))
-        np.testing.assert_array_equal(reply.wins, [[1.0, 0.5, 1.0]] * EXPERTS)
+        assert (reply.gains[:, [0, 2]] > 0).all()
+        np.testing.assert_array_equal(reply.gains[:, 1], 0.0)
+        np.testing.assert_array_equal(reply.gains[:, 0], reply.gains[:, 2])
 
     def test_the_worse_one_loses(self, node: Node, request_: CalibrateRequest) -> None:
         own, start = request_.adapters[:1, 0], request_.fallback
         swapped = np.stack([np.stack([start, own[0], start])])
         reply = compare(node, CalibrateRequest(0, request_.ids[:1], swapped, own[0]))
-        np.testing.assert_array_equal(reply.wins, [[0.0, 0.5, 0.0]])
+        won = compare(node, CalibrateRequest(0, request_.ids[:1], request_.adapters[:1], start))
+        np.testing.assert_array_equal(reply.gains, -won.gains)
 
     def test_experts_of_other_nodes_are_left_to_them(
         self, node: Node, request_: CalibrateRequest
@@ -64,7 +69,7 @@ class TestCompare:
         ids = ("elsewhere", request_.ids[1], "nowhere")
         reply = compare(node, CalibrateRequest(0, ids, request_.adapters, request_.fallback))
         assert reply.ids == (request_.ids[1],)
-        assert reply.wins.shape == (1, 3)
+        assert reply.gains.shape == (1, 3)
 
     @pytest.mark.parametrize("spoilt", ["adapters", "fallback"])
     def test_an_adapter_beyond_the_bound_is_not_used(
@@ -86,6 +91,11 @@ class TestCompare:
             texts = {task.description, *task.paraphrases, *said}
             texts |= {example.item for example in task.train}
             assert not [text for text in texts if any(text.encode() in part for part in sent)]
+
+
+def spoilt_confidence(name: str, value: object) -> str:
+    fine = {"weights": [0.0] * 4, "covariance": [[0.0] * 4] * 4, "spread": 1.0}
+    return json.dumps(fine | {name: value})
 
 
 def kept_file(home: Path) -> Path:
@@ -115,10 +125,12 @@ class TestKept:
         [
             "",
             "[]",
-            '{"intercept": 0.5}',
-            '{"intercept": 0.5, "slopes": [1, 2]}',
-            '{"intercept": NaN, "slopes": [1, 2, 3]}',
-            '{"intercept": 0.5, "slopes": ["a", 2, 3]}',
+            '{"weights": [1, 2, 3, 4]}',
+            '{"weights": [1, 2], "covariance": [[1, 0], [0, 1]], "spread": 1}',
+            spoilt_confidence("spread", 0),
+            spoilt_confidence("spread", "wide"),
+            spoilt_confidence("weights", [math.nan, 0, 0, 0]),
+            spoilt_confidence("covariance", [["a"] * 4] * 4),
         ],
     )
     def test_a_damaged_file_is_refused_by_its_name(
@@ -139,7 +151,7 @@ def test_a_refused_answer_is_counted_and_the_run_goes_on(make_fast: MakeLoop, ho
     def between(exchange: Any) -> Message:
         if exchange.kind == CALIBRATE and exchange.partition == 1:
             arrays: Any = exchange.reply.content["arrays"]
-            arrays["wins"] = Array(arrays["wins"].numpy() * 0 + 0.7)
+            arrays["gains"] = Array(arrays["gains"].numpy() * 0 + 1.7)
         reply: Message = exchange.reply
         return reply
 

@@ -105,13 +105,18 @@ def keep_confidence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 NEAREST = "generator=nearest"
 
 
+def expecting(intercept: float, slope: float) -> Confidence:
+    """A gain that depends on the similarity, without doubt about how."""
+    return Confidence(np.array([intercept, slope, 0, 0]), np.zeros((4, 4)), 1.0)
+
+
 def test_generate_tells_what_the_policy_would_do(
     run: Run, folder: Path, tmp_path: Path, keep_confidence: Callable[..., None]
 ) -> None:
     command = ("generate", WISH, "--zoo", str(folder), "--out", str(tmp_path / "out"))
     assert "confidence" not in run(*command, NEAREST)[1]
-    # Log odds of 1.9 at a similarity of 1.
-    keep_confidence(Confidence(-1.0, np.array([2.9, 0, 0])), NEAREST)
+    # An expected gain of 1.128 standard deviations at a similarity of 1.
+    keep_confidence(expecting(-1.0, 2.128), NEAREST)
     printed = run(*command, NEAREST)[1].splitlines()
     assert "similarity 1.000" in printed[0]
     assert printed[1] == "confidence 0.87 (adopt; the default policy falls back below 0.5)"
@@ -119,7 +124,7 @@ def test_generate_tells_what_the_policy_would_do(
     # Of other settings, or for another fall-back, nothing is known.
     for other in ("generator=topk", "federation.shared_rounds=2", "experiment.methods=[soup]"):
         assert "confidence" not in run(*command, NEAREST, other)[1]
-    keep_confidence(Confidence(-5.0, np.array([2.9, 0, 0])), NEAREST, "experiment.methods=[soup]")
+    keep_confidence(expecting(-5.0, 3.773), NEAREST, "experiment.methods=[soup]")
     printed = run(*command, NEAREST, "experiment.methods=[soup]")[1].splitlines()
     assert printed[1].startswith("confidence 0.11 (fall back; ")
 
@@ -127,7 +132,7 @@ def test_generate_tells_what_the_policy_would_do(
 def test_generate_refuses_a_damaged_confidence_and_writes_nothing(
     run: Run, folder: Path, tmp_path: Path, keep_confidence: Callable[..., None]
 ) -> None:
-    keep_confidence(Confidence(0.0, np.zeros(3)), NEAREST)
+    keep_confidence(expecting(0.0, 0.0), NEAREST)
     (path,) = folder.glob("confidence-*.json")
     path.write_text("{")
     out = tmp_path / "out"

@@ -12,9 +12,12 @@ import torch
 
 from sglora_fed.adapters import Layout, prepare, score_tasks
 from sglora_fed.adapters.batched import adapted
-from sglora_fed.adapters.candidates import candidate_texts
+from sglora_fed.adapters.candidates import UNNAMED, candidate_texts
 from sglora_fed.adapters.training import task_losses
+from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.minilm import MiniLM
+from sglora_fed.config.schema import AdapterConfig, BackboneConfig
+from sglora_fed.tasks.everyday import EVERYDAY_TOPICS
 from sglora_fed.tasks.types import Task
 
 HINTS = {"k0": "w1, w2 w3 and w4", "k2": "w5"}
@@ -31,26 +34,61 @@ def tasks(make_task: Callable[..., Task]) -> list[Task]:
     ]
 
 
-def test_texts_for_each_way_to_say_a_hint(tasks: list[Task]) -> None:
+def test_texts_for_each_way_to_say_a_hint(encoder: MiniLM, tasks: list[Task]) -> None:
     labels = list(tasks[0].labels.values())
-    texts, owners = candidate_texts(tasks[0], "none")
+    texts, owners = candidate_texts(encoder, tasks[0], "none")
     assert (texts, owners.tolist()) == (labels, [0, 1, 2])
-    texts, owners = candidate_texts(tasks[0], "whole")
+    texts, owners = candidate_texts(encoder, tasks[0], "whole")
     assert texts == [f"{labels[0]}: w1, w2 w3 and w4", labels[1], f"{labels[2]}: w5"]
     assert owners.tolist() == [0, 1, 2]
-    texts, owners = candidate_texts(tasks[0], "phrases")
-    own = [f"{labels[0]}: {phrase}" for phrase in ("w1", "w2 w3", "w4")]
-    assert texts == [*own, labels[1], f"{labels[2]}: w5"]
+    texts, owners = candidate_texts(encoder, tasks[0], "phrases")
+    assert texts == ["w1", "w2 w3", "w4", labels[1], "w5"]
     assert owners.tolist() == [0, 0, 0, 1, 2]
 
 
-def test_a_list_of_things_is_taken_as_it_is(tasks: list[Task]) -> None:
-    task = replace(tasks[0], hints={"k0": ("w1 and w2", "w3"), "k1": ("w4 or w5, w6",)})
-    first, second, third = task.labels.values()
-    said = [f"{first}: w1 and w2", f"{first}: w3", f"{second}: w4 or w5, w6", third]
-    assert candidate_texts(task, "phrases")[0] == said
-    whole = [f"{first}: w1 and w2 as well as w3", f"{second}: w4 or w5, w6", third]
-    assert candidate_texts(task, "whole")[0] == whole
+def test_a_list_of_things_is_taken_as_it_is(encoder: MiniLM, tasks: list[Task]) -> None:
+    first, second, third = tasks[0].labels.values()
+    hints = {"k0": ("w1 and w2", "w3"), "k1": ("w4 or w5, w6",), "k2": (f"{third}: w7",)}
+    task = replace(tasks[0], hints=hints)
+    said = ["w1 and w2", "w3", "w4 or w5, w6", f"{third}: w7"]
+    assert candidate_texts(encoder, task, "phrases")[0] == said
+    # A text that has the label in it needs it no second time.
+    whole = [f"{first}: w1 and w2 as well as w3", f"{second}: w4 or w5, w6", f"{third}: w7"]
+    assert candidate_texts(encoder, task, "whole")[0] == whole
+
+
+REST = {"k0": "w1, w2", "k1": ("w3",), "k2": "w4 and Everything else"}
+
+
+def test_everything_else_stands_beside_what_nobody_named(tasks: list[Task]) -> None:
+    """Against the embeddings of the description encoder, which adapters never reach."""
+    words = {
+        "k0": "holidays, my bank account",
+        "k1": ("pets",),
+        "k2": "the doctor and Anything else",
+    }
+    encoder = load_backbone(BackboneConfig(), AdapterConfig())
+    texts, owners = candidate_texts(encoder, replace(tasks[0], hints=words), "phrases")
+    named = ["holidays", "my bank account", "pets", "the doctor"]
+    assert texts[:5] == [*named, "Anything else"]
+    assert owners.tolist() == [0, 0, 1, 2, *[2] * (1 + UNNAMED)]
+    rows = load_describer(BackboneConfig()).encode([*EVERYDAY_TOPICS, *named])
+    nearest = (rows[:-4] @ rows[-4:].T).max(axis=1)
+    wanted = {EVERYDAY_TOPICS[i] for i in np.argsort(nearest)[:UNNAMED]}
+    assert texts[5:] == [topic for topic in EVERYDAY_TOPICS if topic in wanted]
+    assert wanted.isdisjoint({"travel", "money", "animals", "health"})
+
+
+def test_only_everything_else_brings_topics(encoder: MiniLM, tasks: list[Task]) -> None:
+    for words in ("w4 and everything", "everything else there is", "rest"):
+        task = replace(tasks[0], hints=REST | {"k2": words})
+        assert not set(candidate_texts(encoder, task, "phrases")[0]) & set(EVERYDAY_TOPICS)
+    for hints in ("none", "whole"):
+        texts, _ = candidate_texts(encoder, replace(tasks[0], hints=REST), hints)
+        assert len(texts) == 3
+    nothing = replace(tasks[0], hints={"k2": "everything else"})
+    texts, owners = candidate_texts(encoder, nothing, "phrases")
+    assert (len(texts), owners.tolist()) == (3 + UNNAMED, [0, 1, *[2] * (1 + UNNAMED)])
 
 
 def test_a_label_scores_the_log_of_its_texts_mean_exponential(
@@ -66,7 +104,7 @@ def test_a_label_scores_the_log_of_its_texts_mean_exponential(
     losses.sum().backward()
     for number, task in enumerate(tasks):
         reference.load(chosen[number])
-        texts, owners = candidate_texts(task, "phrases")
+        texts, owners = candidate_texts(encoder, task, "phrases")
         plain = reference.scores([e.item for e in task.train], texts)
         wanted = torch.stack(
             [plain[:, owners == label].exp().mean(dim=1).log() for label in range(3)], dim=1

@@ -41,7 +41,7 @@ def asked(**changes: object) -> CalibrateRequest:
 
 
 def answered(**changes: object) -> CalibrateReply:
-    reply = CalibrateReply(1, IDS, np.array([[0.0, 0.5, 0.0], [1.0, 1.0, 0.5]]))
+    reply = CalibrateReply(1, IDS, np.array([[0.0, 0.25, -1.0], [1.0, 0.75, 0.5]]))
     return dataclasses.replace(reply, **changes)
 
 
@@ -52,22 +52,22 @@ def test_round_trips() -> None:
     np.testing.assert_array_equal(read.fallback, asked().fallback)
     reply = CalibrateReply.parse(answered().pack())
     assert (reply.partition, reply.ids) == (1, IDS)
-    np.testing.assert_array_equal(reply.wins, answered().wins)
+    np.testing.assert_array_equal(reply.gains, answered().gains)
 
 
 def test_a_node_without_experts_has_an_answer_too() -> None:
     reply = CalibrateReply(0, (), np.empty((0, KINDS)))
-    assert CalibrateReply.parse(reply.pack()).wins.shape == (0, KINDS)
+    assert CalibrateReply.parse(reply.pack()).gains.shape == (0, KINDS)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"wins": np.full((2, KINDS), 0.75)}, "0, 0.5 or 1"),  # an accuracy would say more
-        ({"wins": np.full((2, KINDS), -1.0)}, "0, 0.5 or 1"),
-        ({"wins": np.full((2, KINDS), np.nan)}, "NaN"),
-        ({"wins": np.full((2, KINDS), np.inf)}, "infinity"),
-        ({"wins": np.zeros((1, KINDS))}, "wins"),
+        ({"gains": np.full((2, KINDS), 1.01)}, r"a gain is 1.01; must lie in \[-1, 1\]"),
+        ({"gains": np.full((2, KINDS), -7.0)}, "a gain is 7"),
+        ({"gains": np.full((2, KINDS), np.nan)}, "NaN"),
+        ({"gains": np.full((2, KINDS), np.inf)}, "infinity"),
+        ({"gains": np.zeros((1, KINDS))}, "gains"),
         ({"ids": ("a", "a")}, "twice"),
         ({"ids": ("a", "call my sister")}, "identifier"),
         ({"partition": -1}, "partition"),
@@ -96,10 +96,10 @@ def test_a_wrong_request_is_refused(name: str, value: np.ndarray) -> None:
         CalibrateRequest.parse(body, SIZE)
 
 
-def test_what_leaves_a_node_is_ids_and_wins() -> None:
+def test_what_leaves_a_node_is_ids_and_gains() -> None:
     body = answered().pack()
     assert set(body["fields"]) == {"partition", "ids"}
-    assert set(body["arrays"]) == {"wins"}
+    assert set(body["arrays"]) == {"gains"}
 
 
 # The server's part, with nodes that answer as they are told.
@@ -140,10 +140,10 @@ def share(zoo: Zoo, number: int, nodes: int) -> tuple[str, ...]:
     return zoo.ids[number::nodes]
 
 
-def wins_for(ids: tuple[str, ...]) -> np.ndarray:
+def gains_for(ids: tuple[str, ...]) -> np.ndarray:
     """Made up, but always the same for an expert."""
     numbers = [int(name[1:]) for name in ids]
-    return np.array([[n % 2, 0.5 * (n % 3), 0.5 * (n % 2)] for n in numbers])
+    return np.array([[n % 2, 0.25 * (n % 3), -0.5 * (n % 2)] for n in numbers])
 
 
 def honest(zoo: Zoo, nodes: int, backwards: bool = False) -> dict[int, Answer]:
@@ -151,7 +151,7 @@ def honest(zoo: Zoo, nodes: int, backwards: bool = False) -> dict[int, Answer]:
         mine = [name for name in request.ids if name in share(zoo, number, nodes)]
         ids = tuple(reversed(mine) if backwards else mine)
         place = nodes - 1 - number if backwards else number
-        return CalibrateReply(place, ids, wins_for(ids).reshape(-1, KINDS))
+        return CalibrateReply(place, ids, gains_for(ids).reshape(-1, KINDS))
 
     return dict.fromkeys(range(nodes), answer)
 
@@ -160,15 +160,16 @@ def test_who_answers_where_and_in_which_order_changes_no_digit(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = confidence(federation(honest(zoo, 1)), zoo)
-    assert np.abs(expected.slopes).max() > 0
+    assert np.abs(expected.weights[1:]).max() > 0
     for nodes in (2, 12):
         for backwards in (False, True):
             found = confidence(federation(honest(zoo, nodes, backwards)), zoo)
-            assert found.intercept == expected.intercept
-            np.testing.assert_array_equal(found.slopes, expected.slopes)
+            assert found.spread == expected.spread
+            np.testing.assert_array_equal(found.weights, expected.weights)
+            np.testing.assert_array_equal(found.covariance, expected.covariance)
     monkeypatch.setattr(calibration, "EXPERTS_PER_MESSAGE", 4)
     found = confidence(federation(honest(zoo, 2)), zoo)
-    np.testing.assert_array_equal(found.slopes, expected.slopes)
+    np.testing.assert_array_equal(found.weights, expected.weights)
 
 
 def foreign(number: int, request: CalibrateRequest) -> CalibrateReply:
@@ -179,9 +180,9 @@ def not_its_own(number: int, request: CalibrateRequest) -> CalibrateReply:
     return CalibrateReply(number, request.ids, np.ones((len(request.ids), KINDS)))
 
 
-def with_accuracies(number: int, request: CalibrateRequest) -> CalibrateReply:
+def beyond_all(number: int, request: CalibrateRequest) -> CalibrateReply:
     ids = request.ids[number::2]
-    return CalibrateReply(number, ids, np.full((len(ids), KINDS), 0.9))
+    return CalibrateReply(number, ids, np.full((len(ids), KINDS), 900.0))
 
 
 def with_one_more(number: int, request: CalibrateRequest) -> CalibrateReply:
@@ -194,7 +195,7 @@ def with_one_more(number: int, request: CalibrateRequest) -> CalibrateReply:
     [
         (foreign, "not asked"),
         (not_its_own, "came twice"),
-        (with_accuracies, "0, 0.5 or 1"),
+        (beyond_all, "a gain is 900"),
         (with_one_more, "3 were asked for"),
     ],
 )
@@ -209,7 +210,7 @@ def test_a_node_outside_the_protocol_is_left_out_if_the_others_are_enough(
     assert len(lenient.refusals) == 1
     silent = {0: honest(zoo, 2)[0], 1: lambda n, _: CalibrateReply(n, (), np.empty((0, KINDS)))}
     without_it = confidence(federation(silent), zoo)
-    np.testing.assert_array_equal(found.slopes, without_it.slopes)
+    np.testing.assert_array_equal(found.weights, without_it.weights)
 
 
 def test_no_comparison_at_all_is_an_error(zoo: Zoo) -> None:
@@ -222,4 +223,4 @@ def test_one_expert_cannot_be_held_out(make_zoo: MakeZoo) -> None:
     never: dict[int, Answer] = {0: lambda n, _: pytest.fail("asked")}
     assert confidence(federation(never), make_zoo(experts=1, size=SIZE)) is UNKNOWN
     two = make_zoo(experts=2, size=SIZE)
-    assert np.isfinite(confidence(federation(honest(two, 1)), two).intercept)
+    assert np.isfinite(confidence(federation(honest(two, 1)), two).weights).all()
