@@ -180,7 +180,7 @@ def trained(
     numbers: range = SECOND,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
     screen: bool = True,
-    cut: Callable[[Factors, Zoo, float], Factors] = predicted,
+    cut: Callable[[Factors, Zoo, float, np.ndarray], Factors] = predicted,
     local: Callable[..., np.ndarray] | None = None,
 ) -> tuple[Factors, Zoo]:
     """The experts' coordinates after some rounds, and the zoo that they belong to.
@@ -204,7 +204,7 @@ def trained(
         factors = advance(factors, updates)
         if screen:
             factors = mended(factors, zoo, study.layout, config.smoothing)
-        factors = cut(factors, zoo, config.smoothing)
+        factors = cut(factors, zoo, config.smoothing, everybody)
         watch(number, smoothed(factors, zoo, config.smoothing))
     return factors, zoo
 

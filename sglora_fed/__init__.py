@@ -1,3 +1,3 @@
 """sglora-fed: adapters for a frozen model from task descriptions, in a federation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

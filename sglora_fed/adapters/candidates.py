@@ -24,7 +24,8 @@ def candidate_texts(encoder: DualEncoder, task: Task, hints: str) -> tuple[list[
     With ``phrases`` the client's own words stand in for the label, which may be any private word,
     one text for each thing that they name. "Everything else" names nothing that an item could be
     similar to, so the everyday topics that are most different from all that the client does name
-    stand beside it (``docs/decisions/0008-everything-else.md``).
+    stand beside it, where one label alone means the rest
+    (``docs/decisions/0008-everything-else.md``).
 
     Args:
         encoder: the bare dual encoder, for the similarity of what is named.
@@ -45,7 +46,7 @@ def _whole(task: Task, key: str, hints: str) -> str:
     if hints == "none" or not words:
         return label
     said = words if isinstance(words, str) else join_names(words)
-    return said if said.startswith(label) else f"{label}: {said}"
+    return said if said == label or said.startswith(f"{label}: ") else f"{label}: {said}"
 
 
 def _phrases_of(task: Task, key: str) -> list[str]:
@@ -54,17 +55,17 @@ def _phrases_of(task: Task, key: str) -> list[str]:
 
 
 def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str]]:
-    if not any(means_the_rest(phrase) for texts in said for phrase in texts):
-        return said
+    """Topics for the one label that means the rest: two would get the same and be alike."""
+    rests = [any(map(means_the_rest, texts)) for texts in said]
     named = [phrase for texts in said for phrase in texts if not means_the_rest(phrase)]
+    if sum(rests) != 1 or not named:
+        return said
     topics = unnamed_topics(encoder, named)
-    return [[*texts, *topics] if any(map(means_the_rest, texts)) else texts for texts in said]
+    return [[*texts, *topics] if rest else texts for texts, rest in zip(said, rests, strict=True)]
 
 
 def unnamed_topics(encoder: DualEncoder, named: Sequence[str]) -> list[str]:
     """The everyday topics whose greatest similarity to any of the named things is smallest."""
-    if not named:
-        return list(EVERYDAY_TOPICS[:UNNAMED])
     rows = encoder.encode_texts(encoder.prepare_texts([*EVERYDAY_TOPICS, *named]))
     topics, things = rows[: len(EVERYDAY_TOPICS)], rows[len(EVERYDAY_TOPICS) :]
     nearest = (topics @ things.T).amax(dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections import defaultdict
@@ -172,10 +173,16 @@ def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
         encoder=load_describer(config.backbone).id,
         layout=layout.to_dict(),
         seed=seed,
-        config_sha256=subset_sha256(config, "family", "backbone", "adapter"),
+        config_sha256=_training_sha256(config),
         tasks_sha256=known_tasks_sha256(config.family),
         versions=_versions(),
     )
+
+
+def _training_sha256(config: RunConfig) -> str:
+    """What experts' training depends on: another version of this package may train otherwise."""
+    settings = subset_sha256(config, "family", "backbone", "adapter")
+    return hashlib.sha256(f"{settings} {__version__}".encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -187,7 +194,7 @@ def zoo_path(config: RunConfig, seed: int) -> Path:
     """Where a run keeps its zoo: as configured, else by what it depends on."""
     if config.zoo.path:
         return Path(config.zoo.path).expanduser().absolute()
-    key = subset_sha256(config, "family", "backbone", "adapter")[:12]
+    key = _training_sha256(config)[:12]
     tasks = known_tasks_sha256(config.family)[:8]
     return home() / "zoos" / f"{config.family.name}-{key}{tasks}-seed{seed}"
 

@@ -84,7 +84,7 @@ class CalibrateRequest:
 
 @dataclass(frozen=True)
 class CalibrateReply:
-    """How much better the adapters were: a difference, no accuracy, leaves the node.
+    """How much better the adapters were than the fall-back that the server chose.
 
     Attributes:
         partition: of the node.

@@ -102,12 +102,13 @@ def _train(
 def _path(
     encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson, hints: str
 ) -> Path:
+    texts, owners = candidate_texts(encoder, lesson.task, hints)
     facts = {
         "versions": [__version__, version("torch"), version("transformers")],
         "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
         "layout": layout.fingerprint,
         "train": asdict(config),
-        "candidates": candidate_texts(encoder, lesson.task, hints)[0],
+        "candidates": [texts, owners.tolist()],
         "examples": examples_sha256(lesson.task, lesson.examples),
         "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
         "seed": lesson.seed,

@@ -104,6 +104,10 @@ def features(made: Generated, fallback: np.ndarray) -> np.ndarray:
 def fit_confidence(inputs: np.ndarray, gains: np.ndarray) -> Confidence:
     """Bayesian linear regression with a conjugate prior (Bishop 2006, section 3.3).
 
+    The variance is one number, not integrated over: with a handful of judges the tails are a little
+    light. It contains the sampling noise of the judges' examples, so the gain that is told about is
+    one measured on as many.
+
     Args:
         inputs: [n, FEATURES] of held-out adapters.
         gains: [n] metric of the adapter less that of the fall-back.
@@ -150,6 +154,8 @@ def trial(
     in random quarters, once in quarters of similar descriptions, which leave nobody near. One that
     the federation trains is trained again without one random quarter. To leave experts out of its
     last step alone would not do: their updates have moved all others', and it looks far too sure.
+    The shared LoRA that it starts from has seen them, as the fall-back has: what is held out is
+    what the generator adds.
 
     Args:
         generator: fitted to the zoo.

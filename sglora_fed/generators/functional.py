@@ -140,16 +140,23 @@ def advance(factors: Factors, updates: np.ndarray) -> Factors:
     )
 
 
-def predicted(factors: Factors, zoo: Zoo, penalty: float) -> Factors:
+def predicted(factors: Factors, zoo: Zoo, penalty: float, rows: np.ndarray) -> Factors:
     """Keep the directions that descriptions predict, at most ``MOST_DIRECTIONS``.
 
     A direction stays when the experts' coordinates along it are told better by the ridge regression
     of all *other* experts than by their mean (leave-one-expert-out R^2 above 0). What is cut off is
     the training noise of single experts; that is what lets the rounds go on improving, and it needs
     no rank to be chosen.
+
+    Args:
+        factors: of the zoo's experts.
+        zoo: whose descriptions are smoothed over.
+        penalty: of the smoother.
+        rows: the experts to judge by: what the others were given is predicted by construction.
     """
-    residuals = left_out_residuals(zoo.wordings, penalty, factors.scores)
-    explained = 1 - (residuals**2).mean(axis=1).sum(axis=0) / (factors.scores**2).sum(axis=0)
+    scores = factors.scores[rows] - factors.scores[rows].mean(axis=0)
+    residuals = left_out_residuals(zoo.wordings[rows], penalty, scores)
+    explained = 1 - (residuals**2).mean(axis=1).sum(axis=0) / (scores**2).sum(axis=0)
     kept = np.flatnonzero(explained > 0)[:MOST_DIRECTIONS]
     return Factors(factors.offset, factors.scores[:, kept], factors.basis[kept])
 
@@ -199,8 +206,11 @@ def boosted(
         rows: [n] distinct experts that took part.
         updates: [n, D] what they returned.
     """
-    added = advance(factors, completed(zoo, penalty, rows, updates))
-    return predicted(mended(added, zoo, layout, penalty), zoo, penalty)
+    # Poison must not spread to those who wait: `mended` looks at the poisoned alone.
+    sound = trusted(zoo.embeddings[rows], factors.coordinates()[rows] + updates, layout)
+    every = completed(zoo, penalty, rows[sound], updates[sound])
+    every[rows] = updates
+    return predicted(mended(advance(factors, every), zoo, layout, penalty), zoo, penalty, rows)
 
 
 def clipped(updates: np.ndarray) -> tuple[np.ndarray, int]:

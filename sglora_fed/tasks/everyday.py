@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 EVERYTHING_ELSE = frozenset(
     {"everything else", "anything else", "something else", "all else", "all others", "the rest"}
 )
@@ -17,4 +19,5 @@ EVERYDAY_TOPICS = (
 
 def means_the_rest(phrase: str) -> bool:
     """Whether a phrase names nothing but what is left over."""
-    return phrase.strip().lower() in EVERYTHING_ELSE
+    words = re.findall(r"\w+", phrase.lower())
+    return " ".join(words) in EVERYTHING_ELSE

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flwr.common.serde import message_to_proto
 
+from sglora_fed.adapters import read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.federation.calibration import CALIBRATE
@@ -167,6 +168,13 @@ class TestTraffic:
             assert (
                 count * down < message_to_proto(exchange.request).ByteSize() < count * down + 2048
             )
+
+    def test_the_first_round_starts_at_the_shared_lora(self, first: Any) -> None:
+        (folder,) = home_of(first).glob("zoos/*/shared_lora-*")
+        arrays = first.of_kind(ROUND)[0].request.content["arrays"]
+        shared = read_peft(folder)[0].astype(np.float16)
+        np.testing.assert_array_equal(arrays["offset"].numpy(), shared)
+        assert len(arrays["basis"].numpy()) == 0
 
     def test_no_text_of_a_user_travels(self, first: Any) -> None:
         texts = {text.encode() for text in private_texts(tasks_of(first))}

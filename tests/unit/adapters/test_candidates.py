@@ -48,12 +48,12 @@ def test_texts_for_each_way_to_say_a_hint(encoder: MiniLM, tasks: list[Task]) ->
 
 def test_a_list_of_things_is_taken_as_it_is(encoder: MiniLM, tasks: list[Task]) -> None:
     first, second, third = tasks[0].labels.values()
-    hints = {"k0": ("w1 and w2", "w3"), "k1": ("w4 or w5, w6",), "k2": (f"{third}: w7",)}
+    # The second label's words begin like the label, the third's say the label itself.
+    hints = {"k0": ("w1 and w2", "w3"), "k1": (f"{second}s, w6",), "k2": (f"{third}: w7",)}
     task = replace(tasks[0], hints=hints)
-    said = ["w1 and w2", "w3", "w4 or w5, w6", f"{third}: w7"]
+    said = ["w1 and w2", "w3", f"{second}s, w6", f"{third}: w7"]
     assert candidate_texts(encoder, task, "phrases")[0] == said
-    # A text that has the label in it needs it no second time.
-    whole = [f"{first}: w1 and w2 as well as w3", f"{second}: w4 or w5, w6", f"{third}: w7"]
+    whole = [f"{first}: w1 and w2 as well as w3", f"{second}: {second}s, w6", f"{third}: w7"]
     assert candidate_texts(encoder, task, "whole")[0] == whole
 
 
@@ -83,12 +83,21 @@ def test_only_everything_else_brings_topics(encoder: MiniLM, tasks: list[Task]) 
     for words in ("w4 and everything", "everything else there is", "rest"):
         task = replace(tasks[0], hints=REST | {"k2": words})
         assert not set(candidate_texts(encoder, task, "phrases")[0]) & set(EVERYDAY_TOPICS)
+    for words in ("Everything else.", " anything  else!", ("the rest",)):
+        task = replace(tasks[0], hints=REST | {"k2": words})
+        assert len(candidate_texts(encoder, task, "phrases")[0]) == 4 + UNNAMED
     for hints in ("none", "whole"):
         texts, _ = candidate_texts(encoder, replace(tasks[0], hints=REST), hints)
         assert len(texts) == 3
-    nothing = replace(tasks[0], hints={"k2": "everything else"})
-    texts, owners = candidate_texts(encoder, nothing, "phrases")
-    assert (len(texts), owners.tolist()) == (3 + UNNAMED, [0, 1, *[2] * (1 + UNNAMED)])
+
+
+def test_two_labels_that_mean_the_rest_get_no_topics(encoder: MiniLM, tasks: list[Task]) -> None:
+    """They would get the same, and be alike; and with nothing named, any topic may be meant."""
+    two = replace(tasks[0], hints=REST | {"k1": "w3 and anything else"})
+    assert len(candidate_texts(encoder, two, "phrases")[0]) == 6
+    words = {"k0": "the rest", "k1": "all else", "k2": "everything else"}
+    nothing = candidate_texts(encoder, replace(tasks[0], hints=words), "phrases")[0]
+    assert nothing == list(words.values())
 
 
 def test_a_label_scores_the_log_of_its_texts_mean_exponential(

@@ -186,3 +186,10 @@ def test_a_big_topic_gives_tasks_over_some_of_its_intents() -> None:
     }
     assert all(len(set(labels)) == MOST_LABELS for labels in drawn)
     assert len(drawn) > 1
+
+
+def test_an_intent_without_words_of_its_own_is_said_by_its_name() -> None:
+    intents = tuple(PlainIntent(name, name, ("one two", "three"), ("four",)) for name in "ab")
+    topic = PlainTopic("letters", ("letters",), intents)
+    task = style_task("s", topic, next(iter(STYLES)), "client", "combo", {"train": 2, "test": 2}, 0)
+    assert list(task.hints.values()) == [("a",), ("b",)]
