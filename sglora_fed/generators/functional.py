@@ -146,7 +146,7 @@ def predicted(factors: Factors, zoo: Zoo, penalty: float, rows: np.ndarray) -> F
     A direction stays when the experts' coordinates along it are told better by the ridge regression
     of all *other* experts than by their mean (leave-one-expert-out R^2 above 0). What is cut off is
     the training noise of single experts; that is what lets the rounds go on improving, and it needs
-    no rank to be chosen.
+    no rank to be chosen. One expert has no others: it cuts nothing.
 
     Args:
         factors: of the zoo's experts.
@@ -156,8 +156,8 @@ def predicted(factors: Factors, zoo: Zoo, penalty: float, rows: np.ndarray) -> F
     """
     scores = factors.scores[rows] - factors.scores[rows].mean(axis=0)
     residuals = left_out_residuals(zoo.wordings[rows], penalty, scores)
-    explained = 1 - (residuals**2).mean(axis=1).sum(axis=0) / (scores**2).sum(axis=0)
-    kept = np.flatnonzero(explained > 0)[:MOST_DIRECTIONS]
+    told = (residuals**2).mean(axis=1).sum(axis=0) < (scores**2).sum(axis=0)
+    kept = np.flatnonzero(told | (len(rows) < 2))[:MOST_DIRECTIONS]
     return Factors(factors.offset, factors.scores[:, kept], factors.basis[kept])
 
 

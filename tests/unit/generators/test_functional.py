@@ -137,6 +137,13 @@ def test_noise_of_some_experts_gives_no_direction_to_those_who_wait(make_zoo: Ma
     assert len(made.basis) <= 5
 
 
+def test_one_expert_in_a_round_cuts_nothing(make_zoo: MakeZoo) -> None:
+    zoo, rng = make_zoo(9, 6, LAYOUT.size, seed=2), np.random.default_rng(5)
+    every = advance(first_factors(np.zeros(zoo.size), 9), zoo.embeddings @ rng.normal(size=(6, 96)))
+    made = boosted(every, zoo, LAYOUT, 0.3, np.array([4]), np.zeros((1, zoo.size)))
+    np.testing.assert_allclose(dense(made), dense(every), atol=1e-4)
+
+
 def test_poison_does_not_spread_to_those_who_wait(make_zoo: MakeZoo) -> None:
     rng = np.random.default_rng(8)
     zoo = make_zoo(64, 12, LAYOUT.size, seed=6, wordings=3)
