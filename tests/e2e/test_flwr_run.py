@@ -36,8 +36,12 @@ SMALL = (
     "experiment.oracle_steps=20",
     "experiment.bootstrap=200",
     "federation.clients_per_message=12",
+    "adapter.hints=none",
 )
-"""Personal rules only, and fewer of everything than the main job has: enough to see what helps."""
+"""Personal rules only, and fewer of everything than the main job has: enough to see what helps.
+
+Labels alone: with the client's own words in the candidate texts somebody else's adapter helps too.
+"""
 
 LIMIT = 300.0
 """Seconds; a busy machine takes several times as long as a quiet one."""
@@ -163,10 +167,10 @@ class TestSimulate:
 
     # "Better" is what exceeds two standard errors of the mean difference between the same clients:
     # by chance alone that happens once in 28 samples of 12 (Student's t). Merges can be level with
-    # fine-tuning on all local data, so both are held against the words alone.
+    # fine-tuning on all local data, so all are held against the frozen model.
     @pytest.mark.parametrize(
         ("better", "worse"),
-        [("topk", "zero_shot"), ("ridge", "described"), ("oracle", "described")],
+        [("topk", "zero_shot"), ("ridge", "zero_shot"), ("oracle", "described")],
     )
     def test_on_unseen_rules_more_knowledge_is_more_accuracy(
         self, simulation: Simulation, better: str, worse: str
@@ -177,11 +181,10 @@ class TestSimulate:
         assert told == pytest.approx(mean, abs=1e-5)
 
     def test_somebody_elses_adapter_is_worth_nothing(self, simulation: Simulation) -> None:
-        # Were it worth exactly nothing, the difference to no adapter, with the same words in the
-        # candidate texts, would lie within 4 standard errors in 998 of 1,000 samples of 12 clients
-        # (Student's t). Rules share topics, so a little may be left: it must be less than what the
-        # own adapter brings.
-        mean, error = simulation.difference("shuffled", "described")
+        # Were it worth exactly nothing, the difference to no adapter would lie within 4 standard
+        # errors in 998 of 1,000 samples of 12 clients (Student's t). Rules share topics, so a
+        # little may be left: it must be less than what the own adapter brings.
+        mean, error = simulation.difference("shuffled", "zero_shot")
         assert abs(mean) < 4 * error
         mean, error = simulation.difference("ridge", "shuffled")
         assert mean > 2 * error
