@@ -185,7 +185,7 @@ def labels_before(encoder: Any, task: Task, hints: str) -> tuple[list[str], np.n
 
 def without_topics(encoder: Any, task: Task, hints: str) -> tuple[list[str], np.ndarray]:
     """Nothing beside "everything else"."""
-    with mock.patch.object(candidates, "unnamed_topics", return_value=[]):
+    with mock.patch.object(candidates, "unnamed_topics", return_value=()):
         return candidate_texts(encoder, task, hints)
 
 

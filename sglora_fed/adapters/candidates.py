@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,16 +62,20 @@ def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str
     named = [phrase for texts in said for phrase in texts if not means_the_rest(phrase)]
     if sum(rests) != 1 or not named:
         return said
-    topics = unnamed_topics(encoder, named)
+    topics = unnamed_topics(encoder, tuple(named))
     return [[*texts, *topics] if rest else texts for texts, rest in zip(said, rests, strict=True)]
 
 
-def unnamed_topics(encoder: DualEncoder, named: Sequence[str]) -> list[str]:
-    """The everyday topics whose greatest similarity to any of the named things is smallest."""
+@lru_cache(maxsize=1024)
+def unnamed_topics(encoder: Any, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The everyday topics whose greatest similarity to any of the named things is smallest.
+
+    Remembered, since a task is prepared anew for every method that trains on it.
+    """
     rows = encoder.encode_texts(encoder.prepare_texts([*EVERYDAY_TOPICS, *named]))
     topics, things = rows[: len(EVERYDAY_TOPICS)], rows[len(EVERYDAY_TOPICS) :]
     nearest = (topics @ things.T).amax(dim=1)
-    return [EVERYDAY_TOPICS[i] for i in sorted(nearest.argsort()[:UNNAMED].tolist())]
+    return tuple(EVERYDAY_TOPICS[i] for i in sorted(nearest.argsort()[:UNNAMED].tolist()))
 
 
 def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:
