@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str
 
 
 @lru_cache(maxsize=1024)
-def unnamed_topics(encoder: Any, named: tuple[str, ...]) -> tuple[str, ...]:
+def unnamed_topics(encoder: DualEncoder, named: tuple[str, ...]) -> tuple[str, ...]:
     """The everyday topics whose greatest similarity to any of the named things is smallest.
 
     Remembered, since a task is prepared anew for every method that trains on it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sglora_fed.tasks.types import Modality
 
 
-class DualEncoder(Protocol):
+class DualEncoder(Hashable, Protocol):
     """A frozen model that maps items and texts to one space.
 
     ``prepare_*`` runs everything below the first adapted layer, which is the same for all
