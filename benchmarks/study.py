@@ -59,6 +59,10 @@ RULE_TARGETS, STYLE_TARGETS = (
 )
 """Rules need the last layer alone; styles change what lower layers read: all are adapted."""
 
+RANKS = {"rules": 4, "styles": 16}
+RATES = {"rules": 5e-3, "styles": 3e-3}
+"""Of the federated rounds."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -87,6 +91,22 @@ class Study:
             unseen_styles=1 if experts > 72 else 2,
             **both,
         )
+
+    @property
+    def shared_rounds(self) -> int:
+        """Of the rounds, those of FedAvg that `functional` starts after.
+
+        With labels alone FedAvg learns nothing about rules, so there is one.
+        """
+        if self.kind == "styles":
+            return 10
+        return 1 if self.adapter.hints == "none" else 16
+
+    @property
+    def round(self) -> TrainConfig:
+        """Of an expert in a federated round."""
+        steps, rate = study_methods.LOCAL_STEPS, RATES[self.kind]
+        return TrainConfig(steps=steps, batch_size=32, lr=rate, checkpoints=1)
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -188,7 +208,11 @@ def methods(study: Study, other: Study | None, keep: Callable[[dict[str, Any]], 
         "experts": len(study.experts),
         "splits": [task.split for task in study.clients],
         "clients": [task.id for task in study.clients],
-        "numbers": {"D": study.layout.size, "d": study.requests.shape[1]},
+        "numbers": {
+            "D": study.layout.size,
+            "d": study.requests.shape[1],
+            "shared_rounds": study.shared_rounds,
+        },
         "seconds": {},
     }
     factors, first, shared = study_methods.measure(study, found, keep)
@@ -239,7 +263,10 @@ def main() -> None:
             torch.set_float32_matmul_precision("high")  # TF32: all layers train, which takes long
     backbone = BackboneConfig(path=given.model, device=given.device)
     targets, layers = (RULE_TARGETS, (5,)) if given.kind == "rules" else (STYLE_TARGETS, ())
-    adapter = AdapterConfig(targets=targets, layers=layers, hints=given.hints)
+    rank = RANKS[given.kind]
+    adapter = AdapterConfig(
+        targets=targets, layers=layers, rank=rank, alpha=2.0 * rank, hints=given.hints
+    )
 
     def study(dataset: str, source: Path) -> Study:
         return Study(dataset, source, given.kind, given.seed, backbone, adapter, given.experts)

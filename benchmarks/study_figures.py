@@ -18,6 +18,7 @@ STYLE = {
     "sglora": ("#009e73", "D"),
     "functional": (ADOPTED, "o"),
 }
+SHARED = ("#d55e00", "v")
 SPLITS = ("new_rule", "new_topic")
 COUNTS = (16, 32, 48)
 
@@ -30,8 +31,13 @@ def curves(pool: Any, path: Path) -> None:
     for axis, split in zip(axes[2:], SPLITS, strict=True):
         by_rounds(axis, pool, split)
     axes[0].set_ylabel("accuracy, %")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
+    named = {
+        label: handle
+        for axis in (axes[0], axes[2])
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    place = {"loc": "outside upper center", "ncols": len(named), "fontsize": 8, "frameon": False}
+    figure.legend(named.values(), named.keys(), **place)
     write(figure, path)
 
 
@@ -48,6 +54,8 @@ def by_experts(axis: Axes, pool: Any, split: str) -> None:
 def by_rounds(axis: Axes, pool: Any, split: str) -> None:
     points = [(int(r), pool.values("rounds", r, split)) for r in pool.names("rounds")]
     line(axis, points, *STYLE["functional"], "functional")
+    points = [(int(r), pool.values("shared_rounds", r, split)) for r in pool.names("shared_rounds")]
+    line(axis, points, *SHARED, "shared LoRA")
     reference(axis, pool, split)
     axis.axhline(pool.values("methods", "central", split).mean(), color=SOFT, linestyle=":")
     axis.set(xlabel="rounds")

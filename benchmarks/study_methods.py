@@ -15,7 +15,7 @@ from sglora_fed.adapters import Prepared, few_shot, prepare, score_tasks
 from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.data import fold_groups
 from sglora_fed.adapters.training import task_losses
-from sglora_fed.config.schema import GeneratorConfig, TrainConfig
+from sglora_fed.config.schema import FederationConfig, GeneratorConfig, TrainConfig
 from sglora_fed.generators import make_generator
 from sglora_fed.generators.functional import (
     Factors,
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from study import Study
 
 ROUNDS, LOCAL_STEPS = 20, 10
-FIRST, SECOND = range(1, ROUNDS // 2 + 1), range(ROUNDS // 2 + 1, ROUNDS + 1)
-"""The functional generator starts after the first half, of FedAvg; they are among its rounds."""
-
-ROUND = TrainConfig(steps=LOCAL_STEPS, batch_size=32, lr=5e-3, checkpoints=1)
+MOMENTUM = FederationConfig().shared_momentum
 EXPERT = TrainConfig(steps=100, batch_size=32, lr=2e-3, checkpoints=20)
 """Of the experts and of the oracle alike."""
 
@@ -48,11 +45,12 @@ CENTRAL_STEPS = {"rules": 600, "styles": 400}
 def measure(
     study: Study, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
 ) -> tuple[Factors, np.ndarray, np.ndarray]:
-    """All methods; the functional coordinates, and the shared LoRA half way and at the end."""
+    """All methods; the functional coordinates, the shared LoRA they start at, and the last one."""
     methods: dict[str, list[float]] = found.setdefault("methods", {})
     methods |= {
         "zero_shot": study.accuracy(None, "none"),
-        "described": study.accuracy(None, "whole"),
+        "described": study.accuracy(None, "phrases"),
+        "described, one text for a label": study.accuracy(None, "whole"),
     }
     with timed(found, "zoo"):
         found["experts"] = len(study.zoo.ids)
@@ -61,13 +59,16 @@ def measure(
             generator = fitted(study, GeneratorConfig(), name)
             made = generator.generate(study.requests, 1, 0).adapters[:, 0]
         methods[name] = study.accuracy(made)
-    with timed(found, "half of shared_lora"):
-        first = shared_lora(study, FIRST)
+    with timed(found, "shared_lora"):
+        vectors = shared_lora(study, ROUNDS)
+    first, shared = vectors[study.shared_rounds - 1], vectors[-1]
     with timed(found, "functional without its start"):
         factors, zoo = trained(study, GeneratorConfig(), Watch(study, found), first=first)
-    with timed(found, "other half of shared_lora"):
-        shared = shared_lora(study, SECOND, first)
     methods["shared_lora"] = study.accuracy(for_everybody(study, shared))
+    found["shared_rounds"] = {
+        str(number): study.accuracy(for_everybody(study, vectors[number - 1]))
+        for number in range(4, ROUNDS + 1, 4)
+    }
     found["directions"] = len(factors.basis)
     linear = smoothed(factors, zoo, GeneratorConfig().smoothing)
     methods["functional"] = study.accuracy(linear.adapters(study.requests))
@@ -139,18 +140,20 @@ def _best(scores: np.ndarray, targets: np.ndarray) -> float:
 
 def shared_lora(
     study: Study,
-    numbers: range,
-    vector: np.ndarray | None = None,
+    rounds: int,
     parts: Sequence[Prepared] | None = None,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
-    config: TrainConfig = ROUND,
-) -> np.ndarray:
-    """Some rounds of FedAvg over all experts, or over those whose data are given."""
-    vector, parts = study.start if vector is None else vector, parts or study.parts
-    for number in numbers:
-        trained_again = study.train(vector, parts, config, "shared", number).final
-        vector = vector + spoil(trained_again - vector).mean(axis=0)
-    return vector
+    momentum: float = MOMENTUM,
+) -> list[np.ndarray]:
+    """The shared LoRA after each round, over all experts or over those whose data are given."""
+    vector, parts, found = study.start, parts or study.parts, []
+    velocity = np.zeros_like(vector)
+    for number in range(1, rounds + 1):
+        updates = study.train(vector, parts, study.round, "shared", number).final - vector
+        velocity = momentum * velocity + spoil(updates).mean(axis=0)
+        vector = vector + velocity
+        found.append(vector)
+    return found
 
 
 class Watch:
@@ -160,7 +163,7 @@ class Watch:
         self._study, self._rounds = study, found.setdefault("rounds", {})
 
     def __call__(self, number: int, linear: LinearGenerator) -> None:
-        if number % 2 == 0 or number in (FIRST.stop, ROUNDS):
+        if number % 2 == 0 or number <= self._study.shared_rounds + 1:
             self._rounds[str(number)] = self._study.accuracy(linear.adapters(self._study.requests))
 
 
@@ -177,7 +180,7 @@ def trained(
     zoo: Zoo | None = None,
     parts: Sequence[Prepared] | None = None,
     first: np.ndarray | None = None,
-    numbers: range = SECOND,
+    numbers: range | None = None,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda updates: updates,
     screen: bool = True,
     cut: Callable[[Factors, Zoo, float, np.ndarray], Factors] = predicted,
@@ -188,9 +191,10 @@ def trained(
     They start at ``first`` [D], by default the shared LoRA of the rounds before.
     """
     zoo, parts, local = zoo or study.zoo, parts or study.parts, local or own_training
+    numbers = numbers or range(study.shared_rounds + 1, ROUNDS + 1)
     everybody = np.arange(len(zoo.ids))
     if first is None:
-        first = shared_lora(study, range(1, numbers.start), None, parts, spoil)
+        first = shared_lora(study, numbers.start - 1, parts, spoil)[-1]
     factors = first_factors(first, len(everybody))
     watch(numbers.start - 1, smoothed(factors, zoo, config.smoothing))
     for done, number in enumerate(numbers):
@@ -198,8 +202,8 @@ def trained(
         rng = np.random.default_rng(derive_seed(study.seed, "wording", number))
         spoken = rng.integers(zoo.wordings.shape[1], size=len(everybody))
         starts = linear.adapters(zoo.wordings[everybody, spoken])
-        rate = ROUND.lr * (1 - 0.9 * done / len(numbers))
-        moved = local(study, starts, parts, replace(ROUND, lr=rate), number)
+        rate = study.round.lr * (1 - 0.9 * done / len(numbers))
+        moved = local(study, starts, parts, replace(study.round, lr=rate), number)
         updates, _ = clipped(spoil(moved))
         factors = advance(factors, updates)
         if screen:

@@ -11,10 +11,7 @@ import numpy as np
 import torch
 from study_methods import (
     EXPERT,
-    FIRST,
-    ROUND,
     ROUNDS,
-    SECOND,
     fitted,
     for_everybody,
     functional,
@@ -40,9 +37,8 @@ if TYPE_CHECKING:
 JUNK = "please remember to water the plants on the balcony"
 CHECKED = 128
 LOW_RANK = 2
-HELD_OUT_ROUNDS = range(SECOND.start, SECOND.start + len(SECOND) // 2)
 COPIES = 8
-LONGER = (20, 40, 60)
+LONGER = 30
 CURVE = (16, 32, 48)
 """Numbers of experts beside all of them."""
 
@@ -75,9 +71,7 @@ def confidence(
     def retrain(zoo: Zoo) -> Functional:
         parts = [study.parts[study.zoo.ids.index(name)] for name in zoo.ids]
         again = Functional(config)
-        again.adopt(
-            *trained(study, config, zoo=zoo, parts=parts, first=first, numbers=HELD_OUT_ROUNDS)
-        )
+        again.adopt(*trained(study, config, zoo=zoo, parts=parts, first=first))
         return again
 
     tried = trial(generator, config, study.zoo, study.embed(STRANGERS), retrain, study.seed)
@@ -108,7 +102,7 @@ def transfer(study: Study, linear: LinearGenerator, other: Study) -> dict[str, A
     return {
         "splits": [task.split for task in other.clients],
         "zero_shot": other.accuracy(None, "none"),
-        "described": other.accuracy(None, "whole"),
+        "described": other.accuracy(None, "phrases"),
         "functional": other.accuracy(linear.adapters(other.requests)),
     }
 
@@ -116,12 +110,18 @@ def transfer(study: Study, linear: LinearGenerator, other: Study) -> dict[str, A
 def generator_variants(study: Study) -> Iterator[tuple[str, list[float]]]:
     """One change of the functional generator at a time, and fewer experts."""
     base = GeneratorConfig()
-    first = shared_lora(study, FIRST)
+    vectors = shared_lora(study, study.shared_rounds)
+    first, half = vectors[-1], ROUNDS // 2
+    plain = shared_lora(study, study.shared_rounds, momentum=0.0)[-1]
     changes: dict[str, dict[str, Any]] = {
         "smoothing 0.1": {"config": replace(base, smoothing=0.1), "first": first},
         "smoothing 1": {"config": replace(base, smoothing=1.0), "first": first},
         "cold start, 20 rounds": {"first": study.start, "numbers": range(1, ROUNDS + 1)},
-        "5 rounds of FedAvg first, 15 more": {"numbers": range(6, ROUNDS + 1)},
+        f"{half} rounds of FedAvg first, {half} more": {
+            "first": vectors[half - 1],
+            "numbers": range(half + 1, ROUNDS + 1),
+        },
+        "FedAvg without momentum first": {"first": plain},
         "every direction kept": {"first": first, "cut": lambda factors, *_: factors},
         "the strongest 12 directions": {"first": first, "cut": strongest},
     }
@@ -351,25 +351,16 @@ class Twin(SgLora):
 
 
 def longer(study: Study) -> Iterator[tuple[str, list[float]]]:
-    """More rounds, and another share of them for FedAvg."""
-    for first, last in ((14, ROUNDS), (ROUNDS, 30)):
-        linear = functional(study, GeneratorConfig(), numbers=range(first + 1, last + 1))
-        values = study.accuracy(linear.adapters(study.requests))
-        yield f"{first} rounds of FedAvg first, {last - first} more", values
-    vector = shared_lora(study, range(1, 31))
-    yield "shared_lora, 30 rounds", study.accuracy(for_everybody(study, vector))
-
-
-def capacity(study: Study) -> Iterator[tuple[str, list[float]]]:
-    """What one adapter for all reaches with more room and more rounds."""
-    for rank, rate in ((4, ROUND.lr), (16, ROUND.lr / 2)):
-        roomy = replace(study.adapter, rank=rank, alpha=2.0 * rank)
-        wide, vector = replace(study, adapter=roomy), None
-        for end in LONGER:
-            numbers = range(end - ROUNDS + 1, end + 1)
-            vector = shared_lora(wide, numbers, vector, config=replace(ROUND, lr=rate))
-            values = wide.accuracy(for_everybody(wide, vector))
-            yield f"shared_lora, rank {rank}, {end} rounds", values
+    """More rounds, and FedAvg as it was published."""
+    vectors = shared_lora(study, LONGER)
+    more = LONGER - ROUNDS
+    numbers = range(ROUNDS + 1, LONGER + 1)
+    linear = functional(study, GeneratorConfig(), first=vectors[ROUNDS - 1], numbers=numbers)
+    values = study.accuracy(linear.adapters(study.requests))
+    yield f"{ROUNDS} rounds of FedAvg first, {more} more", values
+    yield f"shared_lora, {LONGER} rounds", study.accuracy(for_everybody(study, vectors[-1]))
+    plain = shared_lora(study, ROUNDS, momentum=0.0)[-1]
+    yield "shared_lora, without momentum", study.accuracy(for_everybody(study, plain))
 
 
 PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
@@ -377,6 +368,5 @@ PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
     "robustness": robustness,
     "questions": open_questions,
     "longer": longer,
-    "capacity": capacity,
 }
 """Names of changes and the accuracies with them, one after the other."""

@@ -46,8 +46,10 @@ def _whole(task: Task, key: str, hints: str) -> str:
     label, words = task.labels[key], task.hints.get(key, "")
     if hints == "none" or not words:
         return label
-    said = words if isinstance(words, str) else join_names(words)
-    return said if said == label or said.startswith(f"{label}: ") else f"{label}: {said}"
+    things = (words,) if isinstance(words, str) else words
+    said = join_names(things)
+    named = any(thing == label or thing.startswith(f"{label}: ") for thing in things)
+    return said if named else f"{label}: {said}"
 
 
 def _phrases_of(task: Task, key: str) -> list[str]:

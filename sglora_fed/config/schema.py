@@ -264,10 +264,13 @@ class FederationConfig:
     min_replies: float = option(1.0, "share of nodes that must reply, else the run fails")
     timeout: float = option(3600.0, "seconds to wait for nodes and for each reply")
     clients_per_message: int = option(8, "virtual clients in one message")
-    shared_rounds: int = option(8, "FedAvg rounds of the shared LoRA")
+    shared_rounds: int = option(6, "FedAvg rounds of the shared LoRA")
     shared_steps: int = option(10, "local steps in each round")
     shared_clients: int = option(24, "experts that take part in a round")
-    functional_rounds: int = option(6, "rounds of `functional`, from the shared LoRA on")
+    shared_momentum: float = option(
+        0.5, "of the server, in [0, 1); 0 is FedAvg as it was published"
+    )
+    functional_rounds: int = option(5, "rounds of `functional`, from the shared LoRA on")
     functional_steps: int = option(10, "local steps in each round")
     functional_clients: int = option(48, "experts that take part in a round")
 
@@ -286,6 +289,8 @@ class FederationConfig:
         )
         if not 0 < self.min_replies <= 1:
             found.append(f"federation.min_replies={self.min_replies!r}: must lie in (0, 1]")
+        if not 0 <= self.shared_momentum < 1:
+            found.append(f"federation.shared_momentum={self.shared_momentum!r}: must lie in [0, 1)")
         return found + _positive(federation__timeout=self.timeout)
 
 

@@ -26,9 +26,8 @@ from sglora_fed.generators.confidence import STRANGERS, Confidence
 from sglora_fed.generators.functional import Functional
 from sglora_fed.zoo import Zoo, ZooStore, trusted
 
-ROUNDS = tuple(
-    f"{kind}_{what}" for kind in ("shared", "functional") for what in ("rounds", "steps", "clients")
-)
+SHARED = ("shared_rounds", "shared_steps", "shared_clients", "shared_momentum")
+ROUNDS = (*SHARED, "functional_rounds", "functional_steps", "functional_clients")
 """Settings of the federation that a trained generator depends on."""
 
 Reporter = Callable[[str], Callable[[int, int], None]]
@@ -183,7 +182,7 @@ def functional_path(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
 
 
 def _shared_folder(config: RunConfig, store: ZooStore, zoo: Zoo) -> Path:
-    key = _key(config, "shared_rounds", "shared_steps", "shared_clients")
+    key = _key(config, *SHARED)
     return store.path / f"shared_lora-{key}-{_experts_sha256(zoo.ids)}"
 
 

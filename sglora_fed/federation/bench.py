@@ -26,9 +26,8 @@ POLICY = "policy"
 LoRA, or no adapter where none was trained."""
 
 SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
-HINTS = {"zero_shot": "none", "described": "whole"}
-"""Methods without an adapter -> the client's own words in the candidate texts: one text for a label
-is the better rival there, since nothing has learnt to weigh several."""
+HINTS = {"zero_shot": "none", "described": "phrases"}
+"""Methods without an adapter -> the client's own words in the candidate texts."""
 
 LOCAL_METHODS = (*HINTS, *SHOTS, "oracle")
 

@@ -143,7 +143,10 @@ def claim(ids: Sequence[str], claimed: set[str]) -> None:
 def train_shared_lora(
     federation: Federation, start: np.ndarray, experts: Sequence[str], seed: int, progress: Progress
 ) -> np.ndarray:
-    """One LoRA for everybody by FedAvg (McMahan et al. 2017), a sample of the experts each round.
+    """One LoRA for everybody by FedAvg, a sample of the experts each round, with server momentum.
+
+    FedAvg is McMahan et al. 2017; its momentum on the server is FedAvgM (Hsu et al. 2019,
+    arXiv 1909.06335): v <- m v + (mean - w), w <- w + v.
 
     Args:
         federation: who takes part.
@@ -155,12 +158,16 @@ def train_shared_lora(
     Returns:
         [D] float32.
     """
-    config, vector = federation.config, start.astype(np.float32)
+    config = federation.config
+    vector: np.ndarray = start.astype(np.float32)
+    velocity: np.ndarray = np.zeros_like(vector)
     rng = np.random.default_rng(derive_seed(seed, "shared_sample"))
     for number in range(1, config.shared_rounds + 1):
         count = min(config.shared_clients, len(experts))
         chosen = tuple(sorted(rng.choice(np.array(experts), count, replace=False).tolist()))
-        vector = _shared_round(federation, TrainRequest(seed, chosen, 1, number, vector))
+        mean = _shared_round(federation, TrainRequest(seed, chosen, 1, number, vector))
+        velocity = config.shared_momentum * velocity + (mean - vector)
+        vector = vector + velocity
         progress(number, config.shared_rounds)
     return vector
 

@@ -132,9 +132,9 @@ def style_task(
     rng = np.random.default_rng(derive_seed(seed, "style", task_id))
     intents = _label_intents(topic, rng)
     labels = {f"i{index}": intent.name for index, intent in enumerate(intents)}
-    # One thing, whatever stands in it: what a person says of an intent is no list of topics. Its
-    # name is in it, since the words stand in for the label.
-    hints = {f"i{index}": (_said(intent),) for index, intent in enumerate(intents)}
+    # In plain English and as the client writes: a list, since what a person says of an intent is no
+    # list of topics. Its name is in it, since the words stand in for the label.
+    hints = {f"i{index}": _said(intent, style) for index, intent in enumerate(intents)}
     examples: dict[Part, tuple[Example, ...]] = {}
     for part, size in sizes.items():
         each = -(-size // len(labels))
@@ -157,8 +157,9 @@ def style_task(
     )
 
 
-def _said(intent: IntentLike) -> str:
-    return intent.name if intent.hint == intent.name else f"{intent.name}: {intent.hint}"
+def _said(intent: IntentLike, style: str) -> tuple[str, ...]:
+    said = intent.name if intent.hint == intent.name else f"{intent.name}: {intent.hint}"
+    return tuple(dict.fromkeys((said, STYLES[style](said))))
 
 
 def _label_intents(topic: TopicLike, rng: np.random.Generator) -> list[IntentLike]:

@@ -134,8 +134,8 @@ def task_of(style: str, seed: int = 0) -> Task:
 def test_a_style_task_has_plain_labels_and_typed_texts(style: str) -> None:
     task = task_of(style)
     assert list(task.labels.values()) == [intent.name for intent in TOPIC.intents]
-    said = [(f"{intent.name}: {intent.hint}",) for intent in TOPIC.intents]
-    assert list(task.hints.values()) == said
+    said = [f"{intent.name}: {intent.hint}" for intent in TOPIC.intents]
+    assert list(task.hints.values()) == [(text, STYLES[style](text)) for text in said]
     for part, each in (("train", 16), ("test", 6)):
         examples = getattr(task, part)
         assert Counter(e.label for e in examples) == dict.fromkeys(task.labels, each)
