@@ -277,7 +277,7 @@ def extras() -> Iterator[str]:
     yield f"## One change at a time\n\n{variants_table(main)}"
     yield f"## HWU64 rules for a generator of CLINC150 experts\n\n{transfer_table(main)}"
     yield f"## Bytes and compute\n\n{cost_table(main)}"
-    yield f"## GPU and CPU, seed 3\n\n{agreement_table()}"
+    yield f"## GPU and CPU, seed 3, before server momentum\n\n{agreement_table()}"
 
 
 if __name__ == "__main__":
