@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -76,25 +76,22 @@ class Trainer:
         path = functional_path(self.config, self.store, self.zoo)
         if path.exists():
             return load_generator(path, self.store.identity)
-        generator = self._trained(self.federation, self.zoo, self.reporter("functional"))
+        generator = self._trained(self.zoo, self.reporter("functional"))
         save_generator(generator, self.config.generator, self.store.identity, path)
         return generator
 
-    def _trained(self, federation: Federation, zoo: Zoo, report: Progress) -> Generator:
+    def _trained(self, zoo: Zoo, report: Progress) -> Generator:
         config = self.config.generator
         factors = train_functional(
-            federation, self.shared_lora(), zoo, self.layout, config, self.seed, report
+            self.federation, self.shared_lora(), zoo, self.layout, config, self.seed, report
         )
         generator = Functional(config)
         generator.adopt(factors, zoo)
         return generator
 
     def _retrained(self, zoo: Zoo) -> Generator:
-        """For some of the experts and in half of the rounds: after these little changes."""
-        config = self.federation.config
-        few = replace(config, functional_rounds=max(1, config.functional_rounds // 2))
-        federation = replace(self.federation, config=few)
-        return self._trained(federation, zoo, self.reporter("held out"))
+        """For some of the experts, in as many rounds: one of fewer is worse than the one judged."""
+        return self._trained(zoo, self.reporter("held out"))
 
     def confidence(self, generator: Generator, fallback: np.ndarray) -> Confidence:
         """How sure to be of the generator's adapters, from the experts' own comparisons.

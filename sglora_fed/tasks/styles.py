@@ -132,8 +132,7 @@ def style_task(
     rng = np.random.default_rng(derive_seed(seed, "style", task_id))
     intents = _label_intents(topic, rng)
     labels = {f"i{index}": intent.name for index, intent in enumerate(intents)}
-    # In plain English and as the client writes: a list, since what a person says of an intent is no
-    # list of topics. Its name is in it, since the words stand in for the label.
+    # A list, since what a person says of an intent is no list of topics.
     hints = {f"i{index}": _said(intent, style) for index, intent in enumerate(intents)}
     examples: dict[Part, tuple[Example, ...]] = {}
     for part, size in sizes.items():
@@ -158,8 +157,13 @@ def style_task(
 
 
 def _said(intent: IntentLike, style: str) -> tuple[str, ...]:
-    said = intent.name if intent.hint == intent.name else f"{intent.name}: {intent.hint}"
-    return tuple(dict.fromkeys((said, STYLES[style](said))))
+    """The name, since the words stand in for the label, and what a person says beside it.
+
+    Who has nothing more to say than the name says it in plain English and as it is typed.
+    """
+    if intent.hint != intent.name:
+        return (f"{intent.name}: {intent.hint}",)
+    return tuple(dict.fromkeys((intent.name, STYLES[style](intent.name))))
 
 
 def _label_intents(topic: TopicLike, rng: np.random.Generator) -> list[IntentLike]:
