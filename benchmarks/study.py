@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import study_methods
 import study_variants
+import study_wider
 from convert_datasets import SOURCES, convert
 
 from sglora_fed.adapters import (
@@ -75,6 +76,8 @@ class Study:
     backbone: BackboneConfig
     adapter: AdapterConfig
     experts_wanted: int = 0
+    several_ways: bool = False
+    """Everybody says what it means in all the ways that there are, not in one."""
 
     @cached_property
     def family(self) -> FamilyConfig:
@@ -110,7 +113,9 @@ class Study:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        return list(convert(self.dataset, self.source, self.family).tasks)
+        told = study_wider.told_in_several_ways if self.several_ways else rules.rule_wordings
+        with mock.patch.object(rules, "rule_wordings", told):
+            return list(convert(self.dataset, self.source, self.family).tasks)
 
     @cached_property
     def reworded(self) -> dict[str, str]:
@@ -230,11 +235,12 @@ def methods(study: Study, other: Study | None, keep: Callable[[dict[str, Any]], 
 def more(
     study: Study, part: str, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
 ) -> None:
-    """One of the parts that change something; ``found`` has the methods as they are."""
+    """One of the further parts; ``found`` has the methods as they are."""
     machine_and_command = f"{device_name(study.backbone.device)}: {' '.join(sys.argv[1:])}"
     found.setdefault("parts", {})[part] = machine_and_command
+    place = study_variants.PLACES.get(part, "variants")
     for name, values in study_variants.PARTS[part](study):
-        found.setdefault("variants", {})[name] = values
+        found.setdefault(place, {})[name] = values
         keep(found)
 
 

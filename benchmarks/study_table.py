@@ -97,16 +97,29 @@ def difference(pool: Pool, own: tuple[str, str], other: tuple[str, str], split: 
 def differences_table(pool: Pool) -> str:
     pairs = [("functional", rival) for rival in RIVALS if rival in pool.names("methods")]
     pairs.append(("ridge", "topk"))
+    return paired(pool, [(("methods", own), ("methods", other)) for own, other in pairs])
+
+
+def paired(pool: Pool, pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]]) -> str:
+    """One row for each pair of (part, name)."""
 
     def rows() -> Iterator[list[str]]:
         for own, other in pairs:
-            cells = [
-                difference(pool, ("methods", own), ("methods", other), split)
-                for split in pool.splits
-            ]
-            yield [f"{own} - {other}", *cells]
+            cells = [difference(pool, own, other, split) for split in pool.splits]
+            yield [f"{own[1]} - {other[1]}", *cells]
 
     return table(["paired difference", *pool.splits], rows())
+
+
+def wider_tables(pool: Pool) -> Iterator[str]:
+    """Two layers and more words, against the oracle with as many layers."""
+    yield "Two layers, and words said in several ways:\n"
+    yield methods_table(pool, "wider")
+    oracle, rest = ("wider", "oracle, 2 layers, one way"), ("methods", "functional")
+    two = [name for name in pool.names("wider") if name.startswith("functional, 2 layers")]
+    pairs = [(("wider", name), oracle) for name in two if "threshold" not in name]
+    several = ("wider", "functional, 1 layer, several ways")
+    yield paired(pool, [*pairs, *((own, rest) for own in (several, *(own for own, _ in pairs)))])
 
 
 def variants_table(pool: Pool) -> str:
@@ -256,6 +269,8 @@ def page() -> Iterator[str]:
             devices = ", ".join(sorted({seed["device"] for seed in pool.seeds}))
             yield f"## {words}\n\n{len(pool.seeds)} seeds, {devices}.\n"
             yield from (methods_table(pool, "methods"), differences_table(pool))
+            if pool.names("wider"):
+                yield from wider_tables(pool)
             if pool.names("controls"):
                 yield "Descriptions without a task, of somebody else, or in other words:\n"
                 yield methods_table(pool, "controls")

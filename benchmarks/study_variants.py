@@ -16,9 +16,11 @@ from study_methods import (
     for_everybody,
     functional,
     own_training,
+    pooled_data,
     shared_lora,
     trained,
 )
+from study_wider import wider
 
 from sglora_fed.adapters import Prepared, candidates, data, score_tasks
 from sglora_fed.adapters.candidates import candidate_texts
@@ -368,5 +370,10 @@ PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
     "robustness": robustness,
     "questions": open_questions,
     "longer": longer,
+    "wider": wider,
+    "central": pooled_data,
 }
 """Names of changes and the accuracies with them, one after the other."""
+
+PLACES = {"wider": "wider", "central": "methods"}
+"""Part -> where its rows stand in the results, when not among the variants."""

@@ -24,6 +24,7 @@ from sglora_fed.generators import load_generator, make_generator, save_generator
 from sglora_fed.generators.base import Generator
 from sglora_fed.generators.confidence import STRANGERS, Confidence
 from sglora_fed.generators.functional import Functional
+from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo, ZooStore, trusted
 
 SHARED = ("shared_rounds", "shared_steps", "shared_clients", "shared_momentum")
@@ -140,7 +141,8 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     if config.generator.name == Functional.name and path.exists():
         return load_generator(path, store.identity)
     generator = make_generator(config.generator)
-    generator.fit(zoo, store.identity.seed)
+    # As a run does: its confidence is in this very generator.
+    generator.fit(zoo, derive_seed(store.identity.seed, "fit", generator.name))
     return generator
 
 
