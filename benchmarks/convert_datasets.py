@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         test_per_client=given.test,
         unseen_forms=given.unseen_forms,
         unseen_styles=given.unseen_styles,
+        several_ways=given.several_ways,
     )
     try:
         if problems := config.problems():
@@ -129,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--test", type=int, default=120, help="test examples of a task (120)")
     add("--unseen-forms", action="store_true", help="experts have sets of three topics alone")
     add("--unseen-styles", type=int, default=0, help="styles that no expert has (0)")
+    add("--several-ways", action="store_true", help="users say each topic in every way")
     add("--seed", type=int, default=0, help="of splits and draws (0)")
     return parser
 

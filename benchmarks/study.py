@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import study_methods
 import study_variants
-import study_wider
 from convert_datasets import SOURCES, convert
 
 from sglora_fed.adapters import (
@@ -77,7 +76,6 @@ class Study:
     adapter: AdapterConfig
     experts_wanted: int = 0
     several_ways: bool = False
-    """Everybody says what it means in all the ways that there are, not in one."""
 
     @cached_property
     def family(self) -> FamilyConfig:
@@ -92,6 +90,7 @@ class Study:
             test_per_client=test,
             unseen_forms=True,
             unseen_styles=1 if experts > 72 else 2,
+            several_ways=self.several_ways,
             **both,
         )
 
@@ -113,9 +112,7 @@ class Study:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        told = study_wider.told_in_several_ways if self.several_ways else rules.rule_wordings
-        with mock.patch.object(rules, "rule_wordings", told):
-            return list(convert(self.dataset, self.source, self.family).tasks)
+        return list(convert(self.dataset, self.source, self.family).tasks)
 
     @cached_property
     def reworded(self) -> dict[str, str]:

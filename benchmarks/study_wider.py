@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from study_methods import (
     EXPERT,
     ROUNDS,
@@ -18,11 +17,6 @@ from study_methods import (
 )
 
 from sglora_fed.config.schema import GeneratorConfig
-from sglora_fed.tasks.phrases import phrases
-from sglora_fed.tasks.rules import Rule, rule_wordings
-from sglora_fed.tasks.topics import TopicLike
-from sglora_fed.tasks.types import Hint
-from sglora_fed.tasks.wording import as_noun
 
 if TYPE_CHECKING:
     from study import Study
@@ -46,22 +40,3 @@ def wider(study: Study) -> Iterator[tuple[str, list[float]]]:
         if not several_ways:
             oracle = locally(other, [task.train for task in other.clients], EXPERT)
             yield f"oracle, {of}", other.accuracy(oracle)
-
-
-def told_in_several_ways(
-    rule: Rule, words: Sequence[str], rng: np.random.Generator, unseen: bool = False
-) -> tuple[tuple[str, ...], tuple[Hint, ...]]:
-    """A rule's sentences, and for each label every name of every topic that it means."""
-    sentences, _ = rule_wordings(rule, words, rng, unseen)
-    rest = "everything else"
-    first = every_name(rule.first)
-    if rule.form == "exception":
-        return sentences, (first, (as_noun(rule.first[0].intents[rule.excluded].name), rest))
-    if rule.form == "priority":
-        return sentences, (first, every_name(rule.second), rest)
-    return sentences, (first, rest)
-
-
-def every_name(topics: Sequence[TopicLike]) -> tuple[str, ...]:
-    names = [name for topic in topics for name in topic.names]
-    return tuple(dict.fromkeys(thing for name in names for thing in phrases(name)))

@@ -68,6 +68,9 @@ class FamilyConfig:
         "experts' rules are sets of three topics; rules of other forms are splits of their own",
     )
     unseen_styles: int = option(0, "writing styles that no expert has; they make split `new_style`")
+    several_ways: bool = option(
+        False, "users say each topic of a rule in every way in the candidate texts, not in one"
+    )
     dataset: str = option("clinc_oos", "`hub` only: `clinc_oos` or `banking77`")
 
     def problems(self) -> list[str]:

@@ -168,8 +168,9 @@ def _rule_of(
 def _numbered_rules(
     prefix: str, rules: Sequence[Rule], role: Role, split: str, config: FamilyConfig
 ) -> list[Task]:
+    sizes, seed, several_ways = _sizes(config), config.seed, config.several_ways
     return [
-        rule_task(f"{prefix}-{number:03d}", rule, role, split, _sizes(config), config.seed)
+        rule_task(f"{prefix}-{number:03d}", rule, role, split, sizes, seed, several_ways)
         for number, rule in enumerate(rules)
     ]
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.topics import IntentLike, Part, TopicLike, draw_utterances
-from sglora_fed.tasks.types import Example, Role, Task
+from sglora_fed.tasks.types import Example, Hint, Role, Task
 from sglora_fed.tasks.wording import (
     EXCEPTION_FRAMES,
     PRIORITY_FRAMES,
@@ -68,7 +69,13 @@ class Rule:
 
 
 def rule_task(
-    task_id: str, rule: Rule, role: Role, split: str, sizes: dict[Part, int], seed: int
+    task_id: str,
+    rule: Rule,
+    role: Role,
+    split: str,
+    sizes: dict[Part, int],
+    seed: int,
+    several_ways: bool = False,
 ) -> Task:
     """A task for one rule, with the same number of examples of each label.
 
@@ -79,12 +86,14 @@ def rule_task(
         split: of the task.
         sizes: examples in all for each part; fewer when a label has fewer utterances.
         seed: of the family.
+        several_ways: the user's words say every topic in every way; all else stays as it is.
     """
     rng = np.random.default_rng(derive_seed(seed, "rule", task_id))
     count = 3 if rule.form == "priority" else 2
     words = WORDS[count]
     keys = [f"l{number}" for number in range(count)]
     sentences, mentioned = rule_wordings(rule, words, rng)
+    hints = _every_way(rule) if several_ways else mentioned
     return Task(
         id=task_id,
         description=sentences[0],
@@ -94,7 +103,7 @@ def rule_task(
         role=role,
         split=split,
         paraphrases=sentences[1:],
-        hints=dict(zip(keys, mentioned, strict=True)),
+        hints=dict(zip(keys, hints, strict=True)),
     )
 
 
@@ -124,7 +133,7 @@ def rule_wordings(
 def _spoken(rule: Rule, rng: np.random.Generator, unseen: bool) -> dict[str, str]:
     first = _named(rule.first, rng, unseen)
     if rule.form == "exception":
-        return {"x": first, "y": as_noun(rule.first[0].intents[rule.excluded].name)}
+        return {"x": first, "y": _excluded(rule)}
     return {"x": first, "y": _named(rule.second, rng, unseen)}
 
 
@@ -141,6 +150,24 @@ def _hints(rule: Rule, rng: np.random.Generator) -> tuple[str, ...]:
     if rule.form == "exception":
         return sides["x"], f"{sides['y']} and everything else"
     return sides["x"], sides["y"], "everything else"
+
+
+def _every_way(rule: Rule) -> tuple[Hint, ...]:
+    first, second = _every_name(rule.first), _every_name(rule.second)
+    if rule.form == "set":
+        return first, "everything else"
+    if rule.form == "exception":
+        return first, (_excluded(rule), "everything else")
+    return first, second, "everything else"
+
+
+def _every_name(topics: Sequence[TopicLike]) -> tuple[str, ...]:
+    names = [name for topic in topics for name in topic.names]
+    return tuple(dict.fromkeys(thing for name in names for thing in phrases(name)))
+
+
+def _excluded(rule: Rule) -> str:
+    return as_noun(rule.first[0].intents[rule.excluded].name)
 
 
 def _examples(

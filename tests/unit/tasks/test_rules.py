@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,30 @@ def expected_side(form: Form, topic: str, intent: str) -> int:
     if form == "exception" and intent == TOPICS["travel"].intents[2].key:
         return 1
     return 0 if topic in ("travel", "pets", "work") else 1
+
+
+def test_words_in_several_ways_change_nothing_else() -> None:
+    for form in FORMS:
+        several = rule_task("r", rule_of(form), "expert", "expert", SIZES, 0, several_ways=True)
+        assert replace(several, hints=task_of(form).hints) == task_of(form)
+
+
+def test_words_in_several_ways_say_every_topic_in_every_way() -> None:
+    travel = {"travel", "my trips", "flights", "hotels", "going abroad"}
+    pets = {"my pets", "the dog", "the cat", "animals i keep"}
+    work = {"work", "my job", "the office"}
+    rest = {"everything else"}
+    skipped = as_noun(TOPICS["travel"].intents[2].name)
+    expected = {
+        "set": [travel | pets | work, rest],
+        "exception": [travel | pets | work, {skipped} | rest],
+        "priority": [travel, pets | work, rest],
+    }
+    for form in FORMS:
+        task = rule_task("r", rule_of(form), "expert", "expert", SIZES, 0, several_ways=True)
+        said = [(words,) if isinstance(words, str) else words for words in task.hints.values()]
+        assert [set(words) for words in said] == expected[form]
+        assert all(len(set(words)) == len(words) for words in said)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -209,6 +209,15 @@ def test_styles_that_no_expert_writes_are_a_split_of_their_own() -> None:
     assert not habits("new_style") & habits("expert", "combo", "new_domain")
 
 
+def test_words_in_several_ways_are_for_rules_alone() -> None:
+    config = FamilyConfig(clients_per_split=6, several_ways=True)
+    several = build_family("assistant", TOPICS, config).tasks
+    one = build_family("assistant", TOPICS, replace(config, several_ways=False)).tasks
+    changed = {a.split for a, b in zip(several, one, strict=True) if a.hints != b.hints}
+    assert changed == {"expert", "new_rule", "new_topic"}
+    assert [replace(a, hints=b.hints) for a, b in zip(several, one, strict=True)] == list(one)
+
+
 def test_a_family_of_one_kind() -> None:
     config = FamilyConfig(rule_experts=0, style_experts=20, clients_per_split=5)
     only_styles = build_family("assistant", TOPICS, config)
