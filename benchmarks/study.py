@@ -60,6 +60,8 @@ RULE_TARGETS, STYLE_TARGETS = (
 """Rules need the last layer alone; styles change what lower layers read: all are adapted."""
 
 RANKS = {"rules": 4, "styles": 16}
+"""Of all adapters."""
+
 RATES = {"rules": 5e-3, "styles": 3e-3}
 """Of the federated rounds."""
 
@@ -233,8 +235,7 @@ def more(
     study: Study, part: str, found: dict[str, Any], keep: Callable[[dict[str, Any]], None]
 ) -> None:
     """One of the further parts; ``found`` has the methods as they are."""
-    machine_and_command = f"{device_name(study.backbone.device)}: {' '.join(sys.argv[1:])}"
-    found.setdefault("parts", {})[part] = machine_and_command
+    found.setdefault("parts", {})[part] = f"{device_name(study.backbone.device)}: {command()}"
     place = study_variants.PLACES.get(part, "variants")
     for name, values in study_variants.PARTS[part](study):
         found.setdefault(place, {})[name] = values
@@ -259,6 +260,8 @@ def main() -> None:
     parser.add_argument("--experts", type=int, default=0)
     parser.add_argument("--other", type=Path, help="HWU64: rules over a catalogue never seen")
     given = parser.parse_args()
+    if given.kind == "styles" and "wider" in given.parts.split(","):
+        parser.error("--parts wider is for rules: styles adapt all layers")
     if given.device != "cpu":
         # A GPU has room for more adapters in one batch, fewer where all layers keep activations.
         training.FOLD = 64 if given.kind == "rules" else 16
@@ -275,7 +278,7 @@ def main() -> None:
         return Study(dataset, source, given.kind, given.seed, backbone, adapter, given.experts)
 
     facts = machine.facts("torch", "transformers", "numpy")
-    facts |= {"device": device_name(given.device), "command": " ".join(sys.argv[1:])}
+    facts |= {"device": device_name(given.device), "command": command()}
     size = f"-{given.experts}" if given.experts else ""
     stem = f"study-{given.dataset}-{given.kind}{size}-{given.hints}-{given.seed}"
     other = study("hwu64", given.other) if given.other else None
@@ -287,6 +290,14 @@ def main() -> None:
             path = machine.RESULTS / f"{stem}.json"
             found = json.loads(path.read_text(encoding="utf-8"))
             more(own, part, found, lambda found: machine.write(stem, found))
+
+
+def command() -> str:
+    """The arguments, without where files lay on the machine."""
+    given, places = sys.argv[1:], {"--source", "--other", "--model"}
+    before = ["", *given]
+    pairs = zip(before, given, strict=False)
+    return " ".join("DIR" if last in places else word for last, word in pairs)
 
 
 def device_name(device: str) -> str:

@@ -18,7 +18,7 @@ STYLE = {
     "sglora": ("#009e73", "D"),
     "functional": (ADOPTED, "o"),
 }
-SHARED = ("#d55e00", "v")
+SHARED = ("#cc79a7", "v")
 SPLITS = ("new_rule", "new_topic")
 COUNTS = (16, 32, 48)
 
@@ -57,7 +57,8 @@ def by_rounds(axis: Axes, pool: Any, split: str) -> None:
     points = [(int(r), pool.values("shared_rounds", r, split)) for r in pool.names("shared_rounds")]
     line(axis, points, *SHARED, "shared LoRA")
     reference(axis, pool, split)
-    axis.axhline(pool.values("methods", "central", split).mean(), color=SOFT, linestyle=":")
+    if "central" in pool.names("methods"):
+        axis.axhline(pool.values("methods", "central", split).mean(), color=SOFT, linestyle=":")
     axis.set(xlabel="rounds")
     axis.set_title(split, fontsize=9, loc="left")
 

@@ -57,7 +57,9 @@ class Pool:
         return 100 * np.array(found)
 
     def names(self, part: str) -> list[str]:
-        return list(self.seeds[0].get(part, {}))
+        """Those that every seed has."""
+        first, *others = (seed.get(part, {}) for seed in self.seeds)
+        return [name for name in first if all(name in found for found in others)]
 
 
 def load(arm: str) -> Pool | None:
@@ -292,7 +294,7 @@ def extras() -> Iterator[str]:
     yield f"## One change at a time\n\n{variants_table(main)}"
     yield f"## HWU64 rules for a generator of CLINC150 experts\n\n{transfer_table(main)}"
     yield f"## Bytes and compute\n\n{cost_table(main)}"
-    yield f"## GPU and CPU, seed 3, before server momentum\n\n{agreement_table()}"
+    yield f"## GPU and CPU, seed 3\n\n{agreement_table()}"
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class FamilyConfig:
     )
     unseen_styles: int = option(0, "writing styles that no expert has; they make split `new_style`")
     several_ways: bool = option(
-        False, "users say each topic of a rule in every way in the candidate texts, not in one"
+        False,
+        "candidate texts say each topic of a rule in every way, not in one; not for `local`",
     )
     dataset: str = option("clinc_oos", "`hub` only: `clinc_oos` or `banking77`")
 
@@ -271,7 +272,7 @@ class FederationConfig:
     shared_steps: int = option(10, "local steps in each round")
     shared_clients: int = option(24, "experts that take part in a round")
     shared_momentum: float = option(
-        0.5, "of the server, in [0, 1); 0 is FedAvg as it was published"
+        0.5, "momentum of the server's FedAvg step, in [0, 1); 0 is FedAvg as it was published"
     )
     functional_rounds: int = option(5, "rounds of `functional`, from the shared LoRA on")
     functional_steps: int = option(10, "local steps in each round")

@@ -157,7 +157,7 @@ def _every_way(rule: Rule) -> tuple[Hint, ...]:
     if rule.form == "set":
         return first, "everything else"
     if rule.form == "exception":
-        return first, (_excluded(rule), "everything else")
+        return first, (*phrases(_excluded(rule)), "everything else")
     return first, second, "everything else"
 
 

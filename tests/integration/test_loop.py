@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.common.serde import message_to_proto
 
 from sglora_fed.adapters import read_peft
-from sglora_fed.backbones import load_describer
+from sglora_fed.adapters.candidates import candidate_texts
+from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import compose
 from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.functional import ROUND
@@ -37,6 +39,7 @@ from tests.integration.comparing import (
     written,
     zoo_in,
 )
+from tests.integration.conftest import TINY
 
 MakeLoop = Callable[..., Any]
 
@@ -175,6 +178,33 @@ class TestTraffic:
         shared = read_peft(folder)[0].astype(np.float16)
         np.testing.assert_array_equal(arrays["offset"].numpy(), shared)
         assert len(arrays["basis"].numpy()) == 0
+
+    def test_the_judges_generator_is_trained_in_as_many_rounds(self, first: Any) -> None:
+        numbers = [e.request.content["fields"]["round"] for e in first.of_kind(ROUND)]
+        rounds = compose(TINY).federation.functional_rounds
+        # Twice: with all experts, then without those that judge; each round goes to two nodes.
+        assert numbers == [n for _ in range(2) for n in range(1, rounds + 1) for _ in range(2)]
+
+    def test_described_takes_the_best_of_a_label_s_phrases(self, first: Any) -> None:
+        """Against the mean exponential of similarities, in double precision."""
+        config, values = compose(TINY), values_of(first.rows)
+        backbone = load_backbone(config.backbone, config.adapter)
+
+        def rows(texts: Sequence[str]) -> np.ndarray:
+            with torch.no_grad():
+                found = backbone.encode_texts(backbone.prepare_texts(texts)).numpy()
+            return np.asarray(found, np.float64)
+
+        for task in unseen(first):
+            items = rows([example.item for example in task.test])
+            said, owners = candidate_texts(backbone, task, "phrases")
+            assert len(said) > len(task.labels)
+            exponentials = np.exp(backbone.scale * items @ rows(said).T)
+            scores = [exponentials[:, owners == n].mean(axis=1) for n in range(len(task.labels))]
+            guessed = np.array([*task.labels])[np.stack(scores).argmax(axis=0)]
+            right = np.mean([g == e.label for g, e in zip(guessed, task.test, strict=True)])
+            told = values[task.id, "0", "described", "accuracy"]
+            assert told == pytest.approx(right, abs=1.01 / len(task.test))
 
     def test_no_text_of_a_user_travels(self, first: Any) -> None:
         texts = {text.encode() for text in private_texts(tasks_of(first))}

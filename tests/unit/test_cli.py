@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments import kept
+from sglora_fed.experiments import run as experiment
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo, read_store
 
@@ -68,6 +69,19 @@ def test_generate_writes_the_adapter_of_the_planted_expert(
     assert printed.splitlines()[-1] == str(out)
     assert "similarity 1.000" in printed
     np.testing.assert_allclose(read_peft(out)[0], planted.means[PLANTED], rtol=1e-6)
+
+
+def test_generate_fits_the_generator_that_a_run_fits(folder: Path) -> None:
+    config, store = compose(["generator=sglora", "generator.steps=5"]), read_store(folder)
+    layout, seed, nobody = Layout.from_dict(store.identity.layout), store.identity.seed, None
+    trainer = kept.Trainer(
+        config, cast(Any, nobody), layout, store, kept.trusted_zoo(store), seed, lambda _: print
+    )
+    mine = kept.generator_for(config, store).state()
+    theirs = experiment._fitted(config, trainer, "sglora").state()
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name])
 
 
 def test_generate_refuses_a_zoo_of_another_encoder(
@@ -122,7 +136,8 @@ def test_generate_tells_what_the_policy_would_do(
     assert printed[1] == "confidence 0.87 (adopt; the default policy falls back below 0.5)"
     assert printed[2:] == [str(tmp_path / "out")]
     # Of other settings, or for another fall-back, nothing is known.
-    for other in ("generator=topk", "federation.shared_rounds=2", "experiment.methods=[soup]"):
+    others = ("generator=topk", "federation.shared_rounds=2", "federation.shared_momentum=0")
+    for other in (*others, "experiment.methods=[soup]"):
         assert "confidence" not in run(*command, NEAREST, other)[1]
     keep_confidence(expecting(-5.0, 3.773), NEAREST, "experiment.methods=[soup]")
     printed = run(*command, NEAREST, "experiment.methods=[soup]")[1].splitlines()

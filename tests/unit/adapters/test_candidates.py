@@ -55,6 +55,10 @@ def test_a_list_of_things_is_taken_as_it_is(encoder: MiniLM, tasks: list[Task]) 
     assert candidate_texts(encoder, task, "phrases")[0] == said
     whole = [f"{first}: w1 and w2 as well as w3", f"{second}: {second}s, w6", f"{third}: w7"]
     assert candidate_texts(encoder, task, "whole")[0] == whole
+    # Said plainly and as this client spells it: the label does not stand before itself.
+    spelt = {"k0": (first, "l0 1n l33t"), "k1": "w1", "k2": "w2"}
+    whole = [f"{first} and l0 1n l33t", f"{second}: w1", f"{third}: w2"]
+    assert candidate_texts(encoder, replace(task, hints=spelt), "whole")[0] == whole
 
 
 REST = {"k0": "w1, w2", "k1": ("w3",), "k2": "w4 and Everything else"}

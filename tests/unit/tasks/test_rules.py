@@ -11,6 +11,7 @@ import pytest
 
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.assistant.content import Topic, load_topics
+from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.rules import FRAMES, WORDS, Form, Rule, rule_task, rule_wordings
 from sglora_fed.tasks.topics import Part
 from sglora_fed.tasks.types import Task
@@ -84,6 +85,16 @@ def test_words_in_several_ways_say_every_topic_in_every_way() -> None:
         said = [(words,) if isinstance(words, str) else words for words in task.hints.values()]
         assert [set(words) for words in said] == expected[form]
         assert all(len(set(words)) == len(words) for words in said)
+
+
+def test_an_exception_is_said_alike_in_one_way_and_in_several() -> None:
+    rule = Rule("exception", topics("banking", "pets"), topics("travel", "work"), excluded=2)
+    one, several = (
+        rule_task("r", rule, "expert", "expert", SIZES, 0, several_ways=ways).hints["l1"]
+        for ways in (False, True)
+    )
+    assert one == "blocking a lost or stolen card and everything else"
+    assert several == ("blocking a lost", "stolen card", "everything else") == phrases(str(one))
 
 
 @pytest.mark.parametrize("form", FORMS)
