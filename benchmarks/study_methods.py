@@ -230,13 +230,13 @@ def pooled_loss(
 
 
 def pooled_data(study: Study) -> Iterator[tuple[str, list[float]]]:
-    """The upper reference."""
+    """The reference with all experts' data in one place."""
     made = central(study, 32, CENTRAL_STEPS[study.kind]).adapters(study.requests)
     yield "central", study.accuracy(made)
 
 
 def central(study: Study, rank: int, steps: int, lr: float = 1e-3) -> LinearGenerator:
-    """Upper reference with all experts' data in one place: every factor by gradient descent."""
+    """All experts' data in one place: every factor by gradient descent, from an untrained LoRA."""
     torch.manual_seed(study.seed)
     device, rng = study.encoder.device, np.random.default_rng(study.seed)
     wordings = study.zoo.wordings
