@@ -263,8 +263,8 @@ def page() -> Iterator[str]:
         " topics, so `one_topic`, `five_topics`, `exception` and `priority` are forms that no"
         " expert has. Styles: 40 experts, 1,000"
         " examples each, all layers, rank 16, 16 clients a split and seed, 10 rounds of FedAvg,"
-        " then 10; with 96 experts one style a seed is unseen instead of two, and has 13 clients. Where"
-        " HWU64 styles lack the oracle, its run was cut short. Seeds 3, 4 and"
+        " then 10; with 96 experts one style a seed is unseen instead of two, and has 13 clients."
+        " Where HWU64 styles lack the oracle, its run was cut short. Seeds 3, 4 and"
         " 5: nothing was chosen by their"
         " results (the design was, by seeds 0 and 1).\n"
     )
