@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -20,16 +22,28 @@ from sglora_fed.report.words import (
     size,
 )
 
+SIDE_BY_SIDE = 4
+"""Splits in one table: as many as 80 columns hold."""
 
-def results_table(summary: Mapping[str, Any]) -> Table:
+
+def results_table(summary: Mapping[str, Any]) -> Group:
     """Means in per cent with half of the 95 % interval, bytes and seconds of the client.
 
     The generator whose adapters clients adopt is bold; the best mean of those that train nothing
-    on the client is green.
+    on the client is green. With many splits the table goes on below.
     """
+    found = cells(summary, main_metric(summary))
+    splits = ordered_splits(split for _, split in found)
+    wide = ceil(len(splits) / ceil(len(splits) / SIDE_BY_SIDE))
+    parts = [splits[start : start + wide] for start in range(0, len(splits), wide)]
+    tables = [_table(summary, part) for part in parts]
+    tables[-1].caption = Text("bold: adopted; green: best without training; s: client's seconds")
+    return Group(*tables)
+
+
+def _table(summary: Mapping[str, Any], splits: list[str]) -> Table:
     metric, adopted = main_metric(summary), adopted_method(summary)
     found, best = cells(summary, metric), best_untrained(summary, metric)
-    splits = ordered_splits(split for _, split in found)
     table = _empty(metric, splits)
     for group, methods in ordered_methods(method for method, _ in found):
         table.add_row(Text(group, style="dim italic"))
@@ -38,7 +52,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
                 mean_text(found.get((method, split)), "green" if (method, split) in best else "")
                 for split in splits
             ]
-            cost = next(found[method, split] for split in splits if (method, split) in found)
+            cost = next(result for (name, _), result in found.items() if name == method)
             table.add_row(
                 Text(f" {method}"),
                 *values,
@@ -53,7 +67,6 @@ def _empty(metric: str, splits: list[str]) -> Table:
     table = Table(
         title=Text(f"{metric}, % (± half of the 95 % interval over clients)"),
         title_justify="left",
-        caption=Text("bold: adopted; green: best without training; s: seconds on the client"),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,

@@ -55,6 +55,21 @@ def test_four_splits_and_all_methods_fit_80_columns(planted):
     assert all(name in text for name in (*methods, *splits))
 
 
+def test_more_splits_go_on_below_and_are_still_whole(planted):
+    splits = ("new_rule", "new_topic", "five_topics", "exception", "priority")
+    methods = ("generated_5shot", "functional")
+    gains = {split: dict.fromkeys(methods, place / 20) for place, split in enumerate(splits)}
+    summary, _ = planted(gains)
+    text = shown(summary)
+    assert "…" not in text
+    assert text.count("bold: adopted") == 1
+    rows = [line.split() for line in text.splitlines() if line.startswith(" functional")]
+    assert [len([cell for cell in row if cell.startswith("±")]) for row in rows] == [3, 2]
+    means = {r["split"]: r["mean"] for r in summary["results"] if r["method"] == "functional"}
+    told = [cell for row in rows for cell in row[1:-3] if not cell.startswith("±")]
+    assert told == [f"{100 * means[split]:.1f}" for split in ordered_splits(splits)]
+
+
 def test_names_are_text_and_not_markup(planted):
     summary, _ = planted({"[/]": {"[red]x": 0.1, "zero_shot": 0.0}})
     text = shown(summary)
