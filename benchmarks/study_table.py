@@ -33,6 +33,9 @@ ARMS = (
 )
 MAIN = ARMS[0][0]
 RIVALS = ("described", "topk", "ridge", "shared_lora", "local_20shot", "central", "oracle")
+BASES = ("topk", "ridge", "sglora", "shared_lora", "oracle")
+"""What a change is held against, by how its name begins; else `functional`."""
+
 BOOTSTRAP, ROUNDS = 4000, 20
 
 
@@ -128,12 +131,9 @@ def variants_table(pool: Pool) -> str:
     """Each change against the method as it is, over all clients and on two splits."""
 
     def rows() -> Iterator[list[str]]:
-        for name in pool.names("variants"):
+        for name in dict.fromkeys(name for seed in pool.seeds for name in seed["variants"]):
             part = Pool(tuple(seed for seed in pool.seeds if name in seed["variants"]))
-            base = next(
-                (m for m in ("topk", "ridge", "sglora", "shared_lora") if name.startswith(m)),
-                "functional",
-            )
+            base = next((method for method in BASES if name.startswith(method)), "functional")
             base = "sglora" if name == "deterministic twin" else base
             cells = [
                 difference(part, ("variants", name), ("methods", base), split)

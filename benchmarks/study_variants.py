@@ -20,7 +20,7 @@ from study_methods import (
     shared_lora,
     trained,
 )
-from study_wider import wider
+from study_wider import oracle_in_several_ways, wider
 
 from sglora_fed.adapters import Prepared, candidates, data, score_tasks
 from sglora_fed.adapters.candidates import candidate_texts
@@ -371,6 +371,7 @@ PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
     "questions": open_questions,
     "longer": longer,
     "wider": wider,
+    "oracle": oracle_in_several_ways,
     "central": pooled_data,
 }
 """Names of changes and the accuracies with them, one after the other."""

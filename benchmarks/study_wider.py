@@ -40,3 +40,10 @@ def wider(study: Study) -> Iterator[tuple[str, list[float]]]:
         if not several_ways:
             oracle = locally(other, [task.train for task in other.clients], EXPERT)
             yield f"oracle, {of}", other.accuracy(oracle)
+
+
+def oracle_in_several_ways(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """What fine-tuning gains from the words in several ways."""
+    other = replace(study, several_ways=True)
+    oracle = locally(other, [task.train for task in other.clients], EXPERT)
+    yield "oracle, words in several ways", other.accuracy(oracle)
