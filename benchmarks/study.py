@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -294,10 +295,8 @@ def main() -> None:
 
 def command() -> str:
     """The arguments, without where files lay on the machine."""
-    given, places = sys.argv[1:], {"--source", "--other", "--model"}
-    before = ["", *given]
-    pairs = zip(before, given, strict=False)
-    return " ".join("DIR" if last in places else word for last, word in pairs)
+    places = {"--source", "--other", "--model"}
+    return " ".join("DIR" if last in places else word for last, word in pairwise(sys.argv))
 
 
 def device_name(device: str) -> str:

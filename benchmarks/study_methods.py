@@ -16,7 +16,7 @@ from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.data import fold_groups
 from sglora_fed.adapters.training import task_losses
 from sglora_fed.config.schema import FederationConfig, GeneratorConfig, TrainConfig
-from sglora_fed.generators import make_generator
+from sglora_fed.generators import fit_generator
 from sglora_fed.generators.functional import (
     Factors,
     LinearGenerator,
@@ -76,8 +76,7 @@ def measure(
         methods["functional, best threshold"] = best_thresholds(study, linear)
     keep(found)
     with timed(found, "oracle"):
-        oracle = locally(study, [task.train for task in study.clients], EXPERT)
-    methods["oracle"] = study.accuracy(oracle)
+        methods["oracle"] = oracle(study)
     for name, shots in (("local_5shot", 5), ("local_20shot", 20)):
         chosen = [few_shot(task, shots, study.seed) for task in study.clients]
         methods[name] = study.accuracy(locally(study, chosen, FEW))
@@ -95,9 +94,7 @@ def timed(found: dict[str, Any], what: str) -> Iterator[None]:
 
 def fitted(study: Study, config: GeneratorConfig, name: str, zoo: Zoo | None = None) -> Any:
     """A generator that needs the zoo alone."""
-    generator = make_generator(config, name)
-    generator.fit(zoo or study.zoo, derive_seed(study.seed, "fit", name))
-    return generator
+    return fit_generator(config, name, zoo or study.zoo, study.seed)
 
 
 def for_everybody(study: Study, vector: np.ndarray) -> np.ndarray:
@@ -112,6 +109,11 @@ def locally(study: Study, examples: Sequence[Any], config: TrainConfig) -> np.nd
     ]
     made: np.ndarray = study.train(study.start, parts, config, "local").final
     return made
+
+
+def oracle(study: Study) -> list[float]:
+    """Accuracy of an adapter of each client's own, trained on all its examples."""
+    return study.accuracy(locally(study, [task.train for task in study.clients], EXPERT))
 
 
 def best_thresholds(study: Study, linear: LinearGenerator) -> list[float]:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from study_methods import (
-    EXPERT,
     ROUNDS,
     best_thresholds,
     for_everybody,
     functional,
-    locally,
+    oracle,
     shared_lora,
 )
 
@@ -38,12 +37,9 @@ def wider(study: Study) -> Iterator[tuple[str, list[float]]]:
         yield f"functional, {of}", other.accuracy(linear.adapters(other.requests))
         yield f"functional, {of}, best threshold", best_thresholds(other, linear)
         if not several_ways:
-            oracle = locally(other, [task.train for task in other.clients], EXPERT)
-            yield f"oracle, {of}", other.accuracy(oracle)
+            yield f"oracle, {of}", oracle(other)
 
 
 def oracle_in_several_ways(study: Study) -> Iterator[tuple[str, list[float]]]:
     """What fine-tuning gains from the words in several ways."""
-    other = replace(study, several_ways=True)
-    oracle = locally(other, [task.train for task in other.clients], EXPERT)
-    yield "oracle, words in several ways", other.accuracy(oracle)
+    yield "oracle, words in several ways", oracle(replace(study, several_ways=True))

@@ -20,11 +20,10 @@ from sglora_fed.federation.calibration import calibrate
 from sglora_fed.federation.coordinator import Federation, Progress, train_shared_lora
 from sglora_fed.federation.functional import train_functional
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import load_generator, make_generator, save_generator
+from sglora_fed.generators import fit_generator, load_generator, save_generator
 from sglora_fed.generators.base import Generator
 from sglora_fed.generators.confidence import STRANGERS, Confidence
 from sglora_fed.generators.functional import Functional
-from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo, ZooStore, trusted
 
 SHARED = ("shared_rounds", "shared_steps", "shared_clients", "shared_momentum")
@@ -140,10 +139,7 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     path = functional_path(config, store, zoo)
     if config.generator.name == Functional.name and path.exists():
         return load_generator(path, store.identity)
-    generator = make_generator(config.generator)
-    # As a run does: its confidence is in this very generator.
-    generator.fit(zoo, derive_seed(store.identity.seed, "fit", generator.name))
-    return generator
+    return fit_generator(config.generator, config.generator.name, zoo, store.identity.seed)
 
 
 def kept_confidence(

@@ -36,7 +36,7 @@ from sglora_fed.federation.exchange import wait_for_nodes
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
 from sglora_fed.federation.node import run_layout
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import Generated, Generator, make_generator
+from sglora_fed.generators import Generated, Generator, fit_generator
 from sglora_fed.generators.functional import Functional
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
@@ -222,9 +222,7 @@ def _fit(config: RunConfig, trainer: Trainer, record: _Record) -> dict[str, Gene
 def _fitted(config: RunConfig, trainer: Trainer, name: str) -> Generator:
     if name == Functional.name:
         return trainer.functional()
-    generator = make_generator(config.generator, name)
-    generator.fit(trainer.zoo, derive_seed(trainer.seed, "fit", name))
-    return generator
+    return fit_generator(config.generator, name, trainer.zoo, trainer.seed)
 
 
 def _generate(

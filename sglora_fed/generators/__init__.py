@@ -3,6 +3,7 @@
 from sglora_fed.generators.base import Generated, Generator
 from sglora_fed.generators.prior import semantic_prior
 from sglora_fed.generators.registry import (
+    fit_generator,
     generator_names,
     load_generator,
     make_generator,
@@ -13,6 +14,7 @@ from sglora_fed.generators.registry import (
 __all__ = [
     "Generated",
     "Generator",
+    "fit_generator",
     "generator_names",
     "load_generator",
     "make_generator",

@@ -17,7 +17,7 @@ from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators.base import Generated, Generator
 from sglora_fed.generators.functional import Functional
-from sglora_fed.generators.registry import make_generator
+from sglora_fed.generators.registry import fit_generator
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
 
@@ -193,8 +193,7 @@ def _without_folds(
     adapters = np.empty((len(order), 1, zoo.size), np.float32)
     similarity, entropy = np.empty(len(order)), np.empty(len(order))
     for fold in np.array_split(order, min(FOLDS, len(order))):
-        other = make_generator(config, name)
-        other.fit(zoo.select(np.setdiff1d(order, fold)), derive_seed(seed, "fit", name))
+        other = fit_generator(config, name, zoo.select(np.setdiff1d(order, fold)), seed)
         made = other.generate(queries[fold], 1, seed)
         adapters[fold], similarity[fold] = made.adapters, made.similarity
         entropy[fold] = made.entropy

@@ -21,8 +21,9 @@ from sglora_fed.generators.functional import Functional
 from sglora_fed.generators.merges import Merge
 from sglora_fed.generators.ridge import Ridge
 from sglora_fed.generators.sglora import SgLora
+from sglora_fed.seeds import derive_seed
 from sglora_fed.tensors import read_header
-from sglora_fed.zoo import ZooIdentity
+from sglora_fed.zoo import Zoo, ZooIdentity
 
 Factory = Callable[[GeneratorConfig], Generator]
 
@@ -67,6 +68,23 @@ def make_generator(config: GeneratorConfig, name: str | None = None) -> Generato
     if wanted not in _FACTORIES:
         raise GeneratorError(f"unknown generator {wanted!r}; there are {generator_names()}")
     return _FACTORIES[wanted](config)
+
+
+def fit_generator(config: GeneratorConfig, name: str, zoo: Zoo, seed: int) -> Generator:
+    """A new generator fitted to a zoo; the same for the same arguments, whoever asks.
+
+    Args:
+        config: of the generator.
+        name: of the generator.
+        zoo: its experts.
+        seed: of the run.
+
+    Raises:
+        GeneratorError: for an unknown name, or when the zoo alone does not do.
+    """
+    generator = make_generator(config, name)
+    generator.fit(zoo, derive_seed(seed, "fit", name))
+    return generator
 
 
 def save_generator(

@@ -112,3 +112,12 @@ def assert_same_confidence(one: Any, other: Any) -> None:
     differences = np.abs([np.subtract(found[name], expected[name]) for name in expected])
     assert differences[:, :2].max() < 1e-4
     assert differences[:, 2].max() < 0.1
+
+
+def private_texts(tasks: tuple[Task, ...]) -> set[str]:
+    """Whatever a user wrote: descriptions, own words for labels, examples; no single words."""
+    texts = {text for t in tasks for text in (t.description, *t.paraphrases)}
+    hints = [words for t in tasks for words in t.hints.values()]
+    texts |= {words if isinstance(words, str) else words[0] for words in hints}
+    texts |= {example.item for t in tasks for example in (*t.train, *t.test)}
+    return {text for text in texts if " " in text}

@@ -22,7 +22,7 @@ from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.functional import ROUND
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
 from sglora_fed.tasks import write_family
-from sglora_fed.tasks.types import Task, TaskFamily
+from sglora_fed.tasks.types import TaskFamily
 from sglora_fed.zoo import read_store
 from tests.integration.comparing import (
     assert_equal_where_settings_are,
@@ -33,6 +33,7 @@ from tests.integration.comparing import (
     elsewhere,
     home_of,
     means_of,
+    private_texts,
     tasks_of,
     unseen,
     values_of,
@@ -50,15 +51,6 @@ ORDERLESS = ("zero_shot", "described", "soup", "nearest", "topk", "ridge")
 """Methods without any randomness after the experts."""
 
 DETERMINISTIC = (*QUICK, f"experiment.methods=[{','.join(ORDERLESS)}]")
-
-
-def private_texts(tasks: tuple[Task, ...]) -> set[str]:
-    """Whatever a user wrote: descriptions, own words for labels, examples; no single words."""
-    texts = {text for t in tasks for text in (t.description, *t.paraphrases)}
-    hints = [words for t in tasks for words in t.hints.values()]
-    texts |= {words if isinstance(words, str) else words[0] for words in hints}
-    texts |= {example.item for t in tasks for example in (*t.train, *t.test)}
-    return {text for text in texts if " " in text}
 
 
 class TestResults:
@@ -119,6 +111,26 @@ class TestResults:
         for row in first.rows:
             right = float(row["value"]) * sizes[row["client"]]
             assert right == pytest.approx(round(right), abs=1e-9)
+
+    def test_described_scores_a_label_by_all_its_phrases(self, first: Any) -> None:
+        """Against the mean exponential of similarities, in double precision."""
+        config, values = compose(TINY), values_of(first.rows)
+        backbone = load_backbone(config.backbone, config.adapter)
+
+        def rows(texts: Sequence[str]) -> np.ndarray:
+            with torch.no_grad():
+                found = backbone.encode_texts(backbone.prepare_texts(texts)).numpy()
+            return np.asarray(found, np.float64)
+
+        for task in unseen(first):
+            items = rows([example.item for example in task.test])
+            said, owners = candidate_texts(backbone, task, "phrases")
+            assert len(said) > len(task.labels)
+            exponentials = np.exp(backbone.scale * items @ rows(said).T)
+            scores = [exponentials[:, owners == n].mean(axis=1) for n in range(len(task.labels))]
+            guessed = np.array([*task.labels])[np.stack(scores).argmax(axis=0)]
+            right = np.mean([g == e.label for g, e in zip(guessed, task.test, strict=True)])
+            assert values[task.id, "0", "described", "accuracy"] == pytest.approx(right)
 
     def test_the_files_name_the_same_configuration(self, first: Any) -> None:
         config = written(first)
@@ -184,27 +196,6 @@ class TestTraffic:
         rounds = compose(TINY).federation.functional_rounds
         # Twice: with all experts, then without those that judge; each round goes to two nodes.
         assert numbers == [n for _ in range(2) for n in range(1, rounds + 1) for _ in range(2)]
-
-    def test_described_takes_the_best_of_a_label_s_phrases(self, first: Any) -> None:
-        """Against the mean exponential of similarities, in double precision."""
-        config, values = compose(TINY), values_of(first.rows)
-        backbone = load_backbone(config.backbone, config.adapter)
-
-        def rows(texts: Sequence[str]) -> np.ndarray:
-            with torch.no_grad():
-                found = backbone.encode_texts(backbone.prepare_texts(texts)).numpy()
-            return np.asarray(found, np.float64)
-
-        for task in unseen(first):
-            items = rows([example.item for example in task.test])
-            said, owners = candidate_texts(backbone, task, "phrases")
-            assert len(said) > len(task.labels)
-            exponentials = np.exp(backbone.scale * items @ rows(said).T)
-            scores = [exponentials[:, owners == n].mean(axis=1) for n in range(len(task.labels))]
-            guessed = np.array([*task.labels])[np.stack(scores).argmax(axis=0)]
-            right = np.mean([g == e.label for g, e in zip(guessed, task.test, strict=True)])
-            told = values[task.id, "0", "described", "accuracy"]
-            assert told == pytest.approx(right, abs=1.01 / len(task.test))
 
     def test_no_text_of_a_user_travels(self, first: Any) -> None:
         texts = {text.encode() for text in private_texts(tasks_of(first))}
