@@ -152,7 +152,7 @@ def without_phrases(study: Study, first: np.ndarray) -> list[float]:
 
     def sentences(texts: Sequence[str]) -> np.ndarray:
         with torch.no_grad():
-            rows: np.ndarray = bare.encode_texts(bare.prepare_texts(texts)).cpu().numpy()
+            rows: np.ndarray = bare.encode_texts(bare.prepare_texts(texts), 1).cpu().numpy()
         return rows
 
     texts = [(t.description, *t.paraphrases)[: study.zoo.wordings.shape[1]] for t in study.experts]

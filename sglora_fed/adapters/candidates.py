@@ -73,7 +73,7 @@ def unnamed_topics(encoder: DualEncoder, named: tuple[str, ...]) -> tuple[str, .
 
     Remembered, since a task is prepared anew for every method that trains on it.
     """
-    rows = encoder.encode_texts(encoder.prepare_texts([*EVERYDAY_TOPICS, *named]))
+    rows = encoder.encode_texts(encoder.prepare_texts([*EVERYDAY_TOPICS, *named]), 1)
     topics, things = rows[: len(EVERYDAY_TOPICS)], rows[len(EVERYDAY_TOPICS) :]
     nearest = (topics @ things.T).amax(dim=1)
     return tuple(EVERYDAY_TOPICS[i] for i in sorted(nearest.argsort()[:UNNAMED].tolist()))

@@ -60,8 +60,8 @@ def _score_group(encoder: DualEncoder, parts: list[Prepared]) -> list[Tensor]:
     for start in range(0, count, step):
         rows = [order[start : start + step] for order in orders]
         items = [p.items[i] for p, r in zip(parts, rows, strict=True) for i in r]
-        encoded.append(encoder.encode_items(items).view(groups, -1, encoder.dim))
-    texts = encoder.encode_texts([text for part in parts for text in part.texts])
+        encoded.append(encoder.encode_items(items, groups).view(groups, -1, encoder.dim))
+    texts = encoder.encode_texts([text for part in parts for text in part.texts], groups)
     texts = texts.view(groups, -1, encoder.dim)
     ordered = encoder.scale * torch.bmm(torch.cat(encoded, dim=1), texts.transpose(1, 2))
     ordered = label_scores(ordered, [part.owners for part in parts])

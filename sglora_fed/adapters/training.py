@@ -75,7 +75,8 @@ def folded_logits(
         logits [G, B, L] and targets [G, B]; for retrieval L = B and the texts are the rows' own.
     """
     groups = len(parts)
-    items = encoder.encode_items([p.items[i] for p, r in zip(parts, rows, strict=True) for i in r])
+    chosen = [p.items[i] for p, r in zip(parts, rows, strict=True) for i in r]
+    items = encoder.encode_items(chosen, groups)
     items = items.view(groups, -1, items.shape[-1])
     if parts[0].kind == "retrieval":
         chosen = [p.texts[i] for p, r in zip(parts, rows, strict=True) for i in r]
@@ -83,7 +84,7 @@ def folded_logits(
     else:
         chosen = [text for part in parts for text in part.texts]
         targets = np.stack([p.targets[r] for p, r in zip(parts, rows, strict=True)])
-    texts = encoder.encode_texts(chosen)
+    texts = encoder.encode_texts(chosen, groups)
     texts = texts.view(groups, -1, texts.shape[-1])
     logits = encoder.scale * torch.bmm(items, texts.transpose(1, 2))
     if parts[0].kind == "labelled":

@@ -101,15 +101,15 @@ class Clip:
         ids = self._tokenizer(list(texts), truncation=True, max_length=self._longest)["input_ids"]
         return [torch.tensor(row, device=self.device) for row in ids]
 
-    def encode_items(self, prepared: Sequence[Tensor]) -> Tensor:
-        """[n, dim] unit rows through the vision tower and its projection."""
+    def encode_items(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
+        """[n, dim] unit rows through the vision tower and its projection, an image a row."""
         if not prepared:
             return torch.empty(0, self.dim, device=self.device)
         pooled = self._clip.vision_model(torch.stack(list(prepared))).pooler_output
         return nn.functional.normalize(self._clip.visual_projection(pooled), dim=-1)
 
-    def encode_texts(self, prepared: Sequence[Tensor]) -> Tensor:
-        """[n, dim] unit rows through the text tower and its projection."""
+    def encode_texts(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
+        """[n, dim] unit rows through the text tower and its projection, a text a row."""
         if not prepared:
             return torch.empty(0, self.dim, device=self.device)
         padding = int(self._tokenizer.pad_token_id or 0)

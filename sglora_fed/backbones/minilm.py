@@ -19,6 +19,7 @@ from sglora_fed.backbones.checkpoint import (
     read_tokenizer,
     twin,
 )
+from sglora_fed.backbones.packing import Packs, packed
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.phrases import phrases
@@ -109,30 +110,30 @@ class MiniLM:
         ids = _tokens(self._tokenizer, items)
         prepared: list[Tensor] = [torch.empty(0)] * len(ids)
         for chunk in _by_length(ids):
-            hidden, _ = _run(self._bert, *self._embedded(ids, chunk), range(self._layers[0]))
-            for row, index in zip(hidden, chunk, strict=True):
+            hidden, packs = _embedded(self._bert, [ids[i].to(self.device) for i in chunk])
+            tokens = packs.tokens(_run(self._bert, hidden, packs, range(self._layers[0])))
+            rows = torch.split(tokens, _lengths([ids[i] for i in chunk]).tolist())
+            for row, index in zip(rows, chunk, strict=True):
                 # A copy, so that one text does not keep the whole chunk in memory.
-                prepared[index] = row[: len(ids[index])].clone()
+                prepared[index] = row.clone()
         return prepared
 
     def prepare_texts(self, texts: Sequence[str]) -> list[Tensor]:
         """As items: both sides are texts."""
         return self.prepare_items(texts)
 
-    def encode_items(self, prepared: Sequence[Tensor]) -> Tensor:
+    def encode_items(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
         """[n, dim] unit rows: the layers from the first adapted one on, then the token mean."""
         if not prepared:
             return torch.empty(0, self.dim, device=self.device)
-        layers = range(self._layers[0], self._count)
-        return _pool(*_run(self._bert, *_pad(prepared), layers))
+        packs = packed(_lengths(prepared), groups, self.device)
+        # One copy for all rows: a copy for each would keep a GPU waiting for its kernels to start.
+        hidden = packs.fill(torch.cat(list(prepared)))
+        return _pool(_run(self._bert, hidden, packs, range(self._layers[0], self._count)), packs)
 
-    def encode_texts(self, prepared: Sequence[Tensor]) -> Tensor:
+    def encode_texts(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
         """As items: both sides share the adapters."""
-        return self.encode_items(prepared)
-
-    def _embedded(self, ids: list[Tensor], chunk: list[int]) -> tuple[Tensor, Tensor | None]:
-        padded, mask = _pad([ids[i].to(self.device) for i in chunk])
-        return self._bert.embeddings(padded), mask
+        return self.encode_items(prepared, groups)
 
 
 class DescriptionEncoder:
@@ -182,9 +183,8 @@ class DescriptionEncoder:
         embeddings = np.empty((len(ids), self.dim), np.float32)
         every = range(int(self._bert.config.num_hidden_layers))
         for chunk in _by_length(ids):
-            padded, mask = _pad([ids[i] for i in chunk])
-            hidden = self._bert.embeddings(padded)
-            embeddings[chunk] = _pool(*_run(self._bert, hidden, mask, every)).numpy()
+            hidden, packs = _embedded(self._bert, [ids[i] for i in chunk])
+            embeddings[chunk] = _pool(_run(self._bert, hidden, packs, every), packs).numpy()
         return embeddings
 
 
@@ -200,41 +200,31 @@ def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[Tensor]:
 
 
 def _by_length(ids: Sequence[Tensor]) -> Iterator[list[int]]:
-    """Indices in chunks of texts of similar length, so that little is padded."""
+    """Indices in chunks of texts of similar length: a pack is as long as its longest text."""
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     for start in range(0, len(order), CHUNK):
         yield order[start : start + CHUNK]
 
 
-def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """[n, longest, ...] and the mask [n, longest] of true tokens; no mask when all are alike."""
-    lengths = np.array([row.shape[0] for row in rows])
-    if lengths.min() == lengths.max():
-        return torch.stack(list(rows)), None
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    # One copy for all rows: a copy for each would keep a GPU waiting for its kernels to start.
-    joined = torch.cat(list(rows))
-    padded = joined.new_zeros((mask.size, *joined.shape[1:]))
-    padded[torch.from_numpy(np.flatnonzero(mask)).to(joined.device)] = joined
-    return (
-        padded.view(*mask.shape, *joined.shape[1:]),
-        torch.from_numpy(mask).to(joined.device),
-    )
+def _embedded(bert: Any, ids: Sequence[Tensor]) -> tuple[Tensor, Packs]:
+    """[packs, places, hidden] the embeddings of some texts' tokens, and where they lie."""
+    joined = torch.cat(list(ids))
+    positions = torch.cat([torch.arange(len(row)) for row in ids]).to(joined.device)
+    packs = packed(_lengths(ids), 1, joined.device)
+    return packs.fill(bert.embeddings(joined[None], position_ids=positions[None])[0]), packs
 
 
-def _run(
-    bert: Any, hidden: Tensor, mask: Tensor | None, layers: range
-) -> tuple[Tensor, Tensor | None]:
+def _lengths(rows: Sequence[Tensor]) -> np.ndarray:
+    return np.array([row.shape[0] for row in rows])
+
+
+def _run(bert: Any, hidden: Tensor, packs: Packs, layers: range) -> Tensor:
     """Hidden states after some layers, called as modules so that adapters take effect."""
-    allowed = None if mask is None else mask[:, None, None, :]
     for index in layers:
-        hidden = bert.encoder.layer[index](hidden, allowed)
-    return hidden, mask
+        hidden = bert.encoder.layer[index](hidden, packs.allowed)
+    return hidden
 
 
-def _pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Unit rows: the mean over true tokens, scaled to length 1."""
-    if mask is None:
-        return nn.functional.normalize(hidden.mean(dim=1), dim=-1)
-    weights = mask.to(hidden.dtype).unsqueeze(-1)
-    return nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
+def _pool(hidden: Tensor, packs: Packs) -> Tensor:
+    """Unit rows: the mean over each text's tokens, scaled to length 1."""
+    return nn.functional.normalize(packs.means(hidden), dim=-1)

@@ -119,7 +119,7 @@ class TestResults:
 
         def rows(texts: Sequence[str]) -> np.ndarray:
             with torch.no_grad():
-                found = backbone.encode_texts(backbone.prepare_texts(texts)).numpy()
+                found = backbone.encode_texts(backbone.prepare_texts(texts), 1).numpy()
             return np.asarray(found, np.float64)
 
         for task in unseen(first):

@@ -35,9 +35,9 @@ def test_forward_and_backward_equal_peft_one_by_one(
     weights = directions(3)
     prepared = encoder.prepare_items([text for texts in TEXTS for text in texts])
     with adapted(encoder.model, layout, folded):
-        outputs = encoder.encode_items(prepared).view(5, 3, -1)
+        outputs = encoder.encode_items(prepared, 5).view(5, 3, -1)
         torch.autograd.backward((outputs * weights).sum())
-    bare = encoder.encode_items(prepared).view(5, 3, -1)
+    bare = encoder.encode_items(prepared, 1).view(5, 3, -1)
     for index, texts in enumerate(TEXTS):
         reference.load(vectors[index])
         reference.model.zero_grad()
@@ -56,7 +56,7 @@ def test_only_the_vectors_get_gradients(
 ) -> None:
     folded = torch.from_numpy(vectors[:1]).requires_grad_(True)
     with adapted(encoder.model, layout, folded):
-        torch.autograd.backward(encoder.encode_items(encoder.prepare_items(["w1 w2"])).sum())
+        torch.autograd.backward(encoder.encode_items(encoder.prepare_items(["w1 w2"]), 1).sum())
     assert folded.grad is not None
     assert all(parameter.grad is None for parameter in encoder.model.parameters())
 
@@ -67,9 +67,9 @@ def test_a_zero_b_changes_nothing_and_other_groups_stay_apart(
     prepared = encoder.prepare_items(["w1 w2 w3"] * 2)
     mixed = torch.from_numpy(vectors[:2].copy())
     mixed[0] = 0
-    bare = encoder.encode_items(prepared)
+    bare = encoder.encode_items(prepared, 1)
     with torch.no_grad(), adapted(encoder.model, layout, mixed):
-        both = encoder.encode_items(prepared)
+        both = encoder.encode_items(prepared, 2)
     torch.testing.assert_close(both[0], bare[0])
     assert (both[1] - bare[1]).abs().max() > 0.05
 
@@ -92,13 +92,13 @@ def test_the_model_is_whole_again_even_after_an_error(
     encoder: MiniLM, layout: Layout, vectors: np.ndarray
 ) -> None:
     before = dict(encoder.model.named_modules())
-    bare = encoder.encode_items(encoder.prepare_items(["w1 w2"]))
+    bare = encoder.encode_items(encoder.prepare_items(["w1 w2"]), 1)
     with pytest.raises(ZeroDivisionError):
         fail_inside(encoder, layout, vectors)
     after = dict(encoder.model.named_modules())
     assert before.keys() == after.keys()
     assert all(after[name] is module for name, module in before.items())
-    assert torch.equal(encoder.encode_items(encoder.prepare_items(["w1 w2"])), bare)
+    assert torch.equal(encoder.encode_items(encoder.prepare_items(["w1 w2"]), 1), bare)
 
 
 def fail_inside(encoder: MiniLM, layout: Layout, vectors: np.ndarray) -> None:
@@ -152,6 +152,6 @@ def test_rows_that_adapters_cannot_share_are_refused(
     prepared = encoder.prepare_items(["w1"] * 7)
     with (
         adapted(encoder.model, layout, torch.from_numpy(vectors)),
-        pytest.raises(LayoutError, match="7 rows cannot be shared equally by 5"),
+        pytest.raises(LayoutError, match="7 texts cannot be shared equally by 5"),
     ):
-        encoder.encode_items(prepared)
+        encoder.encode_items(prepared, 5)

@@ -52,9 +52,9 @@ def test_peft_loads_what_is_written(
     base = BertModel.from_pretrained(bert_folder, add_pooling_layer=False)
     model = PeftModel.from_pretrained(base, folder).eval()
     prepared = encoder.prepare_items(TEXTS)
-    bare = encoder.encode_items(prepared)
+    bare = encoder.encode_items(prepared, 1)
     with torch.no_grad(), adapted(encoder.model, layout, torch.from_numpy(vectors[:1])):
-        ours = encoder.encode_items(prepared)
+        ours = encoder.encode_items(prepared, 1)
     for row, text in enumerate(TEXTS):
         ids = encoder._tokenizer(text, return_tensors="pt")["input_ids"]
         mean = model(input_ids=ids).last_hidden_state[0].mean(dim=0)

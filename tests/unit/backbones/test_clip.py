@@ -48,8 +48,8 @@ def reference(folder: Path, images: list[str], texts: list[str]) -> torch.Tensor
 
 
 def scores(encoder: DualEncoder, images: list[str], texts: list[str]) -> torch.Tensor:
-    items = encoder.encode_items(encoder.prepare_items(images))
-    return encoder.scale * items @ encoder.encode_texts(encoder.prepare_texts(texts)).T
+    items = encoder.encode_items(encoder.prepare_items(images), 1)
+    return encoder.scale * items @ encoder.encode_texts(encoder.prepare_texts(texts), 1).T
 
 
 def test_equals_the_models_own_logits(
@@ -96,8 +96,8 @@ def test_scale_can_be_set(clip_folder: Path, encoder: DualEncoder) -> None:
 
 
 def test_nothing_in_nothing_out(encoder: DualEncoder) -> None:
-    assert encoder.encode_items(encoder.prepare_items([])).shape == (0, 12)
-    assert encoder.encode_texts(encoder.prepare_texts([])).shape == (0, 12)
+    assert encoder.encode_items(encoder.prepare_items([]), 1).shape == (0, 12)
+    assert encoder.encode_texts(encoder.prepare_texts([]), 1).shape == (0, 12)
 
 
 def test_descriptions_are_encoded_by_minilm(clip_folder: Path) -> None:

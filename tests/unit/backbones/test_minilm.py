@@ -46,7 +46,7 @@ def test_equals_the_whole_model(
     minilm_folder: Path, layers: tuple[int, ...], texts: list[str]
 ) -> None:
     encoder = MiniLM(minilm_folder, layers=layers)
-    encoded = encoder.encode_items(encoder.prepare_items(texts))
+    encoded = encoder.encode_items(encoder.prepare_items(texts), 1)
     torch.testing.assert_close(encoded, reference(minilm_folder, texts), atol=1e-5, rtol=0)
     assert encoded.dtype == torch.float32
 
@@ -55,7 +55,7 @@ def test_order_survives_more_texts_than_one_chunk(minilm_folder: Path) -> None:
     texts = [" ".join(["word"] * (1 + 7 * i % 13)) + f" {i}" for i in range(150)]
     encoder = MiniLM(minilm_folder, layers=(5,))
     some = [0, 63, 64, 149]
-    encoded = encoder.encode_items(encoder.prepare_items(texts))[some]
+    encoded = encoder.encode_items(encoder.prepare_items(texts), 1)[some]
     expected = reference(minilm_folder, [texts[i] for i in some])
     torch.testing.assert_close(encoded, expected, atol=1e-5, rtol=0)
 
@@ -65,7 +65,7 @@ def test_cosines_that_the_makers_of_the_model_publish(minilm_folder: Path) -> No
     texts = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
     published = torch.tensor([[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]])
     encoder = MiniLM(minilm_folder)
-    encoded = encoder.encode_texts(encoder.prepare_texts(texts))
+    encoded = encoder.encode_texts(encoder.prepare_texts(texts), 1)
     torch.testing.assert_close(encoded @ encoded.T, published, atol=1e-4, rtol=0)
     described = torch.from_numpy(DescriptionEncoder(minilm_folder).encode(texts))
     torch.testing.assert_close(described @ described.T, published, atol=1e-4, rtol=0)
@@ -75,7 +75,7 @@ def test_long_texts_are_cut_at_256_word_pieces(minilm_folder: Path) -> None:
     encoder = MiniLM(minilm_folder, layers=(5,))
     (prepared,) = encoder.prepare_items(["home " * 400])
     assert prepared.shape == (256, 384)
-    same = encoder.encode_items([prepared])
+    same = encoder.encode_items([prepared], 1)
     expected = reference(minilm_folder, ["home " * 254])
     torch.testing.assert_close(same, expected, atol=1e-5, rtol=0)
 
@@ -91,7 +91,7 @@ def test_empty_text_is_refused_by_number_not_by_content(minilm_folder: Path, emp
 
 def test_nothing_in_nothing_out(minilm_folder: Path) -> None:
     encoder = MiniLM(minilm_folder)
-    assert encoder.encode_items(encoder.prepare_items([])).shape == (0, 384)
+    assert encoder.encode_items(encoder.prepare_items([]), 1).shape == (0, 384)
     assert DescriptionEncoder(minilm_folder).encode([]).shape == (0, 384)
 
 
@@ -118,9 +118,9 @@ def place(model: nn.Module, name: str) -> Shifted:
 def test_replaced_modules_take_effect_and_get_gradients(minilm_folder: Path, index: int) -> None:
     encoder = MiniLM(minilm_folder, layers=(3, 5))
     name = encoder.adaptable()[index]
-    plain = encoder.encode_items(encoder.prepare_items(MIXED))
+    plain = encoder.encode_items(encoder.prepare_items(MIXED), 1)
     shifted = place(encoder.model, name)
-    encoded = encoder.encode_items(encoder.prepare_items(MIXED))
+    encoded = encoder.encode_items(encoder.prepare_items(MIXED), 1)
     whole = BertModel.from_pretrained(minilm_folder).train(False)
     place(whole, name)
     expected = reference(minilm_folder, MIXED, whole)
