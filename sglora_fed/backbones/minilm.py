@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ CHUNK = 64
 """Texts in one forward without gradient."""
 
 REMEMBERED = 20_000
-"""Texts whose activations are kept, about 20 KB each."""
+"""Texts whose activations (about 20 KB each) or embeddings are kept."""
 
 CPU = torch.device("cpu")
 
@@ -101,13 +101,13 @@ class MiniLM:
         """
         if len(self._remembered) > REMEMBERED:
             self._remembered.clear()
-        new = [text for text in dict.fromkeys(items) if text not in self._remembered]
+        new = {text: place for place, text in enumerate(items) if text not in self._remembered}
         self._remembered.update(zip(new, self._below(new), strict=True))
         return [self._remembered[text] for text in items]
 
     @torch.no_grad()
-    def _below(self, items: Sequence[str]) -> list[Tensor]:
-        ids = _tokens(self._tokenizer, items)
+    def _below(self, places: Mapping[str, int]) -> list[Tensor]:
+        ids = _tokens(self._tokenizer, places)
         prepared: list[Tensor] = [torch.empty(0)] * len(ids)
         for chunk in _by_length(ids):
             hidden, packs = _embedded(self._bert, [ids[i].to(self.device) for i in chunk])
@@ -155,6 +155,7 @@ class DescriptionEncoder:
         bert, self._tokenizer = load_bert(folder, CPU)
         self._bert = twin(bert)
         self.dim = int(self._bert.config.hidden_size)
+        self._remembered: dict[str, np.ndarray] = {}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 unit rows: each text as a whole plus the mean of its phrases.
@@ -177,9 +178,18 @@ class DescriptionEncoder:
         rows: np.ndarray = made / np.linalg.norm(made, axis=1, keepdims=True)
         return rows
 
-    @torch.no_grad()
     def _sentences(self, texts: Sequence[str]) -> np.ndarray:
-        ids = _tokens(self._tokenizer, texts)
+        """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again."""
+        if len(self._remembered) > REMEMBERED:
+            self._remembered.clear()
+        new = {text: place for place, text in enumerate(texts) if text not in self._remembered}
+        self._remembered.update(zip(new, self._encoded(new), strict=True))
+        rows = [self._remembered[text] for text in texts]
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
+
+    @torch.no_grad()
+    def _encoded(self, places: Mapping[str, int]) -> np.ndarray:
+        ids = _tokens(self._tokenizer, places)
         embeddings = np.empty((len(ids), self.dim), np.float32)
         every = range(int(self._bert.config.num_hidden_layers))
         for chunk in _by_length(ids):
@@ -188,13 +198,13 @@ class DescriptionEncoder:
         return embeddings
 
 
-def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[Tensor]:
-    """[tokens] ids of each text, with the two marks at its ends."""
-    if not texts:
+def _tokens(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:
+    """[tokens] ids of each text, with the two marks at its ends; places name it in an error."""
+    if not places:
         return []
-    ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    ids = tokenizer(list(places), truncation=True, max_length=MAX_TOKENS)["input_ids"]
     # Numbers only: what a client wrote must not travel in a message.
-    if empty := [index for index, row in enumerate(ids) if len(row) <= 2]:
+    if empty := [place for place, row in zip(places.values(), ids, strict=True) if len(row) <= 2]:
         raise BackboneInputError(f"texts number {empty} are empty; each needs a visible character")
     return [torch.tensor(row) for row in ids]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,14 @@ def test_empty_text_is_refused_by_number_not_by_content(minilm_folder: Path, emp
     assert "secret" not in str(caught.value)
     with pytest.raises(BackboneInputError):
         DescriptionEncoder(minilm_folder).encode([empty])
+
+
+def test_the_number_is_that_of_the_text_among_those_given(minilm_folder: Path) -> None:
+    encoder, describer = MiniLM(minilm_folder), DescriptionEncoder(minilm_folder)
+    encoder.prepare_items(["seen"]), describer.encode(["seen"])
+    for work in (encoder.prepare_items, describer.encode):
+        with pytest.raises(BackboneInputError, match=r"\[3\]"):
+            work(["seen", "twice", "twice", " "])
 
 
 def test_nothing_in_nothing_out(minilm_folder: Path) -> None:
@@ -209,3 +218,10 @@ def test_texts_are_run_once_and_forgetting_changes_nothing(
     assert again[1] is not wanted[0]
     for one, other in zip(again[1:], wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    describer = DescriptionEncoder(minilm_folder)
+    first = describer.encode(texts)
+    for again_described in (
+        describer.encode(texts),
+        DescriptionEncoder(minilm_folder).encode(texts),
+    ):
+        np.testing.assert_allclose(again_described, first, atol=1e-5)
