@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +49,7 @@ from sglora_fed.config.schema import (
 from sglora_fed.generators.functional import smoothed
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import rules
+from sglora_fed.tasks.respelling import respelt
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo
 
@@ -79,6 +80,7 @@ class Study:
     adapter: AdapterConfig
     experts_wanted: int = 0
     several_ways: bool = False
+    respelt: float = 0.0
 
     @cached_property
     def family(self) -> FamilyConfig:
@@ -148,7 +150,7 @@ class Study:
 
     @cached_property
     def parts(self) -> list[Prepared]:
-        return [prepare(self.encoder, t, t.train, self.adapter.hints) for t in self.experts]
+        return [self.prepared(task) for task in self.experts]
 
     @cached_property
     def tests(self) -> dict[str, list[Prepared]]:
@@ -164,13 +166,19 @@ class Study:
     @cached_property
     def zoo(self) -> Zoo:
         trained = self.train(self.start, self.parts, study_methods.EXPERT, "expert")
+        return replace(self.wordings, means=trained.mean, variances=trained.variance)
+
+    @cached_property
+    def wordings(self) -> Zoo:
+        """The experts' descriptions with untrained adapters: enough for `functional`."""
         texts = [(t.description, *t.paraphrases)[:WORDINGS] for t in self.experts]
         rows = self.embed([text for some in texts for text in some])
+        means = np.repeat(self.start[None], len(texts), axis=0)
         return Zoo(
             tuple(task.id for task in self.experts),
             rows.reshape(len(texts), -1, rows.shape[1]).astype(np.float32),
-            trained.mean,
-            trained.variance,
+            means,
+            np.zeros_like(means),
             np.array([len(part) for part in self.parts], np.int64),
         )
 
@@ -195,6 +203,20 @@ class Study:
         layout = layout or self.layout
         starts = np.broadcast_to(starts, (len(parts), layout.size))
         return train_adapters(self.encoder, layout, starts, parts, config, seeds)
+
+    def practice(self, parts: Sequence[Prepared], *purpose: Any) -> list[Prepared]:
+        """What all experts train on in a round, some in a made-up spelling."""
+        if not self.respelt:
+            return list(parts)
+        count = self.round.steps * self.round.batch_size
+        found = []
+        for task, part in zip(self.experts, parts, strict=True):
+            own = respelt(task, self.respelt, count, derive_seed(self.seed, *purpose, task.id))
+            found.append(part if own is task else self.prepared(own))
+        return found
+
+    def prepared(self, task: Task) -> Prepared:
+        return prepare(self.encoder, task, task.train, self.adapter.hints)
 
     def accuracy(self, vectors: np.ndarray | None, hints: str | None = None) -> list[float]:
         tests = self.tests[hints or self.adapter.hints]

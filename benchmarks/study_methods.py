@@ -147,7 +147,8 @@ def shared_lora(
     vector, parts, found = study.start, parts or study.parts, []
     velocity = np.zeros_like(vector)
     for number in range(1, rounds + 1):
-        updates = study.train(vector, parts, study.round, "shared", number).final - vector
+        some = study.practice(parts, "shared", number)
+        updates = study.train(vector, some, study.round, "shared", number).final - vector
         velocity = momentum * velocity + spoil(updates).mean(axis=0)
         vector = vector + velocity
         found.append(vector)
@@ -215,7 +216,8 @@ def own_training(
     study: Study, starts: np.ndarray, parts: Sequence[Prepared], config: TrainConfig, number: int
 ) -> np.ndarray:
     """[E, D] what the experts' local steps change."""
-    moved: np.ndarray = study.train(starts, parts, config, "round", number).final - starts
+    some = study.practice(parts, "round", number)
+    moved: np.ndarray = study.train(starts, some, config, "round", number).final - starts
     return moved
 
 

@@ -20,7 +20,7 @@ from study_methods import (
     shared_lora,
     trained,
 )
-from study_wider import oracle_in_several_ways, wider
+from study_wider import made_up_spellings, oracle_in_several_ways, wider
 
 from sglora_fed.adapters import Prepared, candidates, data, score_tasks
 from sglora_fed.adapters.candidates import candidate_texts
@@ -373,8 +373,9 @@ PARTS: dict[str, Callable[[Study], Iterator[tuple[str, list[float]]]]] = {
     "wider": wider,
     "oracle": oracle_in_several_ways,
     "central": pooled_data,
+    "respelt": made_up_spellings,
 }
 """Names of changes and the accuracies with them, one after the other."""
 
-PLACES = {"wider": "wider", "central": "methods"}
+PLACES = {"wider": "wider", "central": "methods", "respelt": "respelt"}
 """Part -> where its rows stand in the results, when not among the variants."""

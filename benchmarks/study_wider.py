@@ -1,4 +1,4 @@
-"""The study with more room and more words: two layers, and words said in several ways."""
+"""The study with more room, more words and more spellings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from sglora_fed.config.schema import GeneratorConfig
 
 if TYPE_CHECKING:
     from study import Study
+
+RESPELT = 0.5
+"""Share of the experts."""
 
 
 def wider(study: Study) -> Iterator[tuple[str, list[float]]]:
@@ -43,3 +46,13 @@ def wider(study: Study) -> Iterator[tuple[str, list[float]]]:
 def oracle_in_several_ways(study: Study) -> Iterator[tuple[str, list[float]]]:
     """What fine-tuning gains from the words in several ways."""
     yield "oracle, words in several ways", oracle(replace(study, several_ways=True))
+
+
+def made_up_spellings(study: Study) -> Iterator[tuple[str, list[float]]]:
+    """Half of the experts train in a made-up spelling in each round."""
+    other = replace(study, respelt=RESPELT)
+    vectors = shared_lora(other, ROUNDS)
+    yield "shared_lora, respelt", study.accuracy(for_everybody(study, vectors[-1]))
+    first = vectors[study.shared_rounds - 1]
+    linear = functional(other, GeneratorConfig(), zoo=study.wordings, first=first)
+    yield "functional, respelt", study.accuracy(linear.adapters(study.requests))

@@ -15,6 +15,9 @@ from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Kind, Task
 
+ALIKE = 1.2
+"""How much longer one task's items may be than another's in one batch: all get as much room."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -36,6 +39,11 @@ class Prepared:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[n] int64, length of each item along its first axis (tokens of a text)."""
+        return np.array([item.shape[0] for item in self.items])
 
 
 def prepare(
@@ -93,6 +101,8 @@ def few_shot(task: Task, shots: int, seed: int) -> tuple[Example, ...]:
 def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[list[int]]:
     """Indices of tasks that can share one folded batch: same kind, batch, labels and texts.
 
+    Those of similar length stand together, so that little is padded.
+
     Args:
         parts: one per adapter.
         batch_size: rows per adapter and step; a smaller task takes all its rows.
@@ -103,7 +113,17 @@ def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[l
         labelled = part.kind == "labelled"
         texts, labels = (len(part.texts), int(part.owners.max())) if labelled else (0, 0)
         alike[part.kind, min(batch_size, len(part)), texts, labels].append(index)
-    return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+    means = [float(part.lengths.mean()) for part in parts]
+    return [group for indices in alike.values() for group in _of_like_length(indices, means, most)]
+
+
+def _of_like_length(indices: list[int], means: list[float], most: int) -> list[list[int]]:
+    groups: list[list[int]] = []
+    for index in sorted(indices, key=means.__getitem__):
+        if not groups or len(groups[-1]) == most or means[index] > ALIKE * means[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
 
 
 def batch_indices(lengths: np.ndarray, batch_size: int, steps: int, seed: int) -> list[np.ndarray]:

@@ -13,7 +13,6 @@ from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.candidates import label_scores
 from sglora_fed.adapters.data import Prepared, fold_groups
 from sglora_fed.adapters.layout import Layout
-from sglora_fed.adapters.training import lengths
 from sglora_fed.backbones.types import DualEncoder
 
 ROWS = 128
@@ -54,7 +53,7 @@ def score_tasks(
 
 def _score_group(encoder: DualEncoder, parts: list[Prepared]) -> list[Tensor]:
     groups, count = len(parts), len(parts[0])
-    orders = [np.argsort(lengths(part), kind="stable") for part in parts]
+    orders = [np.argsort(part.lengths, kind="stable") for part in parts]
     step = max(1, ROWS // groups)
     encoded = []
     for start in range(0, count, step):

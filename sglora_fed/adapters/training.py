@@ -145,7 +145,7 @@ def _train_group(
     optimiser = torch.optim.AdamW([vectors], lr=config.lr, weight_decay=0.0)
     stopping = _EarlyStopping(parts, config, seeds)
     plans = [
-        [rows[i] for i in batch_indices(lengths(part)[rows], config.batch_size, config.steps, seed)]
+        [rows[i] for i in batch_indices(part.lengths[rows], config.batch_size, config.steps, seed)]
         for part, rows, seed in zip(parts, stopping.training_rows, seeds, strict=True)
     ]
     moments = _Moments(vectors)
@@ -165,11 +165,6 @@ def _train_group(
     final = stopping.best(vectors.detach())
     mean, variance = moments.result(final)
     return final.cpu().numpy(), mean.cpu().numpy(), variance.cpu().numpy()
-
-
-def lengths(part: Prepared) -> np.ndarray:
-    """[n] length of each prepared item along its first axis (tokens of a text)."""
-    return np.array([item.shape[0] for item in part.items])
 
 
 def _clip_rows(vectors: Tensor, max_norm: float) -> None:

@@ -277,6 +277,11 @@ class FederationConfig:
     functional_rounds: int = option(5, "rounds of `functional`, from the shared LoRA on")
     functional_steps: int = option(10, "local steps in each round")
     functional_clients: int = option(48, "experts that take part in a round")
+    respelt: float = option(
+        0.0,
+        "share of the experts that train in a made-up spelling in a round, in [0, 1]; for writing"
+        " styles",
+    )
 
     def problems(self) -> list[str]:
         """All mistakes in this group."""
@@ -295,6 +300,8 @@ class FederationConfig:
             found.append(f"federation.min_replies={self.min_replies!r}: must lie in (0, 1]")
         if not 0 <= self.shared_momentum < 1:
             found.append(f"federation.shared_momentum={self.shared_momentum!r}: must lie in [0, 1)")
+        if not 0 <= self.respelt <= 1:
+            found.append(f"federation.respelt={self.respelt!r}: must lie in [0, 1]")
         return found + _positive(federation__timeout=self.timeout)
 
 
@@ -362,6 +369,11 @@ class RunConfig:
             found.append(
                 f"zoo.path={self.zoo.path!r}: a zoo is of one seed, but seeds={list(self.seeds)};"
                 " leave zoo.path out"
+            )
+        if self.federation.respelt and self.backbone.name != "minilm":
+            found.append(
+                f"federation.respelt={self.federation.respelt!r}: backbone={self.backbone.name}"
+                " takes no texts to respell; leave it out"
             )
         for item in fields(self):
             group = getattr(self, item.name)

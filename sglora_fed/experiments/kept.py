@@ -26,7 +26,7 @@ from sglora_fed.generators.confidence import STRANGERS, Confidence
 from sglora_fed.generators.functional import Functional
 from sglora_fed.zoo import Zoo, ZooStore, trusted
 
-SHARED = ("shared_rounds", "shared_steps", "shared_clients", "shared_momentum")
+SHARED = ("shared_rounds", "shared_steps", "shared_clients", "shared_momentum", "respelt")
 ROUNDS = (*SHARED, "functional_rounds", "functional_steps", "functional_clients")
 """Settings of the federation that a trained generator depends on."""
 

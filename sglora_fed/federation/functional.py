@@ -15,7 +15,7 @@ from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.federation.coordinator import Federation, check_norms, claim
 from sglora_fed.federation.exchange import exchange
 from sglora_fed.federation.messages import MOST_CLIENTS, MOST_SEED
-from sglora_fed.federation.node import Node, cached_train, embed, wording
+from sglora_fed.federation.node import Node, embed, practice, wording
 from sglora_fed.generators.functional import (
     Factors,
     LinearGenerator,
@@ -202,8 +202,8 @@ def train_round(node: Node, request: RoundRequest) -> RoundReply:
     steps = config.federation.functional_steps
     rate = _rate(request.round, config.federation) * config.adapter.train.lr
     train = replace(config.adapter.train, steps=steps, lr=rate, checkpoints=1, patience=0)
-    parts = [cached_train(node, task.id) for task in tasks]
     seeds = [derive_seed(seed, task.id) for task in tasks]
+    parts = [practice(node, *one, steps) for one in zip(tasks, seeds, strict=True)]
     trained = train_adapters(node.encoder, node.layout, starts, parts, train, seeds)
     updates = (trained.final - starts).astype(np.float16)
     return RoundReply(node.partition, tuple(task.id for task in tasks), updates)

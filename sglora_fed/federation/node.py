@@ -34,6 +34,7 @@ from sglora_fed.federation.messages import (
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
+from sglora_fed.tasks.respelling import respelt
 from sglora_fed.tasks.types import Role, Task
 
 
@@ -139,14 +140,23 @@ def train_shared(node: Node, request: TrainRequest) -> SharedReply:
         raise MessageError("a round of the shared LoRA needs a start vector")
     check_vectors(request.start, node.layout)
     tasks = [node.experts[name] for name in request.known if name in node.experts]
-    parts = [cached_train(node, task.id) for task in tasks]
     steps = node.config.federation.shared_steps
     seeds = [derive_seed(request.seed, "shared", request.round, task.id) for task in tasks]
+    parts = [practice(node, *one, steps) for one in zip(tasks, seeds, strict=True)]
     config = replace(node.config.adapter.train, steps=steps, checkpoints=1, patience=0)
     trained = train_adapters(node.encoder, node.layout, request.start[None], parts, config, seeds)
-    examples = np.array([len(part) for part in parts], np.float64)
+    examples = np.array([len(task.train) for task in tasks], np.float64)
     total = examples @ trained.final.astype(np.float64).reshape(len(parts), node.layout.size)
     return SharedReply(node.partition, total, int(examples.sum()))
+
+
+def practice(node: Node, task: Task, seed: int, steps: int) -> Prepared:
+    """What an expert trains on in a round: its examples, or some of them in a made-up spelling."""
+    config = node.config
+    own = respelt(task, config.federation.respelt, steps * config.adapter.train.batch_size, seed)
+    if own is task:
+        return cached_train(node, task.id)
+    return prepare(node.encoder, own, own.train, config.adapter.hints)
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglora_fed.adapters import Prepared, few_shot, prepare
-from sglora_fed.adapters.data import batch_indices, fold_groups
+from sglora_fed.adapters.data import ALIKE, batch_indices, fold_groups
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.types import Example, Task
@@ -105,6 +105,24 @@ def test_groups_hold_each_task_once_among_its_like(
     # As few as possible: a task of k alike asks for a 1/k-th part of ceil(k / most) groups.
     likes = [sum(alike(part, other, batch_size) for other in parts) for part in parts]
     assert len(groups) == round(sum(-(-like // most) / like for like in likes))
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=20), st.integers(1, 5))
+@settings(max_examples=150, deadline=None)
+def test_tasks_of_like_length_stand_together(tokens: list[int], most: int) -> None:
+    parts = [
+        Prepared(
+            [torch.empty(number, 1)], [torch.empty(1)] * 2, np.arange(2), np.zeros(1), "labelled"
+        )
+        for number in tokens
+    ]
+    groups = fold_groups(parts, 4, most)
+    lengths = [sorted(tokens[index] for index in group) for group in groups]
+    assert sorted(index for group in groups for index in group) == list(range(len(parts)))
+    assert all(group[-1] <= ALIKE * group[0] for group in lengths)
+    # No group could have taken in the next one's first.
+    for group, after in pairwise(sorted(lengths)):
+        assert len(group) == most or after[0] > ALIKE * group[0]
 
 
 @st.composite

@@ -144,6 +144,9 @@ class TestMistakes:
             ("federation.shared_momentum=1", "[0, 1)"),
             ("federation.shared_momentum=-0.1", "[0, 1)"),
             ("federation.shared_momentum=nan", "[0, 1)"),
+            ("federation.respelt=1.5", "[0, 1]"),
+            ("federation.respelt=-0.1", "[0, 1]"),
+            ("federation.respelt=nan", "[0, 1]"),
             ("privacy.mechanism=magic", "none, gaussian"),
             ("privacy.epsilon=4", "choose privacy=gaussian"),
             ("privacy={epsilon: 4}", "gaussian, none"),
@@ -173,6 +176,12 @@ class TestMistakes:
     def test_gaussian_needs_possible_parameters(self, override: str, key: str) -> None:
         (found,) = problems("privacy=gaussian", override)
         assert found.startswith(key)
+
+    def test_images_cannot_be_respelt(self) -> None:
+        clip = ("backbone=clip", "backbone.path=x", "adapter=clip")
+        compose(clip)
+        (found,) = problems(*clip, "federation.respelt=0.5")
+        assert found.startswith("federation.respelt=0.5: backbone=clip")
 
     def test_one_error_with_the_code(self) -> None:
         with pytest.raises(ConfigError, match=r"^\[SGL-100\] name='': .*; seeds=\[\]: "):
