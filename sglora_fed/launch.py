@@ -41,6 +41,9 @@ PROOF = {"run": SUMMARY, "zoo": ZOOS}
 
 LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
 
+APP_PARTS = ("pyproject.toml", "LICENSE", "server", "client", "sglora_fed", "configs")
+"""What the Flower app consists of, in the repository; a package's copy lacks the last two."""
+
 _ENDING_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -85,7 +88,7 @@ def run_flower(
     with _signals(_interrupt), _superlink(log) as link, _bars(output / PROGRESS_FILE, console):
         settings = {"output": str(output), "goal": goal}
         settings["overrides"] = shlex.join(with_absolute_paths(config, overrides))
-        code = _flwr_run(app, config, settings, link)
+        code = _flwr_run(staged(app, link.home / "app"), config, settings, link)
     if (output / ERROR_FILE).exists():
         reason = json.loads((output / ERROR_FILE).read_text(encoding="utf-8"))["message"]
         raise LaunchError(f"the server gave up: {reason}")
@@ -104,6 +107,25 @@ def app_folder() -> Path:
         if (folder / "server" / "app.py").is_file() and (folder / "pyproject.toml").is_file():
             return folder
     raise LaunchError(f"no Flower app beside or inside {package}; reinstall sglora-fed")
+
+
+def staged(app: Path, folder: Path) -> Path:
+    """A copy of the app alone: Flower looks at every file of the folder, environments included.
+
+    Args:
+        app: as :func:`app_folder` gives it.
+        folder: made for the copy.
+
+    Returns:
+        ``folder``.
+    """
+    folder.mkdir(parents=True)
+    for part in (app / name for name in APP_PARTS):
+        if part.is_dir():
+            shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif part.exists():
+            shutil.copy(part, folder)
+    return folder
 
 
 def with_absolute_paths(config: RunConfig, overrides: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 
 from sglora_fed.config import compose
-from sglora_fed.launch import app_folder, with_absolute_paths
+from sglora_fed.launch import app_folder, staged, with_absolute_paths
 
 
 def test_relative_paths_mean_the_same_in_another_folder(
@@ -38,9 +38,15 @@ def test_the_app_has_both_halves_and_its_licence() -> None:
         assert (app_folder() / name).is_file()
 
 
-def test_the_bundle_holds_the_whole_app_and_nothing_else() -> None:
+def bundled(app: Path) -> set[str]:
+    """Names of the files that Flower takes from a folder."""
+    return set(zipfile.ZipFile(io.BytesIO(build_fab_from_disk(app))).namelist())
+
+
+def test_the_bundle_holds_the_whole_app_and_nothing_else(tmp_path: Path) -> None:
     app = app_folder()
-    bundle = set(zipfile.ZipFile(io.BytesIO(build_fab_from_disk(app))).namelist())
+    bundle = bundled(staged(app, tmp_path / "app"))
+    assert bundle == bundled(app)
     needed = {
         path.relative_to(app).as_posix()
         for part in ("sglora_fed", "server", "client", "configs")
