@@ -127,6 +127,14 @@ def wider_tables(pool: Pool) -> Iterator[str]:
     yield paired(pool, [*pairs, *((own, rest) for own in (several, *(own for own, _ in pairs)))])
 
 
+def respelt_tables(pool: Pool) -> Iterator[str]:
+    """Training in made-up spellings, against training without."""
+    yield "Half of the experts train in a made-up spelling in each round:\n"
+    yield methods_table(pool, "respelt")
+    names = [(name, name.removesuffix(", respelt")) for name in pool.names("respelt")]
+    yield paired(pool, [(("respelt", own), ("methods", other)) for own, other in names])
+
+
 def variants_table(pool: Pool) -> str:
     """Each change against the method as it is, over all clients and on two splits."""
 
@@ -275,6 +283,8 @@ def page() -> Iterator[str]:
             yield from (methods_table(pool, "methods"), differences_table(pool))
             if pool.names("wider"):
                 yield from wider_tables(pool)
+            if pool.names("respelt"):
+                yield from respelt_tables(pool)
             if pool.names("controls"):
                 yield "Descriptions without a task, of somebody else, or in other words:\n"
                 yield methods_table(pool, "controls")
