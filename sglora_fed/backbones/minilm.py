@@ -32,7 +32,7 @@ CHUNK = 64
 """Texts in one forward without gradient."""
 
 REMEMBERED = 20_000
-"""Texts whose activations (about 20 KB each) or embeddings are kept."""
+"""Texts whose activations (up to about 60 KB each) or embeddings are kept."""
 
 CPU = torch.device("cpu")
 
@@ -85,16 +85,19 @@ class MiniLM:
         self._remembered: dict[str, Tensor] = {}
         parents = [f"encoder.layer.{layer}" for layer in self._layers]
         self._adapted = adapted_names(self.model, parents, targets)
+        looks = [f"{parents[0]}.attention.self.{name}" for name in ("query", "key")]
+        self._looks_alike = not set(looks) & set(self._adapted)
 
     def adaptable(self) -> tuple[str, ...]:
         """Full names: ``encoder.layer.<i>`` and what ends in a target, layer by layer."""
         return self._adapted
 
     def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
-        """Activations [tokens, hidden] below the first adapted layer, one tensor per text.
+        """Activations [tokens, width] below the first adapted layer, one tensor per text.
 
         They are the same for every adapter, and simulated clients share many texts: recent ones are
-        remembered.
+        remembered. Where that layer's queries and keys are not adapted, they stand beside its
+        input: width is three times the hidden size then.
 
         Raises:
             BackboneInputError: for a text without a word piece.
@@ -111,8 +114,11 @@ class MiniLM:
         prepared: list[Tensor] = [torch.empty(0)] * len(ids)
         for chunk in _by_length(ids):
             hidden, packs = _embedded(self._bert, [ids[i].to(self.device) for i in chunk])
-            tokens = packs.tokens(_run(self._bert, hidden, packs, range(self._layers[0])))
-            rows = torch.split(tokens, _lengths([ids[i] for i in chunk]).tolist())
+            hidden = _run(self._bert, hidden, packs, range(self._layers[0]))
+            if self._looks_alike:
+                attention = self._bert.encoder.layer[self._layers[0]].attention.self
+                hidden = torch.cat([hidden, attention.query(hidden), attention.key(hidden)], dim=-1)
+            rows = torch.split(packs.tokens(hidden), _lengths([ids[i] for i in chunk]).tolist())
             for row, index in zip(rows, chunk, strict=True):
                 # A copy, so that one text does not keep the whole chunk in memory.
                 prepared[index] = row.clone()
@@ -128,8 +134,11 @@ class MiniLM:
             return torch.empty(0, self.dim, device=self.device)
         packs = packed(_lengths(prepared), groups, self.device)
         # One copy for all rows: a copy for each would keep a GPU waiting for its kernels to start.
-        hidden = packs.fill(torch.cat(list(prepared)))
-        return _pool(_run(self._bert, hidden, packs, range(self._layers[0], self._count)), packs)
+        hidden, first = packs.fill(torch.cat(list(prepared))), self._layers[0]
+        if self._looks_alike:
+            hidden = _attend(self._bert.encoder.layer[first], hidden, packs)
+            first += 1
+        return _pool(_run(self._bert, hidden, packs, range(first, self._count)), packs)
 
     def encode_texts(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
         """As items: both sides share the adapters."""
@@ -233,6 +242,23 @@ def _run(bert: Any, hidden: Tensor, packs: Packs, layers: range) -> Tensor:
     for index in layers:
         hidden = bert.encoder.layer[index](hidden, packs.allowed)
     return hidden
+
+
+def _attend(layer: Any, prepared: Tensor, packs: Packs) -> Tensor:
+    """Hidden states after a layer whose queries and keys are known (Vaswani et al. 2017, eq. 1)."""
+    attention = layer.attention.self
+
+    def heads(rows: Tensor) -> Tensor:
+        width = attention.attention_head_size
+        return rows.view(*rows.shape[:2], -1, width).transpose(1, 2)
+
+    hidden, query, key = (part.contiguous() for part in prepared.chunk(3, dim=-1))
+    context = nn.functional.scaled_dot_product_attention(
+        heads(query), heads(key), heads(attention.value(hidden)), attn_mask=packs.allowed
+    )
+    attended = layer.attention.output(context.transpose(1, 2).flatten(2), hidden)
+    after: Tensor = layer.feed_forward_chunk(attended)
+    return after
 
 
 def _pool(hidden: Tensor, packs: Packs) -> Tensor:

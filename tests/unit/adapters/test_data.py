@@ -121,7 +121,7 @@ def test_tasks_of_like_length_stand_together(tokens: list[int], most: int) -> No
     assert sorted(index for group in groups for index in group) == list(range(len(parts)))
     assert all(group[-1] <= ALIKE * group[0] for group in lengths)
     # No group could have taken in the next one's first.
-    for group, after in pairwise(sorted(lengths)):
+    for group, after in pairwise(lengths):
         assert len(group) == most or after[0] > ALIKE * group[0]
 
 

@@ -19,15 +19,18 @@ MIXED = ["hi", "book me a flight to paris for tomorrow morning please", "what's 
 EQUAL = ["play some jazz", "call my mother", "stop the timer"]
 
 
+def whole_model(folder: Path) -> nn.Module:
+    return BertModel.from_pretrained(folder).train(False).requires_grad_(False)
+
+
 def reference(folder: Path, texts: list[str], model: nn.Module | None = None) -> Tensor:
     """[n, 384] by the whole model, one text at a time: no padding, no mask, no split."""
-    model = model or BertModel.from_pretrained(folder).train(False)
+    model = model or whole_model(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = []
     for text in texts:
         ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=256)
-        with torch.no_grad():
-            mean = model(**ids).last_hidden_state[0].mean(dim=0)
+        mean = model(**ids).last_hidden_state[0].mean(dim=0)
         rows.append(mean / mean.norm())
     return torch.stack(rows)
 
@@ -42,11 +45,12 @@ def described(folder: Path, texts: list[str], cut: dict[str, list[str]]) -> Tens
 
 
 @pytest.mark.parametrize("layers", [(), (3, 4, 5), (5,), (1, 4)])
+@pytest.mark.parametrize("targets", [("query", "value"), ("key",), ("value", "output.dense")])
 @pytest.mark.parametrize("texts", [MIXED, EQUAL], ids=["mixed", "equal"])
 def test_equals_the_whole_model(
-    minilm_folder: Path, layers: tuple[int, ...], texts: list[str]
+    minilm_folder: Path, layers: tuple[int, ...], targets: tuple[str, ...], texts: list[str]
 ) -> None:
-    encoder = MiniLM(minilm_folder, layers=layers)
+    encoder = MiniLM(minilm_folder, targets, layers)
     encoded = encoder.encode_items(encoder.prepare_items(texts), 1)
     torch.testing.assert_close(encoded, reference(minilm_folder, texts), atol=1e-5, rtol=0)
     assert encoded.dtype == torch.float32
@@ -110,7 +114,7 @@ class Shifted(nn.Module):
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
-        self.shift = nn.Parameter(torch.full((384,), 0.5))
+        self.shift = nn.Parameter(torch.linspace(-0.5, 0.5, 384))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + self.shift
@@ -123,21 +127,26 @@ def place(model: nn.Module, name: str) -> Shifted:
     return shifted
 
 
-@pytest.mark.parametrize("index", [0, -1])
-def test_replaced_modules_take_effect_and_get_gradients(minilm_folder: Path, index: int) -> None:
-    encoder = MiniLM(minilm_folder, layers=(3, 5))
+@pytest.mark.parametrize("targets", [("query", "value"), ("value", "output.dense")])
+@pytest.mark.parametrize("index", [0, 1, -1])
+def test_replaced_modules_take_effect_and_get_gradients(
+    minilm_folder: Path, targets: tuple[str, ...], index: int
+) -> None:
+    encoder = MiniLM(minilm_folder, targets, layers=(3, 5))
     name = encoder.adaptable()[index]
     plain = encoder.encode_items(encoder.prepare_items(MIXED), 1)
     shifted = place(encoder.model, name)
     encoded = encoder.encode_items(encoder.prepare_items(MIXED), 1)
-    whole = BertModel.from_pretrained(minilm_folder).train(False)
-    place(whole, name)
+    whole = whole_model(minilm_folder)
+    theirs = place(whole, name)
     expected = reference(minilm_folder, MIXED, whole)
-    torch.testing.assert_close(encoded.detach(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoded, expected, atol=1e-5, rtol=0)
     assert (encoded - plain).abs().max() > 1e-3
     (encoded[0] @ encoded[1]).backward()
+    (expected[0] @ expected[1]).backward()
     assert shifted.shift.grad is not None
-    assert shifted.shift.grad.abs().max() > 0
+    assert shifted.shift.grad.abs().max() > 1e-4
+    torch.testing.assert_close(shifted.shift.grad, theirs.shift.grad, atol=1e-6, rtol=1e-3)
     frozen = [p for n, p in encoder.model.named_parameters() if "shift" not in n]
     assert all(p.grad is None and not p.requires_grad for p in frozen)
 
