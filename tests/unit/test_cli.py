@@ -136,7 +136,8 @@ def test_generate_tells_what_the_policy_would_do(
     assert printed[1] == "confidence 0.87 (adopt; the default policy falls back below 0.5)"
     assert printed[2:] == [str(tmp_path / "out")]
     # Of other settings, or for another fall-back, nothing is known.
-    others = ("generator=topk", "federation.shared_rounds=2", "federation.shared_momentum=0")
+    rounds = ("shared_rounds=2", "shared_momentum=0", "respelt=0.5")
+    others = ("generator=topk", *(f"federation.{change}" for change in rounds))
     for other in (*others, "experiment.methods=[soup]"):
         assert "confidence" not in run(*command, NEAREST, other)[1]
     keep_confidence(expecting(-5.0, 3.773), NEAREST, "experiment.methods=[soup]")

@@ -1,0 +1,76 @@
+"""What experts train on in a round when some make up a spelling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sglora_fed.config import compose
+from sglora_fed.federation import node as nodes
+from sglora_fed.federation.bench import federation_start
+from sglora_fed.federation.functional import RoundRequest, train_round
+from sglora_fed.federation.messages import TrainRequest
+from sglora_fed.federation.node import Node, cached_train, train_shared
+from sglora_fed.generators.functional import LinearGenerator
+from tests.integration.conftest import TINY
+
+
+def opened(share: float) -> Node:
+    return Node(compose([*TINY, f"federation.respelt={share}"]), 0, 1)
+
+
+def one_round(node: Node, kind: str) -> np.ndarray:
+    """What the node's experts make of a round."""
+    start, experts = federation_start(node.layout, 0)[0], tuple(sorted(node.experts))
+    if kind == "shared":
+        return train_shared(node, TrainRequest(0, experts, 1, 1, start)).total
+    dim = node.describer.dim
+    nothing = LinearGenerator(np.zeros(dim), np.zeros((dim, 1)), np.zeros((1, start.size)), start)
+    return train_round(node, RoundRequest(0, 1, experts, nothing)).updates
+
+
+@pytest.fixture
+def studied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """Every task and its examples as they are prepared."""
+    found: list[tuple[Any, Any]] = []
+    prepare = nodes.prepare
+
+    def watched(encoder: Any, task: Any, examples: Any, hints: str) -> Any:
+        found.append((task, examples))
+        return prepare(encoder, task, examples, hints)
+
+    monkeypatch.setattr(nodes, "prepare", watched)
+    cached_train.cache_clear()
+    return found
+
+
+@pytest.mark.parametrize("kind", ["shared", "functional"])
+def test_all_or_nobody_respells(kind: str, studied: list[tuple[Any, Any]]) -> None:
+    plain, strange = opened(0.0), opened(1.0)
+    usual = one_round(plain, kind)
+    assert {task.id for task, _ in studied} == set(plain.experts)
+    assert all(examples == plain.experts[task.id].train for task, examples in studied)
+    studied.clear()
+    made = one_round(strange, kind)
+    assert {task.id for task, _ in studied} == set(strange.experts)
+    for task, examples in studied:
+        own = strange.experts[task.id]
+        assert {e.item for e in examples}.isdisjoint(e.item for e in own.train) or len(examples) < 3
+        # Two steps of eight examples each.
+        assert len(examples) == min(16, len(own.train))
+        assert all(len(task.hints[key]) > 1 for key in task.labels)
+    assert not np.allclose(usual, made)
+    np.testing.assert_array_equal(made, one_round(strange, kind))
+
+
+def test_another_round_has_other_spellings(studied: list[tuple[Any, Any]]) -> None:
+    node = opened(1.0)
+    start, experts = federation_start(node.layout, 0)[0], tuple(sorted(node.experts))
+    texts = []
+    for number in (1, 2):
+        studied.clear()
+        train_shared(node, TrainRequest(0, experts, 1, number, start))
+        texts.append({example.item for _, examples in studied for example in examples})
+    assert len(texts[0] & texts[1]) < 0.2 * len(texts[0])
