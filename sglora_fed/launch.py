@@ -41,8 +41,9 @@ PROOF = {"run": SUMMARY, "zoo": ZOOS}
 
 LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
 
-APP_PARTS = ("pyproject.toml", "LICENSE", "server", "client", "sglora_fed", "configs")
-"""What the Flower app consists of, in the repository; a package's copy lacks the last two."""
+APP_FILES, APP_FOLDERS = ("pyproject.toml", "LICENSE"), ("server", "client")
+BESIDE_APP = ("sglora_fed", "configs")
+"""What belongs to the Flower app in the repository; a package's copy does without."""
 
 _ENDING_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -120,11 +121,11 @@ def staged(app: Path, folder: Path) -> Path:
         ``folder``.
     """
     folder.mkdir(parents=True)
-    for part in (app / name for name in APP_PARTS):
-        if part.is_dir():
-            shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif part.exists():
-            shutil.copy(part, folder)
+    for name in APP_FILES:
+        shutil.copy(app / name, folder)
+    beside = [name for name in BESIDE_APP if (app / name).is_dir()]
+    for name in (*APP_FOLDERS, *beside):
+        shutil.copytree(app / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

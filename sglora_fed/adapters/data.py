@@ -15,7 +15,7 @@ from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Kind, Task
 
-ALIKE = 1.2
+LENGTH_RATIO = 1.2
 """How much longer one task's items may be than another's in one batch: all get as much room."""
 
 
@@ -120,7 +120,11 @@ def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[l
 def _of_like_length(indices: list[int], means: list[float], most: int) -> list[list[int]]:
     groups: list[list[int]] = []
     for index in sorted(indices, key=means.__getitem__):
-        if not groups or len(groups[-1]) == most or means[index] > ALIKE * means[groups[-1][0]]:
+        if (
+            not groups
+            or len(groups[-1]) == most
+            or means[index] > LENGTH_RATIO * means[groups[-1][0]]
+        ):
             groups.append([])
         groups[-1].append(index)
     return groups

@@ -31,8 +31,11 @@ MAX_TOKENS = 256
 CHUNK = 64
 """Texts in one forward without gradient."""
 
-REMEMBERED = 20_000
-"""Texts whose activations (up to about 60 KB each) or embeddings are kept."""
+REMEMBERED = 2**28
+"""Numbers of activations that are kept, 1 GiB: some 16,000 short texts, 900 of the longest."""
+
+SENTENCES = 20_000
+"""Sentences whose embeddings are kept, 1.5 KB each."""
 
 CPU = torch.device("cpu")
 
@@ -83,10 +86,11 @@ class MiniLM:
         self._count = int(self._bert.config.num_hidden_layers)
         self._layers = chosen_layers(layers, self._count)
         self._remembered: dict[str, Tensor] = {}
+        self._numbers = 0
         parents = [f"encoder.layer.{layer}" for layer in self._layers]
         self._adapted = adapted_names(self.model, parents, targets)
-        looks = [f"{parents[0]}.attention.self.{name}" for name in ("query", "key")]
-        self._looks_alike = not set(looks) & set(self._adapted)
+        scores = [f"{parents[0]}.attention.self.{name}" for name in ("query", "key")]
+        self._fixed_attention = not set(scores) & set(self._adapted)
 
     def adaptable(self) -> tuple[str, ...]:
         """Full names: ``encoder.layer.<i>`` and what ends in a target, layer by layer."""
@@ -102,10 +106,13 @@ class MiniLM:
         Raises:
             BackboneInputError: for a text without a word piece.
         """
-        if len(self._remembered) > REMEMBERED:
+        if self._numbers > REMEMBERED:
             self._remembered.clear()
+            self._numbers = 0
         new = {text: place for place, text in enumerate(items) if text not in self._remembered}
-        self._remembered.update(zip(new, self._below(new), strict=True))
+        rows = self._below(new)
+        self._remembered.update(zip(new, rows, strict=True))
+        self._numbers += sum(row.numel() for row in rows)
         return [self._remembered[text] for text in items]
 
     @torch.no_grad()
@@ -115,7 +122,7 @@ class MiniLM:
         for chunk in _by_length(ids):
             hidden, packs = _embedded(self._bert, [ids[i].to(self.device) for i in chunk])
             hidden = _run(self._bert, hidden, packs, range(self._layers[0]))
-            if self._looks_alike:
+            if self._fixed_attention:
                 attention = self._bert.encoder.layer[self._layers[0]].attention.self
                 hidden = torch.cat([hidden, attention.query(hidden), attention.key(hidden)], dim=-1)
             rows = torch.split(packs.tokens(hidden), _lengths([ids[i] for i in chunk]).tolist())
@@ -129,13 +136,17 @@ class MiniLM:
         return self.prepare_items(texts)
 
     def encode_items(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
-        """[n, dim] unit rows: the layers from the first adapted one on, then the token mean."""
+        """[n, dim] unit rows: the layers from the first adapted one on, then the token mean.
+
+        Raises:
+            LayoutError: when the groups cannot have as many texts each.
+        """
         if not prepared:
             return torch.empty(0, self.dim, device=self.device)
         packs = packed(_lengths(prepared), groups, self.device)
         # One copy for all rows: a copy for each would keep a GPU waiting for its kernels to start.
         hidden, first = packs.fill(torch.cat(list(prepared))), self._layers[0]
-        if self._looks_alike:
+        if self._fixed_attention:
             hidden = _attend(self._bert.encoder.layer[first], hidden, packs)
             first += 1
         return _pool(_run(self._bert, hidden, packs, range(first, self._count)), packs)
@@ -189,7 +200,7 @@ class DescriptionEncoder:
 
     def _sentences(self, texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again."""
-        if len(self._remembered) > REMEMBERED:
+        if len(self._remembered) > SENTENCES:
             self._remembered.clear()
         new = {text: place for place, text in enumerate(texts) if text not in self._remembered}
         self._remembered.update(zip(new, self._encoded(new), strict=True))

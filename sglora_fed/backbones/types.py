@@ -17,8 +17,9 @@ class DualEncoder(Hashable, Protocol):
     ``prepare_*`` runs everything below the first adapted layer, which is the same for all
     adapters, once per item. ``encode_*`` runs the rest, through the model's own modules, so that
     adapters placed in them take effect; its rows are independent and keep their order. They come
-    in ``groups`` equal shares, one after another: as many as the model carries adapters, or 1. What
-    the model's modules see need not be one row per item, but each group's rows stay together.
+    in ``groups`` equal shares, one after another: as many as the model carries adapters, or 1
+    (``LayoutError`` when they cannot be shared equally). What the model's modules see need not be
+    one row per item, but each group's rows stay together.
 
     Attributes:
         id: name of the model.

@@ -375,6 +375,11 @@ class RunConfig:
                 f"federation.respelt={self.federation.respelt!r}: backbone={self.backbone.name}"
                 " takes no texts to respell; leave it out"
             )
+        if self.federation.respelt and self.adapter.hints != "phrases":
+            found.append(
+                f"federation.respelt={self.federation.respelt!r}: labels in that spelling are"
+                f" candidate texts, but adapter.hints={self.adapter.hints}; need phrases"
+            )
         for item in fields(self):
             group = getattr(self, item.name)
             if hasattr(group, "problems"):

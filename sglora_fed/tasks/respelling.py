@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,28 +55,38 @@ def _instead(letter: str, rng: np.random.Generator) -> str:
 def respelt(task: Task, share: float, count: int, seed: int) -> Task:
     """The task itself, or with some probability in a made-up spelling.
 
-    That has some of the training examples, and the labels said as before and in that spelling.
+    That has some of the training examples, at least one of each label, and the labels said as
+    before and in that spelling. A task in which a label means the rest stays as it is: it is told
+    apart by topics, which nonsense would change.
 
     Args:
         task: a labelled one whose items are texts.
         share: the probability.
-        count: examples that a respelt task keeps at most.
+        count: examples that a respelt task keeps, or one of each label if these are more.
         seed: of all that is drawn.
     """
     rng = np.random.default_rng(derive_seed(seed, "respelt"))
-    if rng.random() >= share:
+    said = {key: _things(task, key) for key in task.labels}
+    if rng.random() >= share or any(means_the_rest(thing) for key in said for thing in said[key]):
         return task
     spell = made_up_spelling(rng)
-    some = [task.train[i] for i in sorted(rng.permutation(len(task.train))[:count])]
     return replace(
         task,
-        train=tuple(Example(spell(example.item), example.label) for example in some),
-        hints={key: _said(task, key, spell) for key in task.labels},
+        train=tuple(Example(spell(e.item), e.label) for e in _sample(task.train, count, rng)),
+        hints={key: tuple(dict.fromkeys((*t, *map(spell, t)))) for key, t in said.items()},
     )
 
 
-def _said(task: Task, key: str, spell: Callable[[str], str]) -> tuple[str, ...]:
-    words = task.hints.get(key, task.labels[key])
-    things = phrases(words) if isinstance(words, str) else words
-    respelt_things = [spell(thing) for thing in things if not means_the_rest(thing)]
-    return tuple(dict.fromkeys((*things, *respelt_things)))
+def _things(task: Task, key: str) -> tuple[str, ...]:
+    words = task.hints.get(key) or (task.labels[key],)
+    return phrases(words) if isinstance(words, str) else words
+
+
+def _sample(
+    examples: Sequence[Example], count: int, rng: np.random.Generator
+) -> tuple[Example, ...]:
+    """Some of the examples in their order, at least one of each label."""
+    order = rng.permutation(len(examples)).tolist()
+    firsts = {examples[index].label: index for index in reversed(order)}
+    kept = list(dict.fromkeys((*firsts.values(), *order)))[: max(count, len(firsts))]
+    return tuple(examples[index] for index in sorted(kept))

@@ -114,6 +114,10 @@ class Reference:
 
 @pytest.fixture
 def reference(bert_folder: Path, layout: Layout) -> Reference:
+    return make_reference(bert_folder, layout)
+
+
+def make_reference(bert_folder: Path, layout: Layout) -> Reference:
     config = LoraConfig(
         r=2, lora_alpha=3, lora_dropout=0.0, target_modules=[m.name for m in layout.modules]
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sglora_fed.adapters import Layout, ModuleShape, adapted
+from sglora_fed.adapters import Layout, ModuleShape, adapted, layout_of
 from sglora_fed.adapters.batched import AdaptedLinear
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import LayoutError
+from tests.unit.adapters.conftest import make_reference
 
 TEXTS = [
     ["w1", "w2 w3 w4 w5 w6 w7", "w8 w9"],
@@ -28,9 +29,15 @@ def directions(seed: int) -> Tensor:
     return torch.randn(5, 3, 24, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("targets", [("query", "value"), ("value", "output.dense")])
 def test_forward_and_backward_equal_peft_one_by_one(
-    encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any
+    bert_folder: Path, targets: tuple[str, ...]
 ) -> None:
+    """With adapted queries, and without: then they are prepared with the texts."""
+    encoder = MiniLM(bert_folder, targets, scale=5.0)
+    layout = layout_of(encoder.model, encoder.adaptable(), 2, 3.0)
+    reference = make_reference(bert_folder, layout)
+    vectors = np.random.default_rng(1).normal(0, 0.3, (5, layout.size)).astype(np.float32)
     folded = torch.from_numpy(vectors).requires_grad_(True)
     weights = directions(3)
     prepared = encoder.prepare_items([text for texts in TEXTS for text in texts])
@@ -146,12 +153,7 @@ def test_a_model_carries_one_set_of_adapters_at_a_time(
         assert "AdaptedLinear" in refused(encoder.model, layout, folded)
 
 
-def test_rows_that_adapters_cannot_share_are_refused(
-    encoder: MiniLM, layout: Layout, vectors: np.ndarray
-) -> None:
-    prepared = encoder.prepare_items(["w1"] * 7)
-    with (
-        adapted(encoder.model, layout, torch.from_numpy(vectors)),
-        pytest.raises(LayoutError, match="7 texts cannot be shared equally by 5"),
-    ):
-        encoder.encode_items(prepared, 5)
+def test_rows_that_adapters_cannot_share_are_refused() -> None:
+    module = AdaptedLinear(nn.Linear(3, 2), torch.zeros(5, 1, 3), torch.zeros(5, 2, 1), 1.0)
+    with pytest.raises(LayoutError, match="7 rows cannot be shared equally by 5"):
+        module(torch.zeros(7, 4, 3))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglora_fed.adapters import Prepared, few_shot, prepare
-from sglora_fed.adapters.data import ALIKE, batch_indices, fold_groups
+from sglora_fed.adapters.data import LENGTH_RATIO, batch_indices, fold_groups
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.types import Example, Task
@@ -119,10 +119,10 @@ def test_tasks_of_like_length_stand_together(tokens: list[int], most: int) -> No
     groups = fold_groups(parts, 4, most)
     lengths = [sorted(tokens[index] for index in group) for group in groups]
     assert sorted(index for group in groups for index in group) == list(range(len(parts)))
-    assert all(group[-1] <= ALIKE * group[0] for group in lengths)
+    assert all(group[-1] <= LENGTH_RATIO * group[0] for group in lengths)
     # No group could have taken in the next one's first.
     for group, after in pairwise(lengths):
-        assert len(group) == most or after[0] > ALIKE * group[0]
+        assert len(group) == most or after[0] > LENGTH_RATIO * group[0]
 
 
 @st.composite

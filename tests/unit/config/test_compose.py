@@ -183,6 +183,11 @@ class TestMistakes:
         (found,) = problems(*clip, "federation.respelt=0.5")
         assert found.startswith("federation.respelt=0.5: backbone=clip")
 
+    @pytest.mark.parametrize("hints", ["none", "whole"])
+    def test_respelling_needs_the_labels_in_that_spelling(self, hints: str) -> None:
+        (found,) = problems(f"adapter.hints={hints}", "federation.respelt=0.5")
+        assert found.endswith(f"adapter.hints={hints}; need phrases")
+
     def test_one_error_with_the_code(self) -> None:
         with pytest.raises(ConfigError, match=r"^\[SGL-100\] name='': .*; seeds=\[\]: "):
             compose(["name=''", "seeds=[]"])

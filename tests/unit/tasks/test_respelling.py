@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ ALPHABET = " ".join(f"#{letter}" for letter in string.ascii_lowercase)
 TASK = Task(
     id="t",
     description="errands are urgent",
-    labels={"a": "now", "b": "later", "c": ALPHABET},
+    labels={"a": "now", "b": "tea and coffee", "c": ALPHABET},
     train=tuple(Example(text, "ab"[i % 2]) for i, text in enumerate(TEXTS)),
     test=(),
-    hints={"a": "#errands and #bills", "b": ("everything else",)},
+    hints={"a": "#errands and #bills"},
 )
 
 
@@ -73,7 +74,9 @@ def test_a_respelt_task_is_the_same_task_in_other_letters(seed: int) -> None:
     assert all(by_text[example.item] == example.label for example in made.train)
     said = ("#errands", "#bills")
     assert made.hints["a"] == tuple(dict.fromkeys((*said, *(w.translate(table) for w in said))))
-    assert made.hints["b"] == ("everything else",)
+    # A label without a hint is one text, whatever stands in it.
+    assert made.hints["b"][0] == "tea and coffee"
+    assert len(made.hints["b"]) <= 2
     assert (made.labels, made.description) == (TASK.labels, TASK.description)
 
 
@@ -94,3 +97,17 @@ def test_the_share_is_a_probability_and_the_seed_decides() -> None:
 
 def test_a_task_of_few_examples_keeps_them_all() -> None:
     assert len(respelt(TASK, 1.0, 1_000, 0).train) == len(TASK.train)
+
+
+def test_a_task_with_a_rest_stays_as_it_is() -> None:
+    task = replace(TASK, hints={"a": "errands", "b": "everything else"})
+    assert respelt(task, 1.0, 15, 0) is task
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_every_label_keeps_an_example(count: int) -> None:
+    rare = (*(Example(text, "a") for text in TEXTS), Example("#once", "b"))
+    for seed in range(20):
+        made = respelt(replace(TASK, train=rare), 1.0, count, seed)
+        assert {example.label for example in made.train} == {"a", "b"}
+        assert len(made.train) == max(count, 2)
