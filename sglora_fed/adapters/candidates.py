@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.tasks.everyday import EVERYDAY_TOPICS, means_the_rest
-from sglora_fed.tasks.phrases import phrases
+from sglora_fed.tasks.phrases import said_of
 from sglora_fed.tasks.types import Task
 from sglora_fed.tasks.wording import join_names
 
@@ -35,7 +35,7 @@ def candidate_texts(encoder: DualEncoder, task: Task, hints: str) -> tuple[list[
             text) or ``phrases`` (a text for each phrase of the words, or for each of their list).
     """
     if hints == "phrases":
-        said = _with_the_rest(encoder, [_phrases_of(task, key) for key in task.labels])
+        said = _with_the_rest(encoder, [list(said_of(task, key)) for key in task.labels])
     else:
         said = [[_whole(task, key, hints)] for key in task.labels]
     owners = np.repeat(np.arange(len(said)), [len(texts) for texts in said])
@@ -50,11 +50,6 @@ def _whole(task: Task, key: str, hints: str) -> str:
     said = join_names(things)
     named = any(thing == label or thing.startswith(f"{label}: ") for thing in things)
     return said if named else f"{label}: {said}"
-
-
-def _phrases_of(task: Task, key: str) -> list[str]:
-    words = task.hints.get(key) or (task.labels[key],)
-    return list(phrases(words) if isinstance(words, str) else words)
 
 
 def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str]]:

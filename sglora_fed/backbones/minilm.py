@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,8 @@ class MiniLM:
         self._numbers = 0
         parents = [f"encoder.layer.{layer}" for layer in self._layers]
         self._adapted = adapted_names(self.model, parents, targets)
-        scores = [f"{parents[0]}.attention.self.{name}" for name in ("query", "key")]
-        self._fixed_attention = not set(scores) & set(self._adapted)
+        looks = {f"{parents[0]}.attention.self.{name}" for name in ("query", "key")}
+        self._fixed_attention = looks.isdisjoint(self._adapted)
 
     def adaptable(self) -> tuple[str, ...]:
         """Full names: ``encoder.layer.<i>`` and what ends in a target, layer by layer."""
@@ -109,7 +109,7 @@ class MiniLM:
         if self._numbers > REMEMBERED:
             self._remembered.clear()
             self._numbers = 0
-        new = {text: place for place, text in enumerate(items) if text not in self._remembered}
+        new = _places_of_new(items, self._remembered)
         rows = self._below(new)
         self._remembered.update(zip(new, rows, strict=True))
         self._numbers += sum(row.numel() for row in rows)
@@ -125,7 +125,7 @@ class MiniLM:
             if self._fixed_attention:
                 attention = self._bert.encoder.layer[self._layers[0]].attention.self
                 hidden = torch.cat([hidden, attention.query(hidden), attention.key(hidden)], dim=-1)
-            rows = torch.split(packs.tokens(hidden), _lengths([ids[i] for i in chunk]).tolist())
+            rows = torch.split(packs.tokens(hidden), packs.lengths.tolist())
             for row, index in zip(rows, chunk, strict=True):
                 # A copy, so that one text does not keep the whole chunk in memory.
                 prepared[index] = row.clone()
@@ -202,7 +202,7 @@ class DescriptionEncoder:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again."""
         if len(self._remembered) > SENTENCES:
             self._remembered.clear()
-        new = {text: place for place, text in enumerate(texts) if text not in self._remembered}
+        new = _places_of_new(texts, self._remembered)
         self._remembered.update(zip(new, self._encoded(new), strict=True))
         rows = [self._remembered[text] for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
@@ -216,6 +216,11 @@ class DescriptionEncoder:
             hidden, packs = _embedded(self._bert, [ids[i] for i in chunk])
             embeddings[chunk] = _pool(_run(self._bert, hidden, packs, every), packs).numpy()
         return embeddings
+
+
+def _places_of_new(texts: Sequence[str], remembered: Container[str]) -> dict[str, int]:
+    """Each text that is not remembered, once, and a place where it stands."""
+    return {text: place for place, text in enumerate(texts) if text not in remembered}
 
 
 def _tokens(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:

@@ -370,18 +370,23 @@ class RunConfig:
                 f"zoo.path={self.zoo.path!r}: a zoo is of one seed, but seeds={list(self.seeds)};"
                 " leave zoo.path out"
             )
-        if self.federation.respelt and self.backbone.name != "minilm":
-            found.append(
-                f"federation.respelt={self.federation.respelt!r}: backbone={self.backbone.name}"
-                " takes no texts to respell; leave it out"
-            )
-        if self.federation.respelt and self.adapter.hints != "phrases":
-            found.append(
-                f"federation.respelt={self.federation.respelt!r}: labels in that spelling are"
-                f" candidate texts, but adapter.hints={self.adapter.hints}; need phrases"
-            )
+        if self.federation.respelt:
+            found += self._respelling_problems()
         for item in fields(self):
             group = getattr(self, item.name)
             if hasattr(group, "problems"):
                 found += group.problems()
+        return found
+
+    def _respelling_problems(self) -> list[str]:
+        given, found = f"federation.respelt={self.federation.respelt!r}", []
+        if self.backbone.name != "minilm":
+            found.append(
+                f"{given}: backbone={self.backbone.name} takes no texts to respell; leave it out"
+            )
+        if self.adapter.hints != "phrases":
+            found.append(
+                f"{given}: labels in that spelling are candidate texts, but"
+                f" adapter.hints={self.adapter.hints}; need phrases"
+            )
         return found

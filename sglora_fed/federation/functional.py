@@ -203,7 +203,7 @@ def train_round(node: Node, request: RoundRequest) -> RoundReply:
     rate = _rate(request.round, config.federation) * config.adapter.train.lr
     train = replace(config.adapter.train, steps=steps, lr=rate, checkpoints=1, patience=0)
     seeds = [derive_seed(seed, task.id) for task in tasks]
-    parts = [practice(node, *one, steps) for one in zip(tasks, seeds, strict=True)]
+    parts = [practice(node, task, own, steps) for task, own in zip(tasks, seeds, strict=True)]
     trained = train_adapters(node.encoder, node.layout, starts, parts, train, seeds)
     updates = (trained.final - starts).astype(np.float16)
     return RoundReply(node.partition, tuple(task.id for task in tasks), updates)

@@ -142,7 +142,7 @@ def train_shared(node: Node, request: TrainRequest) -> SharedReply:
     tasks = [node.experts[name] for name in request.known if name in node.experts]
     steps = node.config.federation.shared_steps
     seeds = [derive_seed(request.seed, "shared", request.round, task.id) for task in tasks]
-    parts = [practice(node, *one, steps) for one in zip(tasks, seeds, strict=True)]
+    parts = [practice(node, task, own, steps) for task, own in zip(tasks, seeds, strict=True)]
     config = replace(node.config.adapter.train, steps=steps, checkpoints=1, patience=0)
     trained = train_adapters(node.encoder, node.layout, request.start[None], parts, config, seeds)
     examples = np.array([len(task.train) for task in tasks], np.float64)

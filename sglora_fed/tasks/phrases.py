@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from sglora_fed.tasks.types import Task
+
 MOST_PHRASES = 32
 """Of one text; what comes after them is left out."""
 
@@ -32,3 +34,9 @@ def phrases(text: str) -> tuple[str, ...]:
     parts = (part.strip() for part in _BREAK.split(text))
     found = tuple(part for part in parts if re.search(r"\w", part))
     return found[:MOST_PHRASES] if len(found) > 1 else (text,)
+
+
+def said_of(task: Task, key: str) -> tuple[str, ...]:
+    """What a client says of a label, one thing at a time: its words, or the label itself."""
+    words = task.hints.get(key) or (task.labels[key],)
+    return phrases(words) if isinstance(words, str) else words

@@ -11,7 +11,7 @@ import numpy as np
 
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.everyday import means_the_rest
-from sglora_fed.tasks.phrases import phrases
+from sglora_fed.tasks.phrases import said_of
 from sglora_fed.tasks.types import Example, Task
 
 LETTERS = string.ascii_lowercase
@@ -66,20 +66,17 @@ def respelt(task: Task, share: float, count: int, seed: int) -> Task:
         seed: of all that is drawn.
     """
     rng = np.random.default_rng(derive_seed(seed, "respelt"))
-    said = {key: _things(task, key) for key in task.labels}
-    if rng.random() >= share or any(means_the_rest(thing) for key in said for thing in said[key]):
+    if rng.random() >= share:
+        return task
+    said = {key: said_of(task, key) for key in task.labels}
+    if any(means_the_rest(thing) for things in said.values() for thing in things):
         return task
     spell = made_up_spelling(rng)
     return replace(
         task,
         train=tuple(Example(spell(e.item), e.label) for e in _sample(task.train, count, rng)),
-        hints={key: tuple(dict.fromkeys((*t, *map(spell, t)))) for key, t in said.items()},
+        hints={k: tuple(dict.fromkeys((*said[k], *map(spell, said[k])))) for k in said},
     )
-
-
-def _things(task: Task, key: str) -> tuple[str, ...]:
-    words = task.hints.get(key) or (task.labels[key],)
-    return phrases(words) if isinstance(words, str) else words
 
 
 def _sample(
