@@ -164,6 +164,15 @@ def test_a_description_is_embedded_with_its_phrases(minilm_folder: Path) -> None
     assert DescriptionEncoder(minilm_folder).encode([]).shape == (0, 384)
 
 
+def test_very_long_and_foreign_descriptions_are_embedded(minilm_folder: Path) -> None:
+    # Cut at 256 word pieces as a whole, and after 32 phrases.
+    long, foreign = "travel and pets, " * 600, "标记旅行和宠物为重要"
+    made = torch.from_numpy(DescriptionEncoder(minilm_folder).encode([long, foreign]))
+    cut = {long: ["travel", "pets"] * 16}
+    expected = described(minilm_folder, [long, foreign], cut)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
+
+
 def test_descriptions_never_see_an_adapter(minilm_folder: Path) -> None:
     encoder = MiniLM(minilm_folder)
     describer = DescriptionEncoder(minilm_folder)
