@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +99,6 @@ def train_adapters(
     parts: Sequence[Prepared],
     config: TrainConfig,
     seeds: Sequence[int],
-    on_step: Callable[[int], None] | None = None,
 ) -> Trained:
     """Train one adapter per task, several folded into each batch.
 
@@ -112,7 +111,6 @@ def train_adapters(
         parts: n tasks' training examples.
         config: steps, batch size, learning rate, M, patience.
         seeds: n seeds of the batches' order.
-        on_step: called with the number of adapter steps done, for progress.
 
     Raises:
         AdapterValueError: when training diverges to NaN or infinity.
@@ -126,8 +124,6 @@ def train_adapters(
         members = [parts[i] for i in group]
         result = _train_group(encoder, layout, start, members, config, [seeds[i] for i in group])
         trained.final[group], trained.mean[group], trained.variance[group] = result
-        if on_step is not None:
-            on_step(config.steps * len(group))
     if not all(np.isfinite(a).all() for a in (trained.final, trained.mean, trained.variance)):
         raise AdapterValueError("training diverged: NaN or infinity; lower adapter.train.lr")
     return trained

@@ -18,11 +18,11 @@ from flwr.app import RecordDict
 from sglora_fed.backbones.metrics import METRICS
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import Reader, pack
+from sglora_fed.units import UNIT_TOLERANCE, off_unit
 
 TRAIN, DESCRIBE, ADOPT = "train.expert", "query.describe", "evaluate.adopt"
 MOST_CLIENTS = 100_000
 MOST_SEED = 2**62
-UNIT_TOLERANCE = 1e-3
 
 WORDINGS = 6
 """Wordings of its description that an expert sends: one user's words must not decide alone."""
@@ -321,7 +321,6 @@ class AdoptReply:
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows.astype(np.float64), axis=-1).ravel()
-    if rows.size and np.abs(norms - 1).max() > UNIT_TOLERANCE:
-        raise MessageError(f"an embedding has norm {norms[np.abs(norms - 1).argmax()]:.4g}; need 1")
+    if (norm := off_unit(rows)) is not None:
+        raise MessageError(f"an embedding has norm {norm:.4g}; need 1")
     return rows

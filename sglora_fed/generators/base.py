@@ -10,8 +10,8 @@ import numpy as np
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
+from sglora_fed.units import off_unit
 from sglora_fed.zoo import Zoo, entropy, similarities, topk_weights
-from sglora_fed.zoo.types import UNIT_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,9 @@ def check_request(descriptions: np.ndarray, dim: int, samples: int) -> np.ndarra
         raise GeneratorError(f"samples={samples}; at least 1")
     if descriptions.ndim != 2 or descriptions.shape[1] != dim:
         raise GeneratorError(f"descriptions have shape {list(descriptions.shape)}; need [n, {dim}]")
-    queries = descriptions.astype(np.float64)
-    norms = np.linalg.norm(queries, axis=1)
-    # A negated comparison, because NaN compares false.
-    if not (np.abs(norms - 1) <= UNIT_TOLERANCE).all():
+    if off_unit(descriptions) is not None:
         raise GeneratorError("a description is no unit vector of finite numbers")
-    return queries
+    return descriptions.astype(np.float64)
 
 
 @dataclass(frozen=True)

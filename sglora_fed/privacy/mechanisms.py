@@ -17,14 +17,13 @@ from scipy.special import ndtri
 
 from sglora_fed.config.schema import MAX_EPSILON, MECHANISMS, PrivacyConfig
 from sglora_fed.errors import PrivacyError
+from sglora_fed.units import off_unit
 
 SENSITIVITY = 2.0
 """Largest Euclidean distance between two unit vectors (replace one description by any other)."""
 
 UNIT = "one description, local"
 """What epsilon and delta protect."""
-
-UNIT_TOLERANCE = 1e-3
 
 SOLVER_SLACK = 1e-9
 """Relative; the calibration's root may stop on the weak side of the exact sigma."""
@@ -150,11 +149,9 @@ def _checked(embedding: np.ndarray, dim: int) -> np.ndarray:
     values = embedding.astype(np.float64)
     if not np.isfinite(values).all():
         raise PrivacyError("the embedding holds NaN or infinity")
-    with np.errstate(over="ignore"):
-        norm = float(np.linalg.norm(values))
-    if abs(norm - 1) > UNIT_TOLERANCE:
+    if off_unit(values) is not None:
         raise PrivacyError("the embedding is no unit vector; normalise it first")
-    return np.asarray(values / norm)
+    return np.asarray(values / np.linalg.norm(values))
 
 
 Factory = Callable[[PrivacyConfig, int], Mechanism]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from sglora_fed.errors import ZooDamagedError
-
-UNIT_TOLERANCE = 1e-3
+from sglora_fed.units import UNIT_TOLERANCE, off_unit
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,8 @@ class Zoo:
         for name, least in (("variances", 0), ("examples", 1)):
             if (lowest := getattr(self, name).min()) < least:
                 raise ZooDamagedError(f"{name} hold {lowest}; need numbers >= {least}")
-        norms = np.linalg.norm(self.wordings.astype(np.float64), axis=2).ravel()
-        worst = norms[np.abs(norms - 1).argmax()]
-        if abs(worst - 1) > UNIT_TOLERANCE:
-            raise ZooDamagedError(f"an embedding has norm {worst:.4g}; need 1")
+        if (norm := off_unit(self.wordings)) is not None:
+            raise ZooDamagedError(f"an embedding has norm {norm:.4g}; need 1")
         if np.linalg.norm(self.wordings.mean(axis=1), axis=1).min() < UNIT_TOLERANCE:
             raise ZooDamagedError("the wordings of an expert cancel out; they have no direction")
 

@@ -1,0 +1,39 @@
+"""One check of unit vectors, against lengths known beforehand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sglora_fed.units import UNIT_TOLERANCE, off_unit
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_unit_rows_of_every_type_pass(kind: type) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 3, 384))
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    assert off_unit(rows.astype(kind)) is None
+    assert off_unit(np.empty((0, 384), kind)) is None
+
+
+@pytest.mark.parametrize("factor", [1 - 2 * UNIT_TOLERANCE, 1 + 2 * UNIT_TOLERANCE, 0.0, 7.0])
+def test_the_farthest_norm_is_given(factor: float) -> None:
+    rows = np.tile(np.array([0.6, 0.8]), (4, 1))
+    rows[1] *= 1 + UNIT_TOLERANCE / 2
+    assert off_unit(rows) is None
+    rows[2] *= factor
+    assert off_unit(rows) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e200])
+def test_numbers_without_a_length_are_no_unit_vector(value: float) -> None:
+    rows = np.array([[0.6, 0.8], [value, 0.0], [5.0, 0.0]])
+    found = off_unit(rows)
+    assert found is not None
+    assert not found <= 5
+
+
+def test_a_length_beyond_float64_is_no_warning() -> None:
+    assert off_unit(np.array([1e200, 1e200])) == math.inf
