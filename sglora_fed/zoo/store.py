@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +22,15 @@ from safetensors.numpy import load, save
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.errors import LayoutError, ZooDamagedError, ZooForeignError, ZooSizeError
 from sglora_fed.files import write_atomically
+from sglora_fed.tasks.types import IDENTIFIER
 from sglora_fed.tensors import Spec, read_header
 from sglora_fed.zoo.types import Zoo, ZooIdentity
 
 MANIFEST = "manifest.json"
-SCHEMA = 2
+SCHEMA = 3
 ARRAYS = ("wordings", "means", "variances", "examples")
+NAMES = ("ids", "owners", "task_digests")
+"""Of a shard's experts, one each, in the manifest; an expert that was removed has no id there."""
 
 
 class ZooStore:
@@ -46,7 +50,56 @@ class ZooStore:
 
     def ids(self) -> tuple[str, ...]:
         """Experts stored so far."""
-        return tuple(name for shard in self._shards for name in shard["ids"])
+        return tuple(self.task_digests())
+
+    def task_digests(self) -> dict[str, str]:
+        """Expert -> hash of the task that it was trained on."""
+        return {
+            name: digest
+            for shard in self._shards
+            for name, digest in zip(shard["ids"], shard["task_digests"], strict=True)
+            if name
+        }
+
+    def owners(self) -> dict[str, str]:
+        """Expert -> name of the node that it came from."""
+        return {
+            name: owner
+            for shard in self._shards
+            for name, owner in zip(shard["ids"], shard["owners"], strict=True)
+            if name
+        }
+
+    def assign(self, owners: Mapping[str, str]) -> None:
+        """Note which node some experts belong to now; node ids change from run to run."""
+        if all(self.owners()[name] == owner for name, owner in owners.items()):
+            return
+        self._rewrite(
+            {**shard, "owners": [owners.get(n, o) for n, o in zip(*_named(shard), strict=True)]}
+            for shard in self._shards
+        )
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Take experts out of the zoo; their numbers stay in a shard that holds others too.
+
+        Raises:
+            ZooSizeError: for an expert that is not in the zoo.
+        """
+        if missing := set(ids) - set(self.ids()):
+            raise ZooSizeError(f"{self.path} has no experts {sorted(missing)}; nothing was removed")
+        left = [
+            {**shard, "ids": ["" if name in ids else name for name in shard["ids"]]}
+            for shard in self._shards
+        ]
+        self._rewrite(shard for shard in left if any(shard["ids"]))
+        for shard in left:
+            if not any(shard["ids"]):
+                (self.path / shard["file"]).unlink(missing_ok=True)
+
+    def _rewrite(self, shards: Iterable[dict[str, Any]]) -> None:
+        changed = list(shards)
+        _write_manifest(self.path, self.identity, changed)
+        self._shards = changed
 
     def add(self, part: Zoo) -> None:
         """Store some experts; they are in the zoo when this returns.
@@ -67,12 +120,10 @@ class ZooStore:
         entry = {
             "file": f"shard-{digest[:16]}.safetensors",
             "sha256": digest,
-            "ids": list(part.ids),
-            "examples": part.examples.tolist(),
+            **{name: list(getattr(part, name)) for name in NAMES},
         }
         write_atomically(self.path / entry["file"], data)
-        _write_manifest(self.path, self.identity, [*self._shards, entry])
-        self._shards.append(entry)
+        self._rewrite([*self._shards, entry])
 
     def load(self) -> Zoo:
         """All experts, ordered by id, every shard checked.
@@ -135,10 +186,24 @@ def read_store(path: Path) -> ZooStore:
 
 
 def _entry(shard: dict[str, Any]) -> dict[str, Any]:
-    """A manifest's entry; its file must lie in the zoo's own folder."""
-    if Path(shard["file"]).name != shard["file"] or not isinstance(shard["ids"], list):
+    """A manifest's entry; its file must lie in the zoo's own folder, its names be names."""
+    if Path(shard["file"]).name != shard["file"]:
         raise ValueError(f"shard {shard['file']!r}")
-    return {key: shard[key] for key in ("file", "sha256", "ids", "examples")}
+    count = len(shard["ids"])
+    for key in NAMES:
+        names = shard[key]
+        if not isinstance(names, list) or len(names) != count or not all(map(_is_name, names)):
+            raise ValueError(f"{key} of shard {shard['file']}: need {count} identifiers")
+    return {key: shard[key] for key in ("file", "sha256", *NAMES)}
+
+
+def _is_name(value: object) -> bool:
+    """What may reach a terminal: a manifest may be a stranger's."""
+    return isinstance(value, str) and (not value or IDENTIFIER.fullmatch(value) is not None)
+
+
+def _named(shard: dict[str, Any]) -> tuple[list[str], list[str]]:
+    return shard["ids"], shard["owners"]
 
 
 def _write_manifest(path: Path, identity: ZooIdentity, shards: list[dict[str, Any]]) -> None:
@@ -165,7 +230,12 @@ def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise ZooDamagedError(f"{file} has another sha256 than the manifest says")
     try:
-        return Zoo(tuple(entry["ids"]), **load(data))
+        arrays = load(data)
+        names = {key: tuple(entry[key]) for key in NAMES}
+        # Removed experts have no id; the others' rows are the zoo's.
+        rows = np.flatnonzero(np.array(entry["ids"]) != "")
+        names |= {"ids": tuple(n or f"/{i}" for i, n in enumerate(entry["ids"]))}
+        return Zoo(**names, **arrays).select(rows)
     except (SafetensorError, ZooDamagedError) as error:
         raise ZooDamagedError(f"{file}: {error.args[0]}") from error
 
@@ -185,5 +255,6 @@ def _joined(path: Path, parts: list[Zoo]) -> Zoo:
     texts = sorted({part.wordings.shape[1:] for part in parts})
     if len(texts) > 1:
         raise ZooDamagedError(f"{path} holds wordings x numbers {texts}; need one encoder's")
-    ids = tuple(name for part in parts for name in part.ids)
-    return Zoo(ids, **{key: np.concatenate([getattr(p, key) for p in parts]) for key in ARRAYS})
+    names = {key: tuple(n for part in parts for n in getattr(part, key)) for key in NAMES}
+    arrays = {key: np.concatenate([getattr(part, key) for part in parts]) for key in ARRAYS}
+    return Zoo(**names, **arrays)

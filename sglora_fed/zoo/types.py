@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,10 +25,13 @@ class Zoo:
         means: [E, D] float32, mean of each LoRA over its last M checkpoints.
         variances: [E, D] float32, element-wise variance over the same checkpoints.
         examples: [E] int64, numbers of training examples.
+        owners: E names of the nodes that the experts came from; each node has one voice in what is
+            believed. Without them every expert is a node of its own.
+        task_digests: E hashes of the tasks that the experts were trained on, or empty strings.
 
     Raises:
-        ZooDamagedError: when there is no expert, an id comes twice, shapes or types disagree, a
-            value is not finite, a variance is negative, an expert has no examples, an
+        ZooDamagedError: when there is no expert, an id comes twice, shapes, types or lengths
+            disagree, a value is not finite, a variance is negative, an expert has no examples, an
             embedding is no unit vector, or the wordings of an expert cancel out.
     """
 
@@ -35,10 +40,15 @@ class Zoo:
     means: np.ndarray
     variances: np.ndarray
     examples: np.ndarray
+    owners: tuple[str, ...] = ()
+    task_digests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "owners", self.owners or self.ids)
+        object.__setattr__(self, "task_digests", self.task_digests or ("",) * len(self.ids))
         self._check_ids()
         self._check_shapes()
+        self._check_names()
         self._check_values()
 
     def _check_ids(self) -> None:
@@ -65,6 +75,11 @@ class Zoo:
                     f" need {kind} {list(shape)}"
                 )
 
+    def _check_names(self) -> None:
+        for name in ("owners", "task_digests"):
+            if (count := len(getattr(self, name))) != len(self.ids):
+                raise ZooDamagedError(f"{count} {name} of {len(self.ids)} experts; need one each")
+
     def _check_values(self) -> None:
         for name in ("wordings", "means", "variances"):
             if not np.isfinite(getattr(self, name)).all():
@@ -89,11 +104,23 @@ class Zoo:
         """Numbers of an adapter, D."""
         return int(self.means.shape[1])
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of all that is made with the experts; of the owners, who shares one with whom counts."""
+        places = [self.owners.index(owner) for owner in self.owners]
+        digest = hashlib.sha256(json.dumps([self.ids, self.task_digests, places]).encode())
+        for array in (self.wordings, self.means, self.variances, self.examples):
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
     def select(self, rows: np.ndarray) -> Zoo:
         """The experts in some rows, in that order."""
-        ids = tuple(self.ids[i] for i in rows)
         arrays = (self.wordings, self.means, self.variances, self.examples)
-        return Zoo(ids, *(array[rows] for array in arrays))
+        ids, owners, digests = (
+            tuple(names[i] for i in rows) for names in (self.ids, self.owners, self.task_digests)
+        )
+        return Zoo(ids, *(array[rows] for array in arrays), owners, digests)
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,11 @@ MANIFEST_LIES: list[Callable[[dict[str, Any]], Any]] = [
     lambda m: m["shards"][0].update(ids=["a", "b", ["c"]]),
     lambda m: m["shards"][0].update(ids=["a", "a", "b"]),
     lambda m: m["shards"][0].update(ids=["b000", "x", "y"]),
+    lambda m: m["shards"][0].update(ids=["a", "b", "[/x]"]),
+    lambda m: m["shards"][0].update(ids=["a", "b", "\x1b[2J"]),
+    lambda m: m["shards"][0].update(owners=["a", "b"]),
+    lambda m: m["shards"][0].update(owners=["a", "b", "\x1b[2J"]),
+    lambda m: m["shards"][0].pop("task_digests"),
     lambda m: m["shards"].append(m["shards"][0]),
     lambda m: m["shards"].reverse() or m["shards"][0].update(file=m["shards"][1]["file"]),
 ]

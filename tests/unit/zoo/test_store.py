@@ -85,8 +85,8 @@ def test_the_manifest_tells_what_each_shard_holds(folder: Path) -> None:
     for entry in json.loads((folder / "manifest.json").read_text())["shards"]:
         data = (folder / entry["file"]).read_bytes()
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
-        assert entry["examples"] == load(data)["examples"].tolist()
-        assert len(entry["ids"]) == len(entry["examples"])
+        for names in ("ids", "owners", "task_digests"):
+            assert len(entry[names]) == len(load(data)["examples"])
 
 
 def test_two_runs_at_once_do_not_spoil_each_others_shards(
@@ -99,6 +99,48 @@ def test_two_runs_at_once_do_not_spoil_each_others_shards(
     np.testing.assert_array_equal(
         read_store(tmp_path).load().means[0], make_zoo(1, seed=1).means[0]
     )
+
+
+def test_owners_and_tasks_survive(tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo) -> None:
+    part = replace(make_zoo(3), owners=("b", "a", "b"), task_digests=("1", "2", "3"))
+    open_zoo(tmp_path, identity).add(part)
+    again = read_store(tmp_path)
+    assert again.owners() == {"e000": "b", "e001": "a", "e002": "b"}
+    assert again.load().owners == ("b", "a", "b")
+    assert again.task_digests() == {"e000": "1", "e001": "2", "e002": "3"}
+
+
+def test_experts_may_change_their_owner(folder: Path, identity: ZooIdentity) -> None:
+    store = read_store(folder)
+    store.assign({"m001": "node-9"})
+    assert read_store(folder).owners()["m001"] == store.owners()["m001"] == "node-9"
+    assert read_store(folder).owners()["m000"] == "m000"
+
+
+@pytest.mark.parametrize("gone", [["m001"], ["b000", "b001"], ["m000", "b001"]])
+def test_a_removed_expert_is_gone(folder: Path, make_zoo: MakeZoo, gone: list[str]) -> None:
+    before, store = read_store(folder).load(), read_store(folder)
+    store.remove(gone)
+    rows = [row for row, name in enumerate(before.ids) if name not in gone]
+    assert store.ids() == read_store(folder).ids()
+    assert store.load().ids == tuple(before.ids[row] for row in rows)
+    np.testing.assert_array_equal(read_store(folder).load().means, before.means[rows])
+    (again,) = [row for row, name in enumerate(before.ids) if name == gone[0]]
+    store.add(before.select(np.array([again])))
+    assert read_store(folder).load().ids == tuple(sorted({*store.ids()}))
+    assert len(store.ids()) == len(rows) + 1
+
+
+def test_whole_shards_of_removed_experts_are_deleted(folder: Path) -> None:
+    read_store(folder).remove(["b000", "b001"])
+    assert len(list(folder.glob("*.safetensors"))) == 1
+
+
+def test_nobody_is_removed_with_a_stranger(folder: Path) -> None:
+    before = snapshot(folder)
+    with pytest.raises(ZooSizeError, match=r"no experts \['nobody'\]"):
+        read_store(folder).remove(["m000", "nobody"])
+    assert snapshot(folder) == before
 
 
 def test_an_empty_zoo_is_too_small(tmp_path: Path, identity: ZooIdentity) -> None:

@@ -146,3 +146,28 @@ def test_long_values_are_cut_where_they_agree(identity: ZooIdentity) -> None:
 def test_all_differences_at_once_but_never_versions(identity: ZooIdentity) -> None:
     other = replace(identity, backbone="x", seed=1, versions={"torch": "3"})
     assert [line.split()[0] for line in identity.differences(other)] == ["backbone", "seed"]
+
+
+def test_without_owners_everybody_has_a_voice(make_zoo: MakeZoo) -> None:
+    zoo = make_zoo(3)
+    assert zoo.owners == zoo.ids
+    assert zoo.select(np.array([2, 0])).owners == ("e002", "e000")
+
+
+@pytest.mark.parametrize("names", [{"owners": ("a",)}, {"task_digests": ("1", "2")}])
+def test_one_name_for_each_expert(make_zoo: MakeZoo, names: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(ZooDamagedError, match="of 3 experts; need one each"):
+        replace(make_zoo(3), **names)
+
+
+def test_the_hash_is_of_everything_that_counts(make_zoo: MakeZoo) -> None:
+    zoo = replace(make_zoo(3), owners=("a", "b", "a"))
+    assert zoo.sha256 == replace(zoo, owners=("x", "y", "x")).sha256
+    others = [
+        replace(zoo, owners=("a", "b", "b")),
+        replace(zoo, task_digests=("1", "2", "3")),
+        replace(zoo, means=zoo.means + 1),
+        replace(zoo, examples=zoo.examples + 1),
+        zoo.select(np.array([0, 1])),
+    ]
+    assert len({zoo.sha256, *(other.sha256 for other in others)}) == 6
