@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sglora_fed.experiments.statistics import estimate, resamples
 from sglora_fed.report.figures import ADOPTED, SOFT, panels, png
+from sglora_fed.results.statistics import estimate, resamples
 
 STYLE = {
     "topk": ("#56b4e9", "s"),

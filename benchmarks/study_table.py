@@ -19,7 +19,7 @@ import numpy as np
 from machine import RESULTS
 from study_figures import curves
 
-from sglora_fed.experiments.statistics import Estimate, estimate, resamples
+from sglora_fed.results.statistics import Estimate, estimate, resamples
 
 EARLIER = "an earlier version: rank 4, FedAvg without momentum"
 ARMS = (

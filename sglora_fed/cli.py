@@ -20,13 +20,13 @@ from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
-from sglora_fed.experiments.results import ZOOS, read_results
 from sglora_fed.experiments.sweep import Combination, plan, run_sweep
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.launch import run_flower
 from sglora_fed.report.page import write_report
 from sglora_fed.report.sweep import PAGE, sweep_table
 from sglora_fed.report.table import results_table
+from sglora_fed.results.files import ZOOS, read_results
 from sglora_fed.tasks import load_family
 from sglora_fed.zoo import read_store
 

@@ -30,8 +30,8 @@ from sglora_fed.config.plugins import PLUGINS
 from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.progress import follow
-from sglora_fed.experiments.results import CLIENTS, SUMMARY, ZOOS
 from sglora_fed.files import write_atomically
+from sglora_fed.results.files import CLIENTS, SUMMARY, ZOOS
 
 STARTUP_SECONDS = 60.0
 GRACE_SECONDS = 8.0

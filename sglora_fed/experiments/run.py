@@ -20,10 +20,10 @@ from sglora_fed.adapters import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
 from sglora_fed.config.schema import SHARED_METHOD, RunConfig
+from sglora_fed.experiments.finish import write_results
 from sglora_fed.experiments.kept import Trainer, trusted_zoo
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.reproduce import command
-from sglora_fed.experiments.results import ZOOS, Row, RunFacts, write_results
 from sglora_fed.federation.bench import LOCAL_METHODS, federation_start, norm_bound
 from sglora_fed.federation.coordinator import (
     Federation,
@@ -39,6 +39,9 @@ from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generated, Generator, fit_generator
 from sglora_fed.generators.functional import Functional
 from sglora_fed.privacy import make_mechanism
+from sglora_fed.results.files import ZOOS
+from sglora_fed.results.rows import Row
+from sglora_fed.results.summary import RunFacts
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import known_tasks_sha256
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo

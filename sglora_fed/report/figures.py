@@ -6,7 +6,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,9 +23,7 @@ from sglora_fed.report.words import (
     ordered_splits,
     percent,
 )
-
-if TYPE_CHECKING:
-    from sglora_fed.experiments.results import Row
+from sglora_fed.results.rows import Row
 
 DPI = 150
 INK, SOFT, ADOPTED = "#24292f", "#6e7781", "#d55e00"

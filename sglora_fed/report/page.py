@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -29,9 +29,7 @@ from sglora_fed.report.words import (
     points,
     size,
 )
-
-if TYPE_CHECKING:
-    from sglora_fed.experiments.results import Row
+from sglora_fed.results.rows import Row
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "means.png": (

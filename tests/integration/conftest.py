@@ -212,7 +212,7 @@ def make_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """
     for module in ("client.app", "server.app", "sglora_fed.experiments.reproduce"):
         monkeypatch.setattr(f"{module}.compose", _composed_once, raising=False)
-    monkeypatch.setattr("sglora_fed.experiments.results.write_report", lambda *_: None)
+    monkeypatch.setattr("sglora_fed.experiments.finish.write_report", lambda *_: None)
 
     def make(*overrides: str, output: str | None = "out", **settings: Any) -> Loop:
         return Loop(tmp_path / output if output else None, overrides, **settings)

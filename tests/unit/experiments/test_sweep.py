@@ -11,8 +11,10 @@ import pytest
 
 from sglora_fed.config import compose, config_sha256, config_yaml
 from sglora_fed.errors import ConfigError, LaunchError, SweepError
-from sglora_fed.experiments.results import Row, RunFacts, write_results
+from sglora_fed.experiments.finish import write_results
 from sglora_fed.experiments.sweep import Combination, expand, plan, run_sweep
+from sglora_fed.results.rows import Row
+from sglora_fed.results.summary import RunFacts
 
 SMALL = (
     "family.rule_experts=8",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sglora_fed.experiments.results import Row, RunFacts, summarise
+from sglora_fed.results.rows import Row
+from sglora_fed.results.summary import RunFacts, summarise
 
 Run = tuple[dict[str, Any], list[Row]]
 

@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from sglora_fed.experiments.results import Row
 from sglora_fed.report.page import render, write_report
+from sglora_fed.results.rows import Row
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PLACES = {"src", "href", "srcset", "action", "data", "poster", "background", "xlink:href"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sglora_fed.experiments.statistics import estimate, gap_closed, gap_interval, resamples
+from sglora_fed.results.statistics import estimate, gap_closed, gap_interval, resamples
 
 
 def test_resamples_are_whole_samples_and_a_function_of_the_seed():

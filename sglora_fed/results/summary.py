@@ -1,63 +1,29 @@
-"""Results of a run: rows per client, their summary, and both on disk."""
+"""What the rows of a run say together: means, intervals and differences."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sglora_fed.errors import ResultsError
-from sglora_fed.experiments.statistics import (
+from sglora_fed.results.rows import Row
+from sglora_fed.results.statistics import (
     Estimate,
     estimate,
     gap_closed,
     gap_interval,
     resamples,
 )
-from sglora_fed.files import write_atomically
-from sglora_fed.report.page import write_report
 
 SCHEMA = 1
 FLOOR, CEILING = "zero_shot", "oracle"
 REFERENCES = ("zero_shot", "described", "topk", "ridge", "shared_lora", "oracle")
 """Methods that every other one is compared with, client by client."""
-
-PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
-"""What every summary holds."""
-
-SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
-ZOOS = "zoos.json"
-"""What a run that only builds zoos leaves: the list of their folders."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One client's value of one metric for one method and seed; a fraction.
-
-    Raises:
-        ResultsError: when the value is not between 0 and 1.
-    """
-
-    client: str
-    split: str
-    seed: int
-    method: str
-    metric: str
-    value: float
-
-    def __post_init__(self) -> None:
-        # NaN fails the comparison too.
-        if not 0 <= self.value <= 1:
-            name = f"{self.metric} of {self.method} for client {self.client!r}"
-            raise ResultsError(f"{name} is {self.value}; it must be a fraction from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -112,11 +78,11 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
     A client's value is its mean over seeds; clients are resampled, methods paired on clients.
 
     Raises:
-        ResultsError: without rows.
+        ResultsError: without rows, or when a number is not finite.
     """
     if not rows:
         raise ResultsError("there is nothing to summarise: no client sent a result")
-    return {
+    summary = {
         "schema": SCHEMA,
         "run": {
             "name": facts.name,
@@ -140,6 +106,8 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
         "seconds": {name: round(s, 6) for name, s in facts.seconds_by_stage.items()},
         "confidence": {name: list(pair) for name, pair in facts.confidence.items()},
     }
+    _check_finite(summary, "summary")
+    return summary
 
 
 def _results(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> list[dict[str, Any]]:
@@ -201,33 +169,6 @@ def _by_split(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, dict[str, 
     return dict(found)
 
 
-def write_results(
-    folder: Path, rows: Sequence[Row], facts: RunFacts, config_yaml: str, bootstrap: int
-) -> Path:
-    """Write configuration and rows, then figures and the page, then the summary.
-
-    Returns:
-        The folder, absolute.
-
-    Raises:
-        ResultsError: when there are no rows, a number is not finite or the disk is full.
-    """
-    # First what cannot be made again: whatever fails below, the measurements are kept.
-    write_atomically(folder / CONFIG, config_yaml.encode())
-    write_atomically(folder / CLIENTS, rows_to_csv(rows).encode())
-    summary = summarise(rows, facts, bootstrap)
-    text = _json(summary)
-    write_report(folder, summary, rows)
-    # Last, because its presence says that the run is complete.
-    write_atomically(folder / SUMMARY, text.encode())
-    return folder.absolute()
-
-
-def _json(summary: Mapping[str, Any]) -> str:
-    _check_finite(summary, SUMMARY)
-    return json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-
-
 def _check_finite(value: Any, path: str) -> None:
     if isinstance(value, Mapping):
         for name, item in value.items():
@@ -236,67 +177,4 @@ def _check_finite(value: Any, path: str) -> None:
         for item in value:
             _check_finite(item, path)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ResultsError(f"{path} is {value}; only finite numbers are written")
-
-
-def rows_to_csv(rows: Sequence[Row]) -> str:
-    """Rows as CSV with a header."""
-    text = io.StringIO()
-    # Lines end as RFC 4180 has it: with another end, csv leaves a name's own CR unquoted.
-    writer = csv.writer(text)
-    writer.writerow([item.name for item in fields(Row)])
-    writer.writerows(astuple(row) for row in rows)
-    return text.getvalue()
-
-
-def read_results(folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    """The summary and the rows of a finished run.
-
-    Raises:
-        ResultsError: when a file is missing, damaged or of another schema.
-    """
-    return _read_summary(folder / SUMMARY), _read_rows(folder / CLIENTS)
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
-    except ValueError as error:
-        raise ResultsError(f"{path} is damaged: not JSON") from error
-    found = summary.get("schema") if isinstance(summary, dict) else None
-    if found != SCHEMA:
-        raise ResultsError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}")
-    if missing := [key for key in PARTS if key not in summary]:
-        raise ResultsError(f"{path} is damaged: without {', '.join(missing)}")
-    return cast(dict[str, Any], summary)
-
-
-def _read_rows(path: Path) -> list[Row]:
-    rows: list[Row] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            text = file.read()
-        for values in csv.DictReader(io.StringIO(text, newline="")):
-            rows.append(_row(values))
-        # Half a number would still be a number, but what is written here ends its last line.
-        if not text.endswith("\n"):
-            raise ValueError(text[-80:])
-    except OSError as error:
-        raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        wanted = ",".join(item.name for item in fields(Row))
-        raise ResultsError(f"{path} is damaged after {len(rows)} rows of {wanted}") from error
-    return rows
-
-
-def _row(values: Mapping[str, str]) -> Row:
-    return Row(
-        values["client"],
-        values["split"],
-        int(values["seed"]),
-        values["method"],
-        values["metric"],
-        float(values["value"]),
-    )
+        raise ResultsError(f"{path} is {value}; a summary holds finite numbers only")

@@ -1,0 +1,75 @@
+"""Rows and summary on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from sglora_fed.errors import ResultsError
+from sglora_fed.files import write_atomically
+from sglora_fed.results.rows import Row, rows_from_csv, rows_to_csv
+from sglora_fed.results.summary import SCHEMA
+
+PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
+"""What every summary holds."""
+
+SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
+ZOOS = "zoos.json"
+"""What a run that only builds zoos leaves: the list of their folders."""
+
+
+def write_rows(folder: Path, rows: Sequence[Row], config_yaml: str) -> None:
+    """Write the configuration and the rows: all that cannot be made again.
+
+    Raises:
+        ResultsError: when the disk is full.
+    """
+    write_atomically(folder / CONFIG, config_yaml.encode())
+    write_atomically(folder / CLIENTS, rows_to_csv(rows).encode())
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write the summary, last of a run's files: its presence says that the run is complete.
+
+    Raises:
+        ResultsError: when the disk is full.
+    """
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / SUMMARY, text.encode())
+
+
+def read_results(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """The summary and the rows of a finished run.
+
+    Raises:
+        ResultsError: when a file is missing, damaged or of another schema.
+    """
+    return _read_summary(folder / SUMMARY), _read_rows(folder / CLIENTS)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is damaged: not JSON") from error
+    found = summary.get("schema") if isinstance(summary, dict) else None
+    if found != SCHEMA:
+        raise ResultsError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}")
+    if missing := [key for key in PARTS if key not in summary]:
+        raise ResultsError(f"{path} is damaged: without {', '.join(missing)}")
+    return cast(dict[str, Any], summary)
+
+
+def _read_rows(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is damaged: not UTF-8") from error
+    return rows_from_csv(text, path)

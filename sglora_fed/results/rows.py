@@ -1,0 +1,77 @@
+"""One measured value, and many of them as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from sglora_fed.errors import ResultsError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One client's value of one metric for one method and seed; a fraction.
+
+    Raises:
+        ResultsError: when the value is not between 0 and 1.
+    """
+
+    client: str
+    split: str
+    seed: int
+    method: str
+    metric: str
+    value: float
+
+    def __post_init__(self) -> None:
+        # NaN fails the comparison too.
+        if not 0 <= self.value <= 1:
+            name = f"{self.metric} of {self.method} for client {self.client!r}"
+            raise ResultsError(f"{name} is {self.value}; it must be a fraction from 0 to 1")
+
+
+def rows_to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV with a header."""
+    text = io.StringIO()
+    # Lines end as RFC 4180 has it: with another end, csv leaves a name's own CR unquoted.
+    writer = csv.writer(text)
+    writer.writerow([item.name for item in fields(Row)])
+    writer.writerows(astuple(row) for row in rows)
+    return text.getvalue()
+
+
+def rows_from_csv(text: str, source: Path) -> list[Row]:
+    """Rows as :func:`rows_to_csv` writes them.
+
+    Args:
+        text: of the file.
+        source: the file, for the error.
+
+    Raises:
+        ResultsError: when the text is damaged.
+    """
+    rows: list[Row] = []
+    try:
+        for values in csv.DictReader(io.StringIO(text, newline="")):
+            rows.append(_row(values))
+        # Half a number would still be a number, but what is written here ends its last line.
+        if not text.endswith("\n"):
+            raise ValueError(text[-80:])
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        wanted = ",".join(item.name for item in fields(Row))
+        raise ResultsError(f"{source} is damaged after {len(rows)} rows of {wanted}") from error
+    return rows
+
+
+def _row(values: Mapping[str, str]) -> Row:
+    return Row(
+        values["client"],
+        values["split"],
+        int(values["seed"]),
+        values["method"],
+        values["metric"],
+        float(values["value"]),
+    )

@@ -1,0 +1,59 @@
+"""Results come back from disk, or are refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sglora_fed.errors import ResultsError
+from sglora_fed.results.files import read_results, write_rows, write_summary
+from sglora_fed.results.rows import Row
+from sglora_fed.results.summary import summarise
+from tests.unit.results.planted import FACTS, planted
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    found = tmp_path_factory.mktemp("run")
+    write_rows(found, planted(12), "name: trial\n")
+    write_summary(found, summarise(planted(12), FACTS, 200))
+    return found
+
+
+def test_results_come_back_from_disk(folder):
+    summary, rows = read_results(folder)
+    assert rows == planted(12)
+    assert summary == json.loads(json.dumps(summarise(planted(12), FACTS, 200)))
+
+
+def test_a_line_end_in_a_name_comes_back(folder, tmp_path):
+    rows = [Row("a\r\nb\r", "combo\n", 0, "soup", "accuracy", 0.5)]
+    write_rows(tmp_path, rows, "")
+    (tmp_path / "summary.json").write_bytes((folder / "summary.json").read_bytes())
+    assert read_results(tmp_path)[1] == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("summary.json", None, "No such file"),
+        ("summary.json", lambda text: text[:200], "not JSON"),
+        ("summary.json", lambda text: b"[]", "schema None"),
+        ("summary.json", lambda text: text.replace(b'"schema": 1', b'"schema": 9'), "schema 9"),
+        ("summary.json", lambda text: b'{"schema": 1}', "without run, counts"),
+        ("clients.csv", None, "No such file"),
+        ("clients.csv", lambda text: text[:-3], "damaged after 48 rows"),
+        ("clients.csv", lambda text: text + b"\xff", "not UTF-8"),
+    ],
+)
+def test_damaged_results_are_refused_with_the_reason(folder, tmp_path, name, change, message):
+    for other in ("summary.json", "clients.csv"):
+        text = (folder / other).read_bytes()
+        if other != name:
+            (tmp_path / other).write_bytes(text)
+        elif change is not None:
+            (tmp_path / other).write_bytes(change(text))
+    with pytest.raises(ResultsError, match=message):
+        read_results(tmp_path)
