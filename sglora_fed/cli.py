@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sglora_fed.adapters import Layout, write_peft
-from sglora_fed.backbones import load_describer
+from sglora_fed.backbones import base_with, load_describer
 from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
 from sglora_fed.experiments.checks import check_runnable
@@ -129,7 +129,8 @@ def generate(
     embedding = describer.encode([description])
     made = generator_for(config, store).generate(np.asarray(embedding), 1, store.identity.seed)
     kept = kept_confidence(config, store, trusted_zoo(store))
-    write_peft(made.adapters[0, 0], layout, store.identity.backbone, out)
+    base = base_with(config.backbone, store.identity.weights_sha256)
+    write_peft(made.adapters[0, 0], layout, base, out)
     _say(
         f"nearest expert similarity {made.similarity[0]:.3f}, weight entropy"
         f" {made.entropy[0]:.3f} nats"

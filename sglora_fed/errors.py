@@ -133,7 +133,8 @@ class AdapterFileError(SgloraError):
     title = "adapter directory cannot be read"
     resolve = (
         "The folder must hold adapter_config.json and adapter_model.safetensors as PEFT writes "
-        "them for LoRA; save the adapter again."
+        "them for a plain LoRA: one rank, one alpha, every option that the message names off. Save "
+        "the adapter again."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sglora_fed.adapters.layout import Layout, ModuleShape, check_vectors
+from sglora_fed.backbones.weights import BaseModel
 from sglora_fed.errors import AdapterFileError, LayoutError
 from sglora_fed.files import write_atomically
 
@@ -19,17 +21,28 @@ PREFIX = "base_model.model."
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
-PLAIN = {"use_dora": False, "use_rslora": False, "bias": "none", "alpha_pattern": {}}
-"""Fields of PEFT that change what the factors mean, and the values that a layout can express."""
+UNDERSTOOD = frozenset(
+    {
+        *("r", "lora_alpha", "target_modules", "init_lora_weights"),
+        *("peft_type", "peft_version", "task_type", "auto_mapping", "inference_mode"),
+        *("base_model_name_or_path", "revision", "lora_dropout"),
+    }
+)
+"""Fields of a ``LoraConfig`` that a layout holds or that change no output; all others must be off,
+known or not: most of them change what the factors mean."""
+
+STARTS = (True, False, "gaussian", "orthogonal")
+"""Values of ``init_lora_weights`` that draw the factors alone; others (``pissa``, ``olora``)
+change the model's own weights whenever the adapter is loaded."""
 
 
-def write_peft(vector: np.ndarray, layout: Layout, base_name: str, folder: Path) -> None:
+def write_peft(vector: np.ndarray, layout: Layout, base: BaseModel | None, folder: Path) -> None:
     """Write one adapter as a PEFT LoRA directory.
 
     Args:
         vector: [D].
         layout: of the vector.
-        base_name: what ``base_model_name_or_path`` says.
+        base: the model that it belongs to; None where that is not known.
         folder: made when missing.
 
     Raises:
@@ -43,22 +56,29 @@ def write_peft(vector: np.ndarray, layout: Layout, base_name: str, folder: Path)
         tensors[f"{PREFIX}{name}.lora_A.weight"] = a[0].contiguous()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = b[0].contiguous()
     write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-    config = json.dumps(_peft_config(layout, base_name), indent=2, sort_keys=True)
+    config = json.dumps(_peft_config(layout, base), indent=2, sort_keys=True)
     write_atomically(folder / CONFIG_FILE, config.encode())
 
 
-def _peft_config(layout: Layout, base_name: str) -> dict[str, Any]:
-    return {
-        "peft_type": "LORA",
-        "base_model_name_or_path": base_name,
+def _peft_config(layout: Layout, base: BaseModel | None) -> dict[str, Any]:
+    """PEFT's own fields and defaults; it keeps the modules as a set, which has no order."""
+    own = {
+        "base_model_name_or_path": base and base.name,
+        "revision": base and base.revision,
         "r": layout.rank,
         "lora_alpha": layout.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
         "inference_mode": True,
         "target_modules": [module.name for module in layout.modules],
-        "task_type": None,
     }
+    return _plain_config() | own
+
+
+def _plain_config() -> dict[str, Any]:
+    """What PEFT writes for a LoRA of its defaults; imported here, because it takes a second."""
+    from peft import LoraConfig
+
+    plain: Any = LoraConfig()
+    return dict(plain.to_dict())
 
 
 def read_peft(folder: Path) -> tuple[np.ndarray, Layout]:
@@ -69,8 +89,10 @@ def read_peft(folder: Path) -> tuple[np.ndarray, Layout]:
         configuration when that lists full names, else sorted.
 
     Raises:
-        AdapterFileError: when a file is missing or damaged, the two files disagree, or the LoRA has
-            parts that a vector cannot hold (biases, several ranks or alphas, DoRA).
+        AdapterFileError: when a file is missing or damaged, the two files disagree, or the
+            configuration says anything that a plain LoRA of one rank and one alpha does not
+            (``UNDERSTOOD``): DoRA, biases, a start that changes the model, a field that the
+            installed PEFT does not have.
         AdapterValueError: when a number is NaN, infinite or beyond float32.
     """
     config = _read_config(folder)
@@ -107,12 +129,29 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise AdapterFileError(f"{path} cannot be read as JSON: {type(error).__name__}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise AdapterFileError(f"{path} does not describe a LoRA adapter (peft_type LORA)")
-    for key, plain in PLAIN.items():
-        if config.get(key, plain) not in (plain, None):
-            raise AdapterFileError(f"{path}: {key}={config[key]!r}; only {plain!r} is supported")
+    _check_plain(path, config)
     if not isinstance(config.get("r"), int) or "lora_alpha" not in config:
         raise AdapterFileError(f"{path} lacks r or lora_alpha")
     return config
+
+
+def _check_plain(path: Path, config: Mapping[str, Any]) -> None:
+    plain = _plain_config()
+    if unknown := sorted(set(config) - set(plain)):
+        raise AdapterFileError(
+            f"{path}: PEFT {plain['peft_version']} has no {unknown}; install the PEFT that wrote it"
+            f" ({config.get('peft_version')})"
+        )
+    if (start := config.get("init_lora_weights", True)) not in STARTS:
+        raise AdapterFileError(
+            f"{path}: init_lora_weights={start!r} may change the model itself; convert the adapter"
+            f" with PEFT's path_initial_model_for_weight_conversion (one of {STARTS} is read)"
+        )
+    for key in sorted(set(config) - UNDERSTOOD):
+        value, off = config[key], plain[key]
+        # None, false and an empty list or object all say that something is not used.
+        if value != off and (value or off):
+            raise AdapterFileError(f"{path}: {key}={value!r}; only {off!r} is supported")
 
 
 def _read_factors(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

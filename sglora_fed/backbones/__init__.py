@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from sglora_fed.backbones.clip import Clip
 from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM
 from sglora_fed.backbones.types import DualEncoder
-from sglora_fed.backbones.weights import resolve_checkpoint, resolve_minilm
+from sglora_fed.backbones.weights import (
+    WEIGHTS_FILE,
+    BaseModel,
+    base_model,
+    resolve_checkpoint,
+    resolve_minilm,
+    weights_hash,
+)
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import ConfigError
 
@@ -17,6 +25,7 @@ __all__ = [
     "DescriptionEncoder",
     "DualEncoder",
     "available_device",
+    "base_with",
     "load_backbone",
     "load_describer",
 ]
@@ -37,13 +46,28 @@ def load_backbone(backbone: BackboneConfig, adapter: AdapterConfig) -> DualEncod
     """
     if problems := backbone.problems():
         raise ConfigError(problems)
-    device = available_device(backbone.device)
+    device, folder = available_device(backbone.device), _folder(backbone)
     if backbone.name == "clip":
-        folder = resolve_checkpoint(str(backbone.path), backbone.revision, backbone.sha256)
         return Clip(folder, adapter.targets, adapter.layers, backbone.scale, device)
-    folder = resolve_minilm(backbone.path, backbone.revision, backbone.sha256)
     scale = MINILM_SCALE if backbone.scale is None else backbone.scale
     return MiniLM(folder, adapter.targets, adapter.layers, scale, device)
+
+
+def _folder(backbone: BackboneConfig) -> Path:
+    if backbone.name == "clip":
+        return resolve_checkpoint(str(backbone.path), backbone.revision, backbone.sha256)
+    return resolve_minilm(backbone.path, backbone.revision, backbone.sha256)
+
+
+def base_with(backbone: BackboneConfig, weights_sha256: str) -> BaseModel | None:
+    """What stock transformers loads the configured checkpoint by, if it has these weights.
+
+    Raises:
+        BackboneMissingError: when the weights are nowhere to be found.
+        BackboneHashError: when the weights found are others than configured.
+    """
+    found = weights_hash(_folder(backbone) / WEIGHTS_FILE)
+    return base_model(backbone.path, backbone.revision) if found == weights_sha256 else None
 
 
 @lru_cache(maxsize=2)

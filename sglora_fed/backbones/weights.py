@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Event, Thread
@@ -31,6 +32,27 @@ HUB_TIMEOUT = 2.0
 
 # The second part is the base error of whichever HTTP library the hub's client uses.
 HUB_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """What stock transformers loads a checkpoint by: ``AutoModel.from_pretrained(name, revision)``.
+
+    Attributes:
+        name: a hub id, or the absolute path of a folder.
+        revision: the hub commit; None for a folder.
+    """
+
+    name: str
+    revision: str | None
+
+
+def base_model(path: str | None, revision: str | None) -> BaseModel:
+    """The base model that a configured path and revision mean; without a path MiniLM."""
+    if path is None:
+        return BaseModel(MINILM_ID, revision or MINILM_REVISION)
+    folder = Path(path).expanduser()
+    return BaseModel(str(folder.absolute()), None) if folder.exists() else BaseModel(path, revision)
 
 
 def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -> Path:

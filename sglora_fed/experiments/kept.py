@@ -12,7 +12,7 @@ import numpy as np
 
 from sglora_fed.adapters import Layout, read_peft, write_peft
 from sglora_fed.adapters.peft_io import CONFIG_FILE
-from sglora_fed.backbones import load_describer
+from sglora_fed.backbones import base_with, load_describer
 from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError, ZooForeignError
 from sglora_fed.federation.bench import federation_start
@@ -68,7 +68,8 @@ class Trainer:
         start = federation_start(self.layout, self.seed)[0]
         experts, report = sorted(self.zoo.ids), self.reporter("shared LoRA")
         vector = train_shared_lora(self.federation, start, experts, self.seed, report)
-        write_peft(vector, self.layout, self.config.backbone.name, folder)
+        base = base_with(self.config.backbone, self.store.identity.weights_sha256)
+        write_peft(vector, self.layout, base, folder)
         return vector
 
     def functional(self) -> Generator:

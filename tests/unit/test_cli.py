@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from peft import PeftConfig
 
 from sglora_fed import cli
 from sglora_fed.adapters import Layout, read_peft
 from sglora_fed.backbones import load_describer
+from sglora_fed.backbones.weights import MINILM_ID, MINILM_SHA256
 from sglora_fed.config import compose
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments import kept
@@ -55,7 +57,8 @@ def folder(tmp_path: Path, planted: Zoo, identity: ZooIdentity) -> Path:
     # Brackets, because Rich takes [red] for a colour.
     encoder = load_describer(compose().backbone).id
     path = tmp_path / "zoo [red]"
-    open_zoo(path, dataclasses.replace(identity, encoder=encoder)).add(planted)
+    identity = dataclasses.replace(identity, encoder=encoder, weights_sha256=MINILM_SHA256)
+    open_zoo(path, identity).add(planted)
     return path
 
 
@@ -69,6 +72,7 @@ def test_generate_writes_the_adapter_of_the_planted_expert(
     assert printed.splitlines()[-1] == str(out)
     assert "similarity 1.000" in printed
     np.testing.assert_allclose(read_peft(out)[0], planted.means[PLANTED], rtol=1e-6)
+    assert PeftConfig.from_pretrained(out).base_model_name_or_path == MINILM_ID
 
 
 def test_generate_fits_the_generator_that_a_run_fits(folder: Path) -> None:

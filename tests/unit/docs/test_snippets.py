@@ -42,11 +42,12 @@ PREPARE = {
     "tutorial/first-run.md": (
         "from pathlib import Path\n"
         "from sglora_fed.adapters import initial_vector, write_peft\n"
+        "from sglora_fed.backbones.weights import base_model\n"
         "from sglora_fed.config import compose\n"
         "from sglora_fed.federation.node import run_layout\n"
         "layout = run_layout(compose())\n"
         "vector = initial_vector(layout, 0).numpy()\n"
-        "write_peft(vector, layout, 'all-MiniLM-L6-v2', Path('results/first-adapter'))\n"
+        "write_peft(vector, layout, base_model(None, None), Path('results/first-adapter'))\n"
     ),
 }
 
