@@ -20,8 +20,14 @@ from sglora_fed.federation.calibration import calibrate
 from sglora_fed.federation.coordinator import Federation, Progress, train_shared_lora
 from sglora_fed.federation.functional import train_functional
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import fit_generator, load_generator, save_generator
-from sglora_fed.generators.base import Generator
+from sglora_fed.generators import (
+    Generator,
+    fit_generator,
+    is_federated,
+    load_generator,
+    make_generator,
+    save_generator,
+)
 from sglora_fed.generators.confidence import STRANGERS, Confidence
 from sglora_fed.generators.functional import Functional
 from sglora_fed.zoo import Zoo, ZooStore, trusted
@@ -82,12 +88,9 @@ class Trainer:
         return generator
 
     def _trained(self, zoo: Zoo, report: Progress) -> Generator:
-        config = self.config.generator
-        factors = train_functional(
-            self.federation, self.shared_lora(), zoo, self.layout, config, self.seed, report
-        )
-        generator = Functional(config)
-        generator.adopt(factors, zoo)
+        generator = Functional(self.config.generator)
+        start = self.shared_lora()
+        train_functional(self.federation, generator, start, zoo, self.layout, self.seed, report)
         return generator
 
     def _retrained(self, zoo: Zoo) -> Generator:
@@ -138,7 +141,7 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     """
     zoo = trusted_zoo(store)
     path = functional_path(config, store, zoo)
-    if config.generator.name == Functional.name and path.exists():
+    if is_federated(make_generator(config.generator)) and path.exists():
         return load_generator(path, store.identity)
     return fit_generator(config.generator, config.generator.name, zoo, store.identity.seed)
 

@@ -36,8 +36,13 @@ from sglora_fed.federation.exchange import wait_for_nodes
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
 from sglora_fed.federation.node import run_layout
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import Generated, Generator, fit_generator
-from sglora_fed.generators.functional import Functional
+from sglora_fed.generators import (
+    Generated,
+    Generator,
+    fit_generator,
+    is_federated,
+    make_generator,
+)
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.results.files import ZOOS
 from sglora_fed.results.rows import Row
@@ -216,14 +221,18 @@ def _fit(config: RunConfig, trainer: Trainer, record: _Record) -> dict[str, Gene
         wanted.append(config.generator.name)
     generators = {}
     for done, name in enumerate(wanted, 1):
-        with record.timed("functional" if name == Functional.name else "fit"):
+        with record.timed("functional" if _federated(config, name) else "fit"):
             generators[name] = _fitted(config, trainer, name)
         trainer.reporter("generators")(done, len(wanted))
     return generators
 
 
+def _federated(config: RunConfig, name: str) -> bool:
+    return is_federated(make_generator(config.generator, name))
+
+
 def _fitted(config: RunConfig, trainer: Trainer, name: str) -> Generator:
-    if name == Functional.name:
+    if _federated(config, name):
         return trainer.functional()
     return fit_generator(config.generator, name, trainer.zoo, trainer.seed)
 

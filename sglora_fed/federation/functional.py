@@ -9,21 +9,14 @@ import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.adapters import Layout, check_vectors, train_adapters
-from sglora_fed.config.schema import FederationConfig, GeneratorConfig
+from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.federation.coordinator import Federation, check_norms, claim
 from sglora_fed.federation.exchange import exchange
 from sglora_fed.federation.messages import MOST_CLIENTS, MOST_SEED
 from sglora_fed.federation.node import Node, embed, practice, wording
-from sglora_fed.generators.functional import (
-    Factors,
-    LinearGenerator,
-    boosted,
-    clipped,
-    first_factors,
-    smoothed,
-)
+from sglora_fed.generators.functional import Functional, LinearGenerator
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
 
@@ -115,13 +108,13 @@ class RoundReply:
 
 def train_functional(
     federation: Federation,
+    generator: Functional,
     start: np.ndarray,
     zoo: Zoo,
     layout: Layout,
-    config: GeneratorConfig,
     seed: int,
     progress: Callable[[int, int], None],
-) -> Factors:
+) -> None:
     """Boost the generator by the experts' local updates, from one adapter for everybody on.
 
     A reply that is refused costs its experts one round; the round goes on with the others. An
@@ -129,36 +122,31 @@ def train_functional(
 
     Args:
         federation: who takes part.
+        generator: that learns.
         start: [D] the shared LoRA: what the words alone can do is learnt before what a description
             adds to it.
         zoo: whose descriptions are smoothed over.
         layout: of the adapters.
-        config: the penalty.
         seed: of the samples.
         progress: told the number of rounds.
-
-    Returns:
-        The experts' coordinates.
 
     Raises:
         RepliesError: when no usable reply comes in a round.
     """
     rounds = federation.config.functional_rounds
     rng = np.random.default_rng(derive_seed(seed, "functional_sample"))
-    factors = first_factors(start, len(zoo.ids))
+    generator.begin(zoo, layout, start)
     for number in range(1, rounds + 1):
         count = min(federation.config.functional_clients, len(zoo.ids))
         chosen = sorted(zoo.ids[i] for i in rng.choice(len(zoo.ids), count, replace=False))
-        linear = smoothed(factors, zoo, config.smoothing)
-        request = RoundRequest(seed, number, tuple(chosen), linear)
+        request = RoundRequest(seed, number, tuple(chosen), generator.linear())
         names, updates = _collect(federation, request)
         rows = np.array([zoo.ids.index(name) for name in names])
-        updates, scaled = clipped(updates)
-        if scaled:
-            federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
-        factors = boosted(factors, zoo, layout, config.smoothing, rows, updates)
+        if doubted := generator.learn(rows, updates):
+            federation.refusals.append(
+                f"round {number}: {doubted} updates were scaled down or not believed"
+            )
         progress(number, rounds)
-    return factors
 
 
 def _collect(federation: Federation, request: RoundRequest) -> tuple[list[str], np.ndarray]:

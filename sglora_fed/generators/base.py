@@ -1,13 +1,18 @@
-"""What a generator is: fit on a zoo, then adapters for descriptions."""
+"""What a generator is: it learns from experts, then makes adapters for descriptions.
+
+There are two kinds. A fitted one needs the zoo alone; a federated one is trained in rounds, in
+which the experts' losses count and not their parameters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.units import off_unit
@@ -45,7 +50,10 @@ class Generated:
 
 
 class Generator(Protocol):
-    """Turns description embeddings into adapters.
+    """Turns description embeddings into adapters: what both kinds of generators have in common.
+
+    A class may have ``settings``, the names of the fields of :class:`GeneratorConfig` that its
+    adapters or its confidence depend on (:func:`settings_of`).
 
     Attributes:
         name: what configuration and results call it.
@@ -53,20 +61,20 @@ class Generator(Protocol):
 
     name: str
 
-    def fit(self, zoo: Zoo, seed: int) -> None:
-        """Learn from the experts; a function of the zoo and the seed."""
-        ...
-
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
-        """Adapters for [n, d] description embeddings; a function of fit, arguments and seed.
+        """Adapters for [n, d] embeddings; a function of what was learnt, arguments and seed.
 
         Raises:
-            GeneratorError: before fit, for samples < 1, or for unusable descriptions.
+            GeneratorError: before it has learnt, for samples < 1, or for unusable descriptions.
         """
         ...
 
     def state(self) -> Mapping[str, np.ndarray]:
-        """Arrays from which :meth:`restore` makes the same generator again."""
+        """Arrays from which :meth:`restore` makes a generator that generates the same.
+
+        Raises:
+            GeneratorError: before it has learnt.
+        """
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -76,6 +84,85 @@ class Generator(Protocol):
             GeneratorError: when the arrays are not those of such a generator.
         """
         ...
+
+
+@runtime_checkable
+class FittedGenerator(Generator, Protocol):
+    """Learns from a zoo: from the experts' descriptions and parameters."""
+
+    def fit(self, zoo: Zoo, seed: int) -> None:
+        """Learn from the experts; a function of the zoo and the seed."""
+        ...
+
+
+@runtime_checkable
+class FederatedGenerator(Generator, Protocol):
+    """Learns in federated rounds: from what the experts' local training changes.
+
+    In each round some experts train, each from an adapter of its own; after every round, and
+    before the first one, the generator can generate.
+    """
+
+    def begin(self, zoo: Zoo, layout: Layout, start: np.ndarray) -> None:
+        """Before the first round.
+
+        Args:
+            zoo: the experts that take part.
+            layout: of the adapters.
+            start: [D] the adapter from which everybody starts.
+        """
+        ...
+
+    def starts(self, rows: np.ndarray, descriptions: np.ndarray) -> np.ndarray:
+        """Adapters from which experts train in the next round.
+
+        Args:
+            rows: [n] distinct experts, as rows of the zoo.
+            descriptions: [n, d] unit embeddings of the wordings that they use in this round.
+
+        Returns:
+            [n, D] float32.
+
+        Raises:
+            GeneratorError: before :meth:`begin`, or for unusable descriptions.
+        """
+        ...
+
+    def learn(self, rows: np.ndarray, updates: np.ndarray) -> int:
+        """Take up a round. Who was asked and did not reply is not among the rows.
+
+        Args:
+            rows: [n] distinct experts, as rows of the zoo.
+            updates: [n, D] what training changed: the adapter after it less the one before.
+
+        Returns:
+            How many updates were scaled down or not believed.
+
+        Raises:
+            GeneratorError: before :meth:`begin`.
+        """
+        ...
+
+
+def is_federated(generator: Generator) -> TypeGuard[FederatedGenerator]:
+    """Whether a generator is trained in federated rounds; one that could be fitted too is."""
+    return isinstance(generator, FederatedGenerator)
+
+
+def settings_of(generator: Generator) -> tuple[str, ...]:
+    """The fields of its configuration that a generator is a function of.
+
+    What is kept of a generator is made again when one of them changes. One that does not say is a
+    function of all.
+
+    Raises:
+        GeneratorError: for a name that is no field.
+    """
+    known = tuple(field.name for field in fields(GeneratorConfig))
+    named: tuple[str, ...] = tuple(getattr(generator, "settings", known))
+    if unknown := sorted(set(named) - set(known)):
+        raise GeneratorError(f"settings of {generator.name} name {unknown}; there are {known}")
+    return named
 
 
 def check_request(descriptions: np.ndarray, dim: int, samples: int) -> np.ndarray:
@@ -92,6 +179,10 @@ def check_request(descriptions: np.ndarray, dim: int, samples: int) -> np.ndarra
     if off_unit(descriptions) is not None:
         raise GeneratorError("a description is no unit vector of finite numbers")
     return descriptions.astype(np.float64)
+
+
+NEIGHBOURHOOD = ("neighbours", "temperature")
+"""Settings that :func:`neighbourhood` depends on, and with it every generator that calls it."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import torch
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
-from sglora_fed.generators.base import Generated, Generator
-from sglora_fed.generators.functional import Functional
+from sglora_fed.generators.base import Generated, Generator, is_federated
 from sglora_fed.generators.registry import fit_generator
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
@@ -170,7 +169,7 @@ def trial(
     queries = zoo.wordings[np.arange(len(zoo.ids)), spoken]
     order, everybody = rng.permutation(len(zoo.ids)), np.arange(len(zoo.ids))
     strange = strangers[everybody % len(strangers)]
-    if isinstance(generator, Functional):
+    if is_federated(generator):
         rows = np.sort(order[: max(1, len(order) // FOLDS)])
         other = retrain(zoo.select(np.setdiff1d(order, rows)))
         return Trial(rows, [other.generate(texts[rows], 1, seed) for texts in (queries, strange)])

@@ -12,7 +12,7 @@ smoother as base learner (Buehlmann & Yu 2003); with equal weights for everybody
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators.base import (
+    NEIGHBOURHOOD,
     Generated,
     check_request,
     checked_state,
@@ -85,6 +86,15 @@ class LinearGenerator:
         weights = np.pad(scores.astype(np.float32), ((0, 0), (0, 1)), constant_values=1)
         made: np.ndarray = weights @ np.vstack([self.basis, self.offset])
         return made
+
+    def padded(self) -> LinearGenerator:
+        """The same with at least one direction: a file holds no array without numbers."""
+        missing = int(len(self.basis) == 0)
+        return replace(
+            self,
+            map=np.pad(self.map, ((0, 0), (0, missing))),
+            basis=np.pad(self.basis, ((0, missing), (0, 0))),
+        )
 
 
 def first_factors(start: np.ndarray, experts: int) -> Factors:
@@ -192,7 +202,7 @@ def boosted(
     penalty: float,
     rows: np.ndarray,
     updates: np.ndarray,
-) -> Factors:
+) -> tuple[Factors, np.ndarray]:
     """The coordinates after a round.
 
     Experts are screened before the cut: poison hides directions that descriptions do predict, and
@@ -205,56 +215,98 @@ def boosted(
         penalty: of the smoother.
         rows: [n] distinct experts that took part.
         updates: [n, D] what they returned.
+
+    Returns:
+        The coordinates, and [n] False for experts whose updates contradict the others'.
     """
     # Poison must not spread to those who wait: `mended` looks at the poisoned alone.
     sound = trusted(zoo.embeddings[rows], factors.coordinates()[rows] + updates, layout)
     every = completed(zoo, penalty, rows[sound], updates[sound])
     every[rows] = updates
-    return predicted(mended(advance(factors, every), zoo, layout, penalty), zoo, penalty, rows)
+    moved = mended(advance(factors, every), zoo, layout, penalty)
+    return predicted(moved, zoo, penalty, rows), sound
 
 
-def clipped(updates: np.ndarray) -> tuple[np.ndarray, int]:
-    """Updates [n, D] with none much longer than the others, and how many were scaled down."""
+def clipped(updates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Updates [n, D] with none much longer than the others, and [n] which were scaled down."""
     norms = np.linalg.norm(updates.astype(np.float64), axis=1)
     bound = CLIP * float(np.median(norms))
     factors = np.minimum(1.0, bound / np.maximum(norms, 1e-12))
-    return updates * factors[:, None], int((norms > bound).sum())
+    return updates * factors[:, None], norms > bound
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where the rounds are.
+
+    Attributes:
+        zoo: of the E experts.
+        layout: of the adapters.
+        factors: the experts' coordinates.
+    """
+
+    zoo: Zoo
+    layout: Layout
+    factors: Factors
 
 
 class Functional:
-    """The trained generator. Its training needs the federation, so ``fit`` alone cannot make it.
+    """The generator that is trained in federated rounds.
 
     Args:
-        config: K and temperature, for the confidence.
+        config: the smoother's penalty; K and temperature, for the confidence.
     """
 
     name = "functional"
+    settings = ("smoothing", *NEIGHBOURHOOD)
 
     def __init__(self, config: GeneratorConfig) -> None:
         self._config = config
+        self._training: Training | None = None
         self._state: dict[str, np.ndarray] = {}
 
-    def fit(self, zoo: Zoo, seed: int) -> None:
-        """Refuse: the zoo holds parameters, and this generator learns from the experts' losses.
+    def begin(self, zoo: Zoo, layout: Layout, start: np.ndarray) -> None:
+        """All experts' coordinates are the start [D]."""
+        self._arrive(Training(zoo, layout, first_factors(start, len(zoo.ids))))
+
+    def starts(self, rows: np.ndarray, descriptions: np.ndarray) -> np.ndarray:
+        """What the generator makes for the descriptions [n, d]: [n, D] float32.
 
         Raises:
-            GeneratorError: always.
+            GeneratorError: before training, or for unusable descriptions.
         """
-        raise GeneratorError(
-            "functional is trained with the experts: run `sglora-fed simulate generator=functional`"
-            " first, or choose generator=ridge, which needs the zoo alone"
-        )
+        return self.generate(descriptions, 1, 0).adapters[:, 0]
 
-    def adopt(self, factors: Factors, zoo: Zoo) -> None:
-        """Take over the result of the federated rounds, the coordinates of the zoo's experts."""
-        linear = smoothed(factors, zoo, self._config.smoothing)
-        self._state = {
-            "embeddings": zoo.embeddings,
-            "centre": linear.centre,
-            "map": linear.map,
-            "basis": linear.basis,
-            "offset": linear.offset,
-        }
+    def learn(self, rows: np.ndarray, updates: np.ndarray) -> int:
+        """Add updates [n, D] to the experts' coordinates; the number of clipped or distrusted ones.
+
+        Raises:
+            GeneratorError: before training.
+        """
+        at = self._training
+        if at is None:
+            raise GeneratorError("functional has no round to learn from; call begin first")
+        short, scaled = clipped(updates.astype(np.float64))
+        penalty = self._config.smoothing
+        factors, sound = boosted(at.factors, at.zoo, at.layout, penalty, rows, short)
+        self._arrive(replace(at, factors=factors))
+        return int((scaled | ~sound).sum())
+
+    def _arrive(self, training: Training) -> None:
+        self._training = training
+        linear = smoothed(training.factors, training.zoo, self._config.smoothing).padded()
+        self._state = {"embeddings": training.zoo.embeddings, **vars(linear)}
+
+    def linear(self) -> LinearGenerator:
+        """What it has learnt.
+
+        Raises:
+            GeneratorError: before training.
+        """
+        state = self.state()
+        return LinearGenerator(
+            **{name: state[name] for name in ("centre", "map", "basis", "offset")}
+        )
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
         """The smoothed coordinates for each description; samples are equal.
@@ -262,11 +314,10 @@ class Functional:
         Raises:
             GeneratorError: before training, for samples < 1, or for unusable descriptions.
         """
-        state = self.state()
-        queries = check_request(descriptions, state["embeddings"].shape[1], samples)
-        arrays = {name: state[name] for name in ("centre", "map", "basis", "offset")}
-        adapters = LinearGenerator(**arrays).adapters(queries)
-        near = neighbourhood(queries, state["embeddings"], self._config)
+        embeddings = self.state()["embeddings"]
+        queries = check_request(descriptions, embeddings.shape[1], samples)
+        adapters = self.linear().adapters(queries)
+        near = neighbourhood(queries, embeddings, self._config)
         return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -280,9 +331,10 @@ class Functional:
         return self._state
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`state`.
+        """The inverse of :meth:`state`; its rounds cannot go on.
 
         Raises:
             GeneratorError: when the arrays are not those of this generator.
         """
         self._state = checked_state(self.name, state, AXES)
+        self._training = None

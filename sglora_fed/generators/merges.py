@@ -9,6 +9,7 @@ import numpy as np
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators.base import (
+    NEIGHBOURHOOD,
     Generated,
     Neighbourhood,
     check_request,
@@ -29,6 +30,8 @@ class Merge:
             (softmax over the K nearest, Li et al. 2025).
         config: K and temperature.
     """
+
+    settings = NEIGHBOURHOOD
 
     def __init__(self, name: str, config: GeneratorConfig) -> None:
         self.name = name

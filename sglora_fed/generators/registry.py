@@ -16,7 +16,12 @@ from safetensors.numpy import load, save
 from sglora_fed.config.schema import GENERATORS, GeneratorConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError
 from sglora_fed.files import write_atomically
-from sglora_fed.generators.base import Generator
+from sglora_fed.generators.base import (
+    FederatedGenerator,
+    FittedGenerator,
+    Generator,
+    is_federated,
+)
 from sglora_fed.generators.functional import Functional
 from sglora_fed.generators.merges import Merge
 from sglora_fed.generators.ridge import Ridge
@@ -25,7 +30,8 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.tensors import read_header
 from sglora_fed.zoo import Zoo, ZooIdentity
 
-Factory = Callable[[GeneratorConfig], Generator]
+Either = FittedGenerator | FederatedGenerator
+Factory = Callable[[GeneratorConfig], Either]
 
 METADATA = {"generator", "config", "identity", "sha256"}
 MATCHING = ("backbone", "weights_sha256", "encoder", "layout")
@@ -58,19 +64,25 @@ def generator_names() -> list[str]:
     return sorted(_FACTORIES)
 
 
-def make_generator(config: GeneratorConfig, name: str | None = None) -> Generator:
-    """An unfitted generator; ``name`` overrides the configured one.
+def make_generator(config: GeneratorConfig, name: str | None = None) -> Either:
+    """A generator that has learnt nothing; ``name`` overrides the configured one.
 
     Raises:
-        GeneratorError: for an unknown name.
+        GeneratorError: for an unknown name, or when the registered class is of neither kind.
     """
     wanted = name or config.name
     if wanted not in _FACTORIES:
         raise GeneratorError(f"unknown generator {wanted!r}; there are {generator_names()}")
-    return _FACTORIES[wanted](config)
+    made = _FACTORIES[wanted](config)
+    if not isinstance(made, (FittedGenerator, FederatedGenerator)):
+        raise GeneratorError(
+            f"{wanted} ({type(made).__name__}) lacks methods: a generator has generate, state and"
+            " restore, and either fit or begin, starts and learn"
+        )
+    return made
 
 
-def fit_generator(config: GeneratorConfig, name: str, zoo: Zoo, seed: int) -> Generator:
+def fit_generator(config: GeneratorConfig, name: str, zoo: Zoo, seed: int) -> FittedGenerator:
     """A new generator fitted to a zoo; the same for the same arguments, whoever asks.
 
     Args:
@@ -83,6 +95,11 @@ def fit_generator(config: GeneratorConfig, name: str, zoo: Zoo, seed: int) -> Ge
         GeneratorError: for an unknown name, or when the zoo alone does not do.
     """
     generator = make_generator(config, name)
+    if is_federated(generator) or not isinstance(generator, FittedGenerator):
+        raise GeneratorError(
+            f"{name} is trained with the experts: run `sglora-fed simulate generator.name={name}`"
+            " first, or choose generator=ridge, which needs the zoo alone"
+        )
     generator.fit(zoo, derive_seed(seed, "fit", name))
     return generator
 
@@ -90,10 +107,10 @@ def fit_generator(config: GeneratorConfig, name: str, zoo: Zoo, seed: int) -> Ge
 def save_generator(
     generator: Generator, config: GeneratorConfig, identity: ZooIdentity, path: Path
 ) -> None:
-    """Write a fitted generator as one safetensors file.
+    """Write what a generator has learnt as one safetensors file.
 
     Raises:
-        GeneratorError: when it has not been fitted.
+        GeneratorError: when it has learnt nothing.
         ResultsError: when the disk is full.
     """
     state = {name: np.ascontiguousarray(array) for name, array in generator.state().items()}
@@ -107,7 +124,7 @@ def save_generator(
 
 
 def load_generator(path: Path, identity: ZooIdentity) -> Generator:
-    """Read a fitted generator for a zoo's backbone, layout and encoder.
+    """Read a generator of either kind for a zoo's backbone, layout and encoder.
 
     The file's own configuration is used. A generator of your own must be registered first.
 

@@ -9,6 +9,7 @@ import numpy as np
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators.base import (
+    NEIGHBOURHOOD,
     Generated,
     check_request,
     checked_state,
@@ -91,6 +92,7 @@ class Ridge:
     """
 
     name = "ridge"
+    settings = ("ridge", *NEIGHBOURHOOD)
 
     def __init__(self, config: GeneratorConfig) -> None:
         self._config = config

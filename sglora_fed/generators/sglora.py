@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError, ZooSizeError
-from sglora_fed.generators.base import Generated, check_request, checked_state, neighbourhood
+from sglora_fed.generators.base import (
+    NEIGHBOURHOOD,
+    Generated,
+    check_request,
+    checked_state,
+    neighbourhood,
+)
 from sglora_fed.generators.prior import semantic_prior
 from sglora_fed.zoo import Zoo, similarities, topk_weights
 
@@ -95,6 +101,16 @@ class SgLora:
     """
 
     name = "sglora"
+    settings = (
+        *NEIGHBOURHOOD,
+        "latent",
+        "hidden",
+        "steps",
+        "lr",
+        "kl_weight",
+        "leave_own_out",
+        "basis",
+    )
 
     def __init__(self, config: GeneratorConfig) -> None:
         self._config = config

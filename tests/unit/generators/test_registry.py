@@ -14,25 +14,44 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from sglora_fed.adapters import Layout, ModuleShape
 from sglora_fed.config import schema
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError, ResultsError
 from sglora_fed.generators import (
     Generated,
     Generator,
+    fit_generator,
     generator_names,
+    is_federated,
     load_generator,
     make_generator,
     register_generator,
     registry,
     save_generator,
+    settings_of,
 )
 from sglora_fed.zoo import Zoo, ZooIdentity
 
 MakeZoo = Callable[..., Zoo]
 Settings = Callable[..., GeneratorConfig]
 Descriptions = Callable[..., np.ndarray]
-NAMES = ("soup", "nearest", "topk", "ridge", "sglora")
+NAMES = ("soup", "nearest", "topk", "ridge", "sglora", "functional")
+LAYOUT = Layout((ModuleShape("query", 8, 3),), 1, 2.0)
+CHANGED: dict[str, Any] = {
+    "neighbours": 2,
+    "temperature": 0.7,
+    "ridge": 0.5,
+    "smoothing": 0.9,
+    "latent": 3,
+    "hidden": 12,
+    "steps": 5,
+    "lr": 0.02,
+    "kl_weight": 0.1,
+    "leave_own_out": True,
+    "basis": 2,
+}
+"""Another value for every setting."""
 
 
 class Constant:
@@ -67,9 +86,52 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     schema.GENERATORS[:] = names
 
 
+class Memory:
+    """A user's federated generator: everybody's own adapter, the nearest one's for others."""
+
+    name = "memory"
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        self._state: dict[str, np.ndarray] = {}
+
+    def begin(self, zoo: Zoo, layout: Layout, start: np.ndarray) -> None:
+        own = np.tile(start.astype(np.float32), (len(zoo.ids), 1))
+        self._state = {"embeddings": zoo.embeddings, "own": own}
+
+    def starts(self, rows: np.ndarray, descriptions: np.ndarray) -> np.ndarray:
+        own: np.ndarray = self._state["own"][rows]
+        return own
+
+    def learn(self, rows: np.ndarray, updates: np.ndarray) -> int:
+        self._state["own"][rows] += updates
+        return 0
+
+    def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
+        cosines = descriptions @ self._state["embeddings"].T
+        adapters = self._state["own"][cosines.argmax(axis=1)]
+        return Generated(
+            np.repeat(adapters[:, None], samples, axis=1),
+            cosines.max(axis=1),
+            np.zeros(len(descriptions)),
+        )
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        return self._state
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self._state = dict(state)
+
+
 def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
+    """Of either kind; a federated one after three rounds towards the experts' own adapters."""
     generator = make_generator(config, name)
-    generator.fit(zoo, seed=3)
+    if not is_federated(generator):
+        return fit_generator(config, name, zoo, 3)
+    rows = np.arange(len(zoo.ids))
+    generator.begin(zoo, LAYOUT, zoo.means[0])
+    for _ in range(3):
+        starts = generator.starts(rows, zoo.wordings[:, 0])
+        assert generator.learn(rows, 0.5 * (zoo.means - starts)) == 0
     return generator
 
 
@@ -105,6 +167,64 @@ def test_a_users_generator(
     np.testing.assert_array_equal(again.adapters, zoo.means[0, 0])
     with pytest.raises(GeneratorError, match="'constant' is taken"):
         register_generator("constant", Constant)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_users_federated_generator(
+    make_zoo: MakeZoo, settings: Settings, identity: ZooIdentity, tmp_path: Path
+) -> None:
+    """Everybody ends 7/8 of the way from the start to its own adapter."""
+    register_generator("memory", Memory)
+    config, zoo = settings(name="memory"), make_zoo()
+    generator = fitted("memory", config, zoo)
+    assert is_federated(generator)
+    save_generator(generator, config, identity, tmp_path / "own")
+    again = load_generator(tmp_path / "own", identity).generate(zoo.embeddings, 1, 0)
+    wanted = zoo.means[0] / 8 + zoo.means * 7 / 8
+    np.testing.assert_allclose(again.adapters[:, 0], wanted, atol=1e-5)
+    with pytest.raises(GeneratorError, match=r"generator\.name=memory"):
+        fit_generator(config, "memory", zoo, 0)
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_class_of_neither_kind_is_refused(settings: Settings) -> None:
+    class Half(Constant):
+        fit = None  # type: ignore[assignment]
+
+    register_generator("half", Half)
+    with pytest.raises(GeneratorError, match=r"Half.*begin, starts and learn"):
+        make_generator(settings(), "half")
+
+
+# Settings
+
+
+def learnt(name: str, config: GeneratorConfig, zoo: Zoo, queries: np.ndarray) -> list[np.ndarray]:
+    return list(vars(fitted(name, config, zoo).generate(queries, 1, 5)).values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_generator_depends_on_the_settings_that_it_names_and_on_no_others(
+    make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions, name: str
+) -> None:
+    zoo, queries, config = make_zoo(), descriptions(), settings()
+    before = learnt(name, config, zoo, queries)
+    for field, value in CHANGED.items():
+        after = learnt(name, replace(config, **{field: value}), zoo, queries)
+        same = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        assert same == (field not in settings_of(make_generator(config, name))), field
+
+
+def test_one_that_names_no_settings_depends_on_all(settings: Settings) -> None:
+    assert settings_of(Constant(settings())) == tuple(asdict(settings()))
+    assert set(asdict(settings())) == {"name", *CHANGED}
+
+
+def test_settings_that_are_none_are_refused(settings: Settings) -> None:
+    constant = Constant(settings())
+    constant.settings = ("ridge", "neighbors")  # type: ignore[attr-defined]
+    with pytest.raises(GeneratorError, match=r"constant name \['neighbors'\]"):
+        settings_of(constant)
 
 
 @pytest.mark.usefixtures("clean_registry")
@@ -205,6 +325,24 @@ def test_a_loaded_generator_is_the_same(
         np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
 
 
+def test_a_functional_of_no_directions_comes_back(
+    make_zoo: MakeZoo,
+    settings: Settings,
+    descriptions: Descriptions,
+    identity: ZooIdentity,
+    tmp_path: Path,
+) -> None:
+    """Descriptions that are all equal tell nothing: one adapter for everybody."""
+    zoo = make_zoo()
+    alike = replace(zoo, wordings=np.broadcast_to(zoo.wordings[:1], zoo.wordings.shape))
+    generator = fitted("functional", settings(), alike)
+    save_generator(generator, settings(), identity, tmp_path / "file")
+    again = load_generator(tmp_path / "file", identity)
+    one, two = (g.generate(descriptions(), 1, 0).adapters for g in (generator, again))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, np.broadcast_to(one[:1], one.shape))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -297,7 +435,7 @@ def test_an_unregistered_generator_is_named(saved: Path, identity: ZooIdentity) 
 def test_nothing_unfitted_is_written(
     settings: Settings, identity: ZooIdentity, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(GeneratorError, match="not been fitted"):
+    with pytest.raises(GeneratorError, match=r"not been (fitted|trained)"):
         save_generator(make_generator(settings(), name), settings(), identity, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
