@@ -114,7 +114,7 @@ def _file(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     run = RunConfig()
     usual = asdict(run if text.startswith(GLOBAL) else getattr(run, path.parent.name))
-    sets = ", ".join(_settings(yaml.safe_load(text), usual))
+    sets = ", ".join(_settings(yaml.safe_load(text) or {}, usual))
     purpose = text.removeprefix(GLOBAL).splitlines()[0].removeprefix("# ")
     return purpose + (f" Sets {sets}." if sets else "")
 

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -77,6 +78,8 @@ def _private_hydra() -> Iterator[None]:
     with _LOCK:
         theirs = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
+        # Named in configs/config.yaml, whose files only choose: defaults are the schema's.
+        ConfigStore.instance().store("sglora_fed_options", _plain(asdict(RunConfig())))
         try:
             with initialize_config_dir(str(config_folder()), "sglora-fed", version_base="1.3"):
                 yield

@@ -60,6 +60,16 @@ class TestOverrides:
             choice = f"{group}={name}"
             assert compose([choice, *needs.get(choice, [])])
 
+    @pytest.mark.parametrize("path", sorted(config_folder().glob("*/*.yaml")), ids=str)
+    def test_no_file_repeats_a_default(self, path: Path) -> None:
+        chosen = yaml.safe_load(path.read_text()) or {}
+        usual: dict[str, Any] = yaml.safe_load(config_yaml(RunConfig()))
+        if not path.read_text().startswith("# @package _global_"):
+            usual = usual[path.parent.name]
+        for option in ("name", "mechanism"):  # what the file is called after
+            chosen.pop(option, None)
+        assert {option for option in chosen if chosen[option] == usual[option]} == set()
+
     def test_lists_become_tuples_and_nothing_can_be_changed(self) -> None:
         config = compose(["adapter.layers=[]", "adapter.targets=[query]"])
         assert (config.adapter.layers, config.adapter.targets) == ((), ("query",))
@@ -199,11 +209,13 @@ class TestGenerators:
         from sglora_fed.generators import generator_names, register_generator, registry
 
         assert sorted(schema.GENERATORS) == generator_names()
-        monkeypatch.setattr(schema, "GENERATORS", [*schema.GENERATORS])
-        monkeypatch.setattr(registry, "GENERATORS", schema.GENERATORS)
         monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+        names = [*schema.GENERATORS]
         register_generator("mine", registry.Ridge)
-        config = compose(["generator.name=mine", "experiment.methods=[zero_shot,mine]"])
+        try:
+            config = compose(["generator.name=mine", "experiment.methods=[zero_shot,mine]"])
+        finally:
+            schema.GENERATORS[:] = names
         assert config.generator.name in config.experiment.methods
 
 

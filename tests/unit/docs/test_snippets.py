@@ -159,15 +159,18 @@ def overrides_of(words: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def _their_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def _their_own_names() -> Iterator[None]:
     """Generators and mechanisms that the pages make, known by name as they say."""
     found = [pair for text in PAGES.values() for pair in REGISTERED.findall(text)]
-    for kind, names in (("generator", GENERATORS), ("mechanism", MECHANISMS)):
+    names = {"generator": GENERATORS, "mechanism": MECHANISMS}
+    before = {kind: [*known] for kind, known in names.items()}
+    for kind, known in names.items():
         more = [name for which, name in found if which == kind]
         assert more
-        monkeypatch.setattr(
-            f"sglora_fed.config.schema.{kind.upper()}S", [*dict.fromkeys([*names, *more])]
-        )
+        known += more
+    yield
+    for kind, known in names.items():
+        known[:] = before[kind]
 
 
 @pytest.mark.usefixtures("_their_own_names")

@@ -1,0 +1,39 @@
+"""The typed configuration. Frozen after composition; every mistake in it is reported at once.
+
+One module per group, so that a group's options, their defaults, their values and their lines in
+``docs/reference/configuration.md`` stand in one place, and only there.
+"""
+
+from sglora_fed.config.schema.adapter import AdapterConfig, TrainConfig
+from sglora_fed.config.schema.backbone import BackboneConfig
+from sglora_fed.config.schema.experiment import (
+    NO_ADAPTER_METHODS,
+    SHARED_METHOD,
+    TRAINED_METHODS,
+    ExperimentConfig,
+)
+from sglora_fed.config.schema.family import FamilyConfig
+from sglora_fed.config.schema.federation import FederationConfig
+from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
+from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, PrivacyConfig
+from sglora_fed.config.schema.run import RunConfig
+from sglora_fed.config.schema.zoo import ZooConfig
+
+__all__ = [
+    "GENERATORS",
+    "MAX_EPSILON",
+    "MECHANISMS",
+    "NO_ADAPTER_METHODS",
+    "SHARED_METHOD",
+    "TRAINED_METHODS",
+    "AdapterConfig",
+    "BackboneConfig",
+    "ExperimentConfig",
+    "FamilyConfig",
+    "FederationConfig",
+    "GeneratorConfig",
+    "PrivacyConfig",
+    "RunConfig",
+    "TrainConfig",
+    "ZooConfig",
+]

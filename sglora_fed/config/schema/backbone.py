@@ -1,0 +1,35 @@
+"""The frozen dual encoder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sglora_fed.config.schema.options import POSITIVE, Group, one_of, option, where
+
+
+@dataclass(frozen=True)
+class BackboneConfig(Group):
+    """The frozen dual encoder."""
+
+    prefix: ClassVar[str] = "backbone."
+
+    name: str = option(
+        "minilm", "`minilm` (text-text) or `clip` (image-text)", one_of(("minilm", "clip"))
+    )
+    path: str | None = option(None, "checkpoint folder, or a hub id for `clip`; null: the default")
+    revision: str | None = option(None, "hub revision; null: the pinned one")
+    sha256: str | None = option(
+        None,
+        "expected hash of model.safetensors; null: the pinned one",
+        where(lambda value: bool(re.fullmatch("[0-9a-f]{64}", value)), "must be 64 digits 0-9a-f"),
+    )
+    scale: float | None = option(None, "factor on cosines; null: the backbone's own", POSITIVE)
+    device: str = option("cpu", "`cpu`, `cuda` or `auto`", one_of(("cpu", "cuda", "auto")))
+
+    def contradictions(self) -> list[str]:
+        """A checkpoint that nobody named."""
+        if self.name != "clip" or self.path:
+            return []
+        return ["backbone.path=None: backbone=clip needs a checkpoint folder or hub id"]

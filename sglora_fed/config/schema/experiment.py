@@ -1,0 +1,45 @@
+"""What is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sglora_fed.config.schema.generator import GENERATORS
+from sglora_fed.config.schema.options import SOME, Group, at_least, option
+
+NO_ADAPTER_METHODS = ("zero_shot", "described")
+TRAINED_METHODS = ("local_1shot", "local_5shot", "generated_5shot", "oracle")
+SHARED_METHOD = "shared_lora"
+
+
+def _methods(names: Sequence[str]) -> str:
+    """Some methods, each known and named once."""
+    known = [*NO_ADAPTER_METHODS, *GENERATORS, SHARED_METHOD, *TRAINED_METHODS]
+    unknown = [name for name in names if name not in known]
+    return f"{unknown} must be of {', '.join(known)}" if unknown else SOME(names)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig(Group):
+    """What is compared."""
+
+    prefix: ClassVar[str] = "experiment."
+
+    methods: tuple[str, ...] = option(
+        (
+            *NO_ADAPTER_METHODS,
+            *("soup", "nearest", "topk", "ridge", "sglora", "functional"),
+            SHARED_METHOD,
+            *TRAINED_METHODS,
+        ),
+        "methods in the table; generators by their names",
+        _methods,
+    )
+    local_steps: int = option(
+        10, "optimiser steps of fine-tuning on 1 or 5 examples per class", at_least(1)
+    )
+    oracle_steps: int = option(20, "optimiser steps of fine-tuning on all local data", at_least(1))
+    controls: bool = option(True, "also deliver adapters made for somebody else's description")
+    bootstrap: int = option(2000, "resamples of the clients for the intervals", at_least(1))

@@ -1,0 +1,60 @@
+"""Where tasks come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sglora_fed.config.schema.options import Group, at_least, one_of, option
+
+
+@dataclass(frozen=True)
+class FamilyConfig(Group):
+    """Where tasks come from."""
+
+    prefix: ClassVar[str] = "family."
+
+    name: str = option(
+        "assistant",
+        "`assistant` (embedded), `local` (a folder) or `hub`",
+        one_of(("assistant", "local", "hub")),
+    )
+    path: str | None = option(None, "folder of a `local` family, or of a saved `hub` data set")
+    seed: int = option(0, "of the family's splits; fixed before any result is seen", at_least(0))
+    rule_experts: int = option(96, "experts with a personal rule", at_least(0))
+    style_experts: int = option(24, "experts with a writing style", at_least(0))
+    clients_per_split: int = option(26, "unseen clients in each split", at_least(1))
+    train_per_client: int = option(
+        128, "training examples of a task, evenly over its labels", at_least(1)
+    )
+    test_per_client: int = option(
+        48, "test examples of a task, evenly over its labels", at_least(1)
+    )
+    unseen_forms: bool = option(
+        False,
+        "experts' rules are sets of three topics; rules of other forms are splits of their own",
+    )
+    unseen_styles: int = option(
+        0, "writing styles that no expert has; they make split `new_style`", at_least(0)
+    )
+    several_ways: bool = option(
+        False,
+        "candidate texts say each topic of a rule in every way, not in one; not for `local`",
+    )
+    dataset: str = option(
+        "clinc_oos",
+        "`hub` only: `clinc_oos` or `banking77`",
+        one_of(("clinc_oos", "banking77")),
+    )
+
+    def contradictions(self) -> list[str]:
+        """A folder that is missing, and too few experts."""
+        found = []
+        if self.name == "local" and not self.path:
+            found.append("family.path=None: family=local needs the folder of the task family")
+        if self.rule_experts + self.style_experts < 2:
+            found.append(
+                f"family.rule_experts={self.rule_experts}, style_experts={self.style_experts}:"
+                " must be at least 2 together"
+            )
+        return found

@@ -1,0 +1,45 @@
+"""Nodes and messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sglora_fed.config.schema.options import POSITIVE, Group, at_least, option, where
+
+
+@dataclass(frozen=True)
+class FederationConfig(Group):
+    """Nodes and messages."""
+
+    prefix: ClassVar[str] = "federation."
+
+    nodes: int = option(
+        2, "nodes to wait for; in simulation also the number of workers", at_least(1)
+    )
+    min_replies: float = option(
+        1.0,
+        "share of nodes that must reply, else the run fails",
+        where(lambda value: 0 < value <= 1, "must lie in (0, 1]"),
+    )
+    timeout: float = option(3600.0, "seconds to wait for nodes and for each reply", POSITIVE)
+    clients_per_message: int = option(8, "virtual clients in one message", at_least(1))
+    shared_rounds: int = option(6, "FedAvg rounds of the shared LoRA", at_least(1))
+    shared_steps: int = option(10, "local steps in each round", at_least(1))
+    shared_clients: int = option(24, "experts that take part in a round", at_least(1))
+    shared_momentum: float = option(
+        0.5,
+        "momentum of the server's FedAvg step, in [0, 1); 0 is FedAvg as it was published",
+        where(lambda value: 0 <= value < 1, "must lie in [0, 1)"),
+    )
+    functional_rounds: int = option(
+        5, "rounds of `functional`, from the shared LoRA on", at_least(1)
+    )
+    functional_steps: int = option(10, "local steps in each round", at_least(1))
+    functional_clients: int = option(48, "experts that take part in a round", at_least(1))
+    respelt: float = option(
+        0.0,
+        "share of the experts that train in a made-up spelling in a round, in [0, 1]; for writing"
+        " styles",
+        where(lambda value: 0 <= value <= 1, "must lie in [0, 1]"),
+    )

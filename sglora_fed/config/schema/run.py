@@ -1,0 +1,63 @@
+"""Everything a run is a function of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sglora_fed.config.schema.adapter import AdapterConfig
+from sglora_fed.config.schema.backbone import BackboneConfig
+from sglora_fed.config.schema.experiment import ExperimentConfig
+from sglora_fed.config.schema.family import FamilyConfig
+from sglora_fed.config.schema.federation import FederationConfig
+from sglora_fed.config.schema.generator import GeneratorConfig
+from sglora_fed.config.schema.options import Group, option, where
+from sglora_fed.config.schema.privacy import PrivacyConfig
+from sglora_fed.config.schema.zoo import ZooConfig
+
+
+@dataclass(frozen=True)
+class RunConfig(Group):
+    """Everything a run is a function of."""
+
+    name: str = option(
+        "main", "of the run, in its results", where(lambda name: name.strip(), "must not be empty")
+    )
+    seeds: tuple[int, ...] = option(
+        (0,),
+        "one whole run each; the results average them",
+        where(
+            lambda many: many and len(set(many)) == len(many) and min(many) >= 0,
+            "at least one, each once, all >= 0",
+        ),
+    )
+    family: FamilyConfig = field(default_factory=FamilyConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    zoo: ZooConfig = field(default_factory=ZooConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+
+    def contradictions(self) -> list[str]:
+        """What no group can know alone."""
+        found = self._respelling_problems() if self.federation.respelt else []
+        if self.zoo.path and len(self.seeds) > 1:
+            found.append(
+                f"zoo.path={self.zoo.path!r}: a zoo is of one seed, but seeds={list(self.seeds)};"
+                " leave zoo.path out"
+            )
+        return found
+
+    def _respelling_problems(self) -> list[str]:
+        given, found = f"federation.respelt={self.federation.respelt!r}", []
+        if self.backbone.name != "minilm":
+            found.append(
+                f"{given}: backbone={self.backbone.name} takes no texts to respell; leave it out"
+            )
+        if self.adapter.hints != "phrases":
+            found.append(
+                f"{given}: labels in that spelling are candidate texts, but"
+                f" adapter.hints={self.adapter.hints}; need phrases"
+            )
+        return found
