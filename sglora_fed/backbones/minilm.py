@@ -21,6 +21,7 @@ from sglora_fed.backbones.checkpoint import (
 )
 from sglora_fed.backbones.packing import Packs, packed
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
+from sglora_fed.cache import ByteCache
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.types import Modality
@@ -31,8 +32,8 @@ MAX_TOKENS = 256
 CHUNK = 64
 """Texts in one forward without gradient."""
 
-REMEMBERED = 2**28
-"""Numbers of activations that are kept, 1 GiB: some 16,000 short texts, 900 of the longest."""
+REMEMBERED = 2**30
+"""Bytes of activations that are kept: some 16,000 short texts, 900 of the longest."""
 
 SENTENCES = 20_000
 """Sentences whose embeddings are kept, 1.5 KB each."""
@@ -85,8 +86,7 @@ class MiniLM:
         self.dim = int(self._bert.config.hidden_size)
         self._count = int(self._bert.config.num_hidden_layers)
         self._layers = chosen_layers(layers, self._count)
-        self._remembered: dict[str, Tensor] = {}
-        self._numbers = 0
+        self._remembered = ByteCache[Tensor](REMEMBERED, lambda row: [row])
         parents = [f"encoder.layer.{layer}" for layer in self._layers]
         self._adapted = adapted_names(self.model, parents, targets)
         looks = {f"{parents[0]}.attention.self.{name}" for name in ("query", "key")}
@@ -106,14 +106,12 @@ class MiniLM:
         Raises:
             BackboneInputError: for a text without a word piece.
         """
-        if self._numbers > REMEMBERED:
-            self._remembered.clear()
-            self._numbers = 0
         new = _places_of_new(items, self._remembered)
-        rows = self._below(new)
-        self._remembered.update(zip(new, rows, strict=True))
-        self._numbers += sum(row.numel() for row in rows)
-        return [self._remembered[text] for text in items]
+        known = {text: row for text in items if (row := self._remembered.get(text)) is not None}
+        for text, row in zip(new, self._below(new), strict=True):
+            self._remembered.add(text, row)
+            known[text] = row
+        return [known[text] for text in items]
 
     @torch.no_grad()
     def _below(self, places: Mapping[str, int]) -> list[Tensor]:

@@ -69,6 +69,27 @@ def test_an_encoder_that_fails_or_collapses_gets_no_credit() -> None:
         assert task_metrics("retrieval", scores, targets)["i2t_r1"] == 0.0
 
 
+@pytest.mark.parametrize("scale", [1.0, 20.0, 100.0])
+def test_scores_equal_up_to_rounding_are_a_tie(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 384)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    text = rows[0] + rows.mean(axis=0)
+    order = rng.permutation(384)
+    # The same two products, summed in another order.
+    scores = scale * np.stack([rows @ text, rows[:, order] @ text[order]], axis=1)
+    targets = (scores[:, 1] > scores[:, 0]).astype(np.int64)
+    assert 0 < targets.sum() < 200  # rounding alone would make one of them right each time
+    assert accuracy(torch.from_numpy(scores), torch.from_numpy(targets)) == 0.0
+    apart = scores + scale * 1e-4 * np.eye(2, dtype=np.float32)[targets]
+    assert accuracy(torch.from_numpy(apart), torch.from_numpy(targets)) == 1.0
+
+
+def test_infinite_scores_still_rank() -> None:
+    scores = torch.tensor([[1.0, -math.inf], [-math.inf, 2.0]])
+    assert accuracy(scores, torch.tensor([0, 1])) == 1.0
+
+
 def test_retrieval_by_hand() -> None:
     # First place: of the items (rows) only 0 finds its text; texts (columns) 0 and 1 their items.
     scores = torch.tensor([[0.9, 0.1, 0.8], [0.5, 0.2, 0.4], [0.75, 0.0, 0.7]])
@@ -98,10 +119,12 @@ def test_an_image_with_several_captions_counts_once() -> None:
     assert swapped["t2i_r1"] == 0.0
 
 
-def test_a_caption_shared_by_two_images() -> None:
+@pytest.mark.parametrize("spelling", ["A small dog", "a Small dog", " A small\n dog "])
+def test_a_caption_shared_by_two_images_is_right_for_both(spelling: str) -> None:
     scores = torch.tensor([[0.9, 0.9, 0.1], [0.8, 0.8, 0.2], [0.1, 0.1, 0.7]])
-    pairs = [("a", "dog"), ("b", "dog"), ("c", "cat")]
+    pairs = [("a", "A small dog"), ("b", spelling), ("c", "cat")]
     kept, relevant = distinct(scores, pairs)
     torch.testing.assert_close(kept, torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7]]))
     assert relevant.tolist() == [[True, False], [True, False], [False, True]]
-    assert task_metrics("retrieval", scores, np.arange(3), pairs)["i2t_r1"] == 1.0
+    found = task_metrics("retrieval", scores, np.arange(3), pairs)
+    assert (found["i2t_r1"], found["t2i_r1"]) == (1.0, 1.0)
