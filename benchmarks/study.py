@@ -49,6 +49,7 @@ from sglora_fed.config.schema import (
 from sglora_fed.generators.functional import smoothed
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import rules
+from sglora_fed.tasks.other_author import OTHER_AUTHOR
 from sglora_fed.tasks.respelling import respelt
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo
@@ -122,7 +123,7 @@ class Study:
     @cached_property
     def reworded(self) -> dict[str, str]:
         """Client -> its rule in the frames of another author, which no expert shows."""
-        unseen = partial(rules.rule_wordings, unseen=True)
+        unseen = partial(rules.rule_wordings, author=OTHER_AUTHOR)
         with mock.patch.object(rules, "rule_wordings", unseen):
             tasks = convert(self.dataset, self.source, self.family).tasks
         return {task.id: task.description for task in tasks}

@@ -38,6 +38,7 @@ MEANING: Mapping[str, str] = {
 
 SPLITS: Mapping[str, str] = {
     "new_rule": "new rule: an unseen combination of known topics",
+    "new_words": "new words: the clients of new rule, in the words of another author",
     "new_topic": "new topic: a rule that names a topic no expert knows",
     "combo": "combination: a known topic in a known style, never together before",
     "new_domain": "new domain: an unknown topic in a known style",

@@ -11,8 +11,9 @@ import numpy as np
 from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.rules import Form, Rule, rule_task
-from sglora_fed.tasks.styles import STYLES, style_task
+from sglora_fed.tasks.other_author import OTHER_AUTHOR
+from sglora_fed.tasks.rules import Form, Rule, reworded_rule, rule_task
+from sglora_fed.tasks.styles import STYLES, reworded_style, style_task
 from sglora_fed.tasks.topics import Part, TopicLike
 from sglora_fed.tasks.types import EXPERT_SPLIT, Role, Task, TaskFamily
 
@@ -33,6 +34,9 @@ UNSEEN_FORMS: Mapping[str, tuple[Form, int]] = {
 }
 """Split -> form and number of topics of rules that no expert has; see ``family.unseen_forms``."""
 
+NEW_WORDS = "new_words"
+"""Split of tasks in the words of another author."""
+
 Pair = tuple[TopicLike, str]
 
 
@@ -41,7 +45,9 @@ def build_family(name: str, topics: Sequence[TopicLike], config: FamilyConfig) -
 
     ``new_rule``: a set of seen topics that no expert's rule has. ``new_topic``: a rule that names
     a held-out topic. ``combo``: topic and style each seen, never together. ``new_domain``: a
-    held-out topic in a seen style.
+    held-out topic in a seen style. ``new_words``, where the topics have names by another author:
+    the tasks of ``new_rule`` (of ``combo`` in a family without rules) in that author's words, so
+    that whatever differs is due to the words.
 
     Args:
         name: of the family.
@@ -105,11 +111,27 @@ def _rule_tasks(
         )
         for n, pair in enumerate(_of(named, pairs, "new_topic", config))
     ]
+    clients = _numbered_rules("new_rule", fresh, "client", "new_rule", config)
     return [
         *_numbered_rules("rule-expert", experts, "expert", EXPERT_SPLIT, config),
-        *_numbered_rules("new_rule", fresh, "client", "new_rule", config),
+        *clients,
         *_numbered_rules("new_topic", foreign, "client", "new_topic", config),
+        *(_reworded_rules(clients, fresh, config) if _other_names(seen) else ()),
         *_unseen_forms(seen, config),
+    ]
+
+
+def _other_names(topics: Sequence[TopicLike]) -> bool:
+    return all(topic.names_test for topic in topics)
+
+
+def _reworded_rules(
+    tasks: Sequence[Task], rules: Sequence[Rule], config: FamilyConfig
+) -> list[Task]:
+    seed, ways = config.seed, config.several_ways
+    return [
+        reworded_rule(task, rule, OTHER_AUTHOR, f"{NEW_WORDS}-{n:03d}", NEW_WORDS, seed, ways)
+        for n, (task, rule) in enumerate(zip(tasks, rules, strict=True))
     ]
 
 
@@ -195,9 +217,12 @@ def _style_tasks(
     fresh = list(product(seen, unseen))
     rng.shuffle(fresh)
     count = config.clients_per_split
+    clients = _numbered_styles("combo", combos[:count], "client", "combo", config)
+    reworded = _other_names(seen) and not config.rule_experts
     return [
         *_numbered_styles("style-expert", experts, "expert", EXPERT_SPLIT, config),
-        *_numbered_styles("combo", combos[:count], "client", "combo", config),
+        *clients,
+        *(_reworded_styles(clients, combos, config) if reworded else ()),
         *_numbered_styles("new_domain", foreign[:count], "client", "new_domain", config),
         *_numbered_styles("new_style", fresh[:count], "client", "new_style", config),
     ]
@@ -228,6 +253,17 @@ def _numbered_styles(
     return [
         style_task(f"{prefix}-{n:03d}", topic, style, role, split, _sizes(config), config.seed)
         for n, (topic, style) in enumerate(pairs)
+    ]
+
+
+def _reworded_styles(
+    tasks: Sequence[Task], pairs: Sequence[Pair], config: FamilyConfig
+) -> list[Task]:
+    return [
+        reworded_style(
+            task, topic, style, OTHER_AUTHOR, f"{NEW_WORDS}-{n:03d}", NEW_WORDS, config.seed
+        )
+        for n, (task, (topic, style)) in enumerate(zip(tasks, pairs, strict=False))
     ]
 
 

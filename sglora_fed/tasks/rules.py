@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,23 +13,9 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.topics import IntentLike, Part, TopicLike, draw_utterances
 from sglora_fed.tasks.types import Example, Hint, Role, Task
-from sglora_fed.tasks.wording import (
-    EXCEPTION_FRAMES,
-    PRIORITY_FRAMES,
-    SET_FRAMES,
-    UNSEEN,
-    as_noun,
-    as_sentence,
-    join_names,
-)
+from sglora_fed.tasks.wording import AUTHOR, Author, as_noun, as_sentence, join_names
 
 Form = Literal["set", "exception", "priority"]
-
-FRAMES: Mapping[Form, tuple[str, ...]] = {
-    "set": SET_FRAMES,
-    "exception": EXCEPTION_FRAMES,
-    "priority": PRIORITY_FRAMES,
-}
 
 WORDS: Mapping[int, tuple[str, ...]] = {
     2: ("important", "other"),
@@ -92,8 +78,7 @@ def rule_task(
     count = 3 if rule.form == "priority" else 2
     words = WORDS[count]
     keys = [f"l{number}" for number in range(count)]
-    sentences, mentioned = rule_wordings(rule, words, rng)
-    hints = _every_way(rule) if several_ways else mentioned
+    sentences, hints = rule_wordings(rule, words, rng, several_ways=several_ways)
     return Task(
         id=task_id,
         description=sentences[0],
@@ -107,62 +92,101 @@ def rule_task(
     )
 
 
+def reworded_rule(
+    task: Task,
+    rule: Rule,
+    author: Author,
+    task_id: str,
+    split: str,
+    seed: int,
+    several_ways: bool = False,
+) -> Task:
+    """A task with the same rule, labels and examples in somebody else's words.
+
+    Args:
+        task: of the rule.
+        rule: what the user wants.
+        author: whose words it gets.
+        task_id: of the new task, unique in the family.
+        split: of the new task.
+        seed: of the family.
+        several_ways: the user's words say every topic in every way.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "rule", task_id))
+    words = tuple(task.labels.values())
+    sentences, hints = rule_wordings(rule, words, rng, author, several_ways)
+    return replace(
+        task,
+        id=task_id,
+        split=split,
+        description=sentences[0],
+        paraphrases=sentences[1:],
+        hints=dict(zip(task.labels, hints, strict=True)),
+    )
+
+
 def rule_wordings(
-    rule: Rule, words: Sequence[str], rng: np.random.Generator, unseen: bool = False
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    rule: Rule,
+    words: Sequence[str],
+    rng: np.random.Generator,
+    author: Author = AUTHOR,
+    several_ways: bool = False,
+) -> tuple[tuple[str, ...], tuple[Hint, ...]]:
     """A description and paraphrases, each with a frame of its own, and the words per label.
 
     Args:
         rule: to be told.
         words: the private label words.
         rng: chooses frames, names and their order.
-        unseen: use the frames and topic names that no training task shows.
+        author: whose frames and names.
+        several_ways: the words per label say every topic in every way, not in one.
 
     Returns:
-        Six sentences (four when unseen), and for each label what the client says about it.
+        Six sentences, and for each label what the client says about it.
     """
-    frames = FRAMES[rule.form][-UNSEEN:] if unseen else FRAMES[rule.form][:-UNSEEN]
+    frames = author.rules[rule.form]
     order = rng.permutation(len(frames))[:6]
     sentences = []
     for index in order:
-        values = dict(zip("abc", words, strict=False)) | _spoken(rule, rng, unseen)
+        values = dict(zip("abc", words, strict=False)) | _spoken(rule, author, rng)
         sentences.append(as_sentence(frames[index].format(**values)))
-    return tuple(sentences), _hints(rule, rng)
+    hints = _hints(rule, author, rng)
+    return tuple(sentences), _every_way(rule, author, hints) if several_ways else hints
 
 
-def _spoken(rule: Rule, rng: np.random.Generator, unseen: bool) -> dict[str, str]:
-    first = _named(rule.first, rng, unseen)
+def _spoken(rule: Rule, author: Author, rng: np.random.Generator) -> dict[str, str]:
+    first = _named(rule.first, author, rng)
     if rule.form == "exception":
         return {"x": first, "y": _excluded(rule)}
-    return {"x": first, "y": _named(rule.second, rng, unseen)}
+    return {"x": first, "y": _named(rule.second, author, rng)}
 
 
-def _named(topics: Sequence[TopicLike], rng: np.random.Generator, unseen: bool) -> str:
+def _named(topics: Sequence[TopicLike], author: Author, rng: np.random.Generator) -> str:
     chosen = [topics[i] for i in rng.permutation(len(topics))]
-    options = [(topic.names_test if unseen else ()) or topic.names for topic in chosen]
+    options = [author.names(topic) for topic in chosen]
     return join_names([names[int(rng.integers(len(names)))] for names in options])
 
 
-def _hints(rule: Rule, rng: np.random.Generator) -> tuple[str, ...]:
-    sides = _spoken(rule, rng, unseen=False)
+def _hints(rule: Rule, author: Author, rng: np.random.Generator) -> tuple[str, ...]:
+    sides = _spoken(rule, author, rng)
+    rest = author.rest[int(rng.integers(len(author.rest)))]
     if rule.form == "set":
-        return sides["x"], "everything else"
+        return sides["x"], rest
     if rule.form == "exception":
-        return sides["x"], f"{sides['y']} and everything else"
-    return sides["x"], sides["y"], "everything else"
+        return sides["x"], f"{sides['y']} and {rest}"
+    return sides["x"], sides["y"], rest
 
 
-def _every_way(rule: Rule) -> tuple[Hint, ...]:
-    first, second = _every_name(rule.first), _every_name(rule.second)
-    if rule.form == "set":
-        return first, "everything else"
-    if rule.form == "exception":
-        return first, (*phrases(_excluded(rule)), "everything else")
-    return first, second, "everything else"
+def _every_way(rule: Rule, author: Author, hints: tuple[str, ...]) -> tuple[Hint, ...]:
+    """The same words with every topic said in every way, and a list for what is more than one."""
+    sides = (rule.first, rule.second) if rule.second else (rule.first,)
+    last = phrases(hints[-1])
+    every = [_every_name(topics, author) for topics in sides]
+    return (*every, last if len(last) > 1 else hints[-1])
 
 
-def _every_name(topics: Sequence[TopicLike]) -> tuple[str, ...]:
-    names = [name for topic in topics for name in topic.names]
+def _every_name(topics: Sequence[TopicLike], author: Author) -> tuple[str, ...]:
+    names = [name for topic in topics for name in author.names(topic)]
     return tuple(dict.fromkeys(thing for name in names for thing in phrases(name)))
 
 

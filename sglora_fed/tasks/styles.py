@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.topics import IntentLike, Part, TopicLike, draw_utterances
 from sglora_fed.tasks.types import Example, Role, Task
-from sglora_fed.tasks.wording import HABITS, STYLE_FRAMES, UNSEEN, as_sentence
+from sglora_fed.tasks.wording import AUTHOR, Author, as_sentence
 
 MOST_LABELS = 10
 """A topic with more intents gives a task over this many of them, drawn per task."""
@@ -142,7 +143,7 @@ def style_task(
             for key, intent in zip(labels, intents, strict=True)
             for text in draw_utterances([intent], part, each, rng)
         )
-    words = style_wordings(topic.names, style, rng)
+    words = style_wordings(topic, style, rng)
     return Task(
         id=task_id,
         description=words[0],
@@ -172,25 +173,44 @@ def _label_intents(topic: TopicLike, rng: np.random.Generator) -> list[IntentLik
     return [topic.intents[i] for i in sorted(rng.permutation(len(topic.intents))[:MOST_LABELS])]
 
 
+def reworded_style(
+    task: Task, topic: TopicLike, style: str, author: Author, task_id: str, split: str, seed: int
+) -> Task:
+    """A task with the same topic, style, labels and examples, described by somebody else.
+
+    Args:
+        task: of the topic and the style.
+        topic: whose intents are told apart.
+        style: a key of :data:`STYLES`.
+        author: whose words it gets.
+        task_id: of the new task, unique in the family.
+        split: of the new task.
+        seed: of the family.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "style", task_id))
+    words = style_wordings(topic, style, rng, author)
+    return replace(task, id=task_id, split=split, description=words[0], paraphrases=words[1:])
+
+
 def style_wordings(
-    names: tuple[str, ...], style: str, rng: np.random.Generator, unseen: bool = False
+    topic: TopicLike, style: str, rng: np.random.Generator, author: Author = AUTHOR
 ) -> tuple[str, ...]:
     """A description and paraphrases, each with a frame of its own.
 
     Args:
-        names: of the topic.
+        topic: that the texts are about.
         style: a key of :data:`STYLES`.
         rng: chooses frames, names and how the style is called.
-        unseen: use the frames that no training task shows.
+        author: whose frames and names.
 
     Returns:
-        Six sentences (four when unseen).
+        Six sentences.
     """
-    frames = STYLE_FRAMES[-UNSEEN:] if unseen else STYLE_FRAMES[:-UNSEEN]
-    chosen = rng.choice(len(frames), size=min(6, len(frames)), replace=False)
+    names, habits = author.names(topic), author.habits[style]
+    chosen = rng.choice(len(author.styles), size=6, replace=False)
     found = []
     for number, index in enumerate(chosen):
-        topic = names[int(rng.integers(len(names)))]
-        habit = HABITS[style][(number + int(rng.integers(2))) % len(HABITS[style])]
-        found.append(as_sentence(frames[index].format(topic=topic, habit=habit)))
+        name = names[int(rng.integers(len(names)))]
+        habit = habits[(number + int(rng.integers(2))) % len(habits)]
+        found.append(as_sentence(author.styles[index].format(topic=name, habit=habit)))
     return tuple(found)

@@ -54,7 +54,7 @@ class TopicLike(Protocol):
 
     @property
     def names_test(self) -> tuple[str, ...]:
-        """Further ways, kept for wording that no training task shows; may be empty."""
+        """Further ways, by another author, for split ``new_words``; may be empty."""
         ...
 
     @property

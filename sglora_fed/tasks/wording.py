@@ -1,14 +1,34 @@
 """How people say a personal rule or name a writing style: authored sentence frames.
 
-``{a}``, ``{b}``, ``{c}`` are the private label words, ``{x}`` and ``{y}`` lists of topics. The last
-frames of each form are kept for wording that no training task shows (``UNSEEN`` of them).
+``{a}``, ``{b}``, ``{c}`` are the private label words, ``{x}`` and ``{y}`` lists of topics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-UNSEEN = 4
+from sglora_fed.tasks.topics import TopicLike
+
+
+@dataclass(frozen=True)
+class Author:
+    """One person's way to write descriptions.
+
+    Attributes:
+        rules: form of a rule -> sentence frames.
+        styles: sentence frames for writing styles, with ``{topic}`` and ``{habit}``.
+        habits: writing style -> how its user puts it.
+        rest: what the last label of a rule is called.
+        names: ways to say a topic inside a sentence, at least one.
+    """
+
+    rules: Mapping[str, tuple[str, ...]]
+    styles: tuple[str, ...]
+    habits: Mapping[str, tuple[str, ...]]
+    rest: tuple[str, ...]
+    names: Callable[[TopicLike], tuple[str, ...]]
+
 
 SET_FRAMES = (
     "Mark as {a} anything about {x}; everything else is {b}.",
@@ -25,11 +45,6 @@ SET_FRAMES = (
     "My rule is simple, {x} mean {a} and any other subject means {b}.",
     "Use {a} for {x}; use {b} when it is about anything else.",
     "label it {a} when it's on {x}, label it {b} when it isn't",
-    # Kept for unseen wording:
-    "Nothing matters to me but {x}. Those get {a}, the remaining stuff gets {b}.",
-    "hey, quick one: {x} go to {a} pls, whatever else shows up goes to {b}",
-    "I'd like every item that touches on {x} to be considered {a}, with {b} for all others.",
-    "Anything I say regarding {x} should land in {a}; don't bother, it's {b}, in other cases.",
 )
 
 EXCEPTION_FRAMES = (
@@ -43,11 +58,6 @@ EXCEPTION_FRAMES = (
     "Sort my requests: {x} belong in {a}, with the exception of {y}; other things in {b}.",
     "Use {a} for {x}, but skip {y}. Use {b} for that and for anything else.",
     "for me {x} are {a}, just not when it's about {y}, then it's {b} as usual",
-    # Kept for unseen wording:
-    "Nothing matters to me but {x}, and even there {y} does not. Those get {a}, the rest {b}.",
-    "hey, {x} go to {a} pls, oh but never {y}, that goes to {b} with whatever else shows up",
-    "I'd like all that touches on {x} to be {a}, {y} aside, with {b} for all others.",
-    "Regarding {x} say {a}; should it be about {y}, or anything else, say {b}.",
 )
 
 PRIORITY_FRAMES = (
@@ -61,11 +71,6 @@ PRIORITY_FRAMES = (
     "Sort my requests: put {x} in {a}, {y} in {b}, all other things in {c}.",
     "Use {a} for {x}; {b} for {y}; {c} when it is about anything else.",
     "i want {a} for {x}, {b} for {y} and just {c} for everything apart from that",
-    # Kept for unseen wording:
-    "What matters most is {x}, so {a}. Next comes {y}, so {b}. I don't mind the rest: {c}.",
-    "hey, put {x} in {a} pls, {y} in {b}, whatever else shows up in {c}",
-    "I'd like all that touches on {x} to be {a}, {y} to be {b}, with {c} for all others.",
-    "Regarding {x} say {a}; regarding {y} say {b}; say {c} in other cases.",
 )
 
 STYLE_FRAMES = (
@@ -77,11 +82,6 @@ STYLE_FRAMES = (
     "I talk to you about {topic}; note that {habit}.",
     "You help me with {topic}. Keep in mind that {habit}.",
     "It is all about {topic}: recognise the request although {habit}.",
-    # Kept for unseen wording:
-    "Whatever I write concerns {topic}. Please get the meaning even though {habit}.",
-    "{topic} it is, and sorry, {habit}",
-    "Understand my {topic} questions. One thing to know: {habit}.",
-    "Figure out the purpose of each note on {topic}, bearing in mind that {habit}.",
 )
 
 HABITS: dict[str, tuple[str, ...]] = {
@@ -137,6 +137,15 @@ HABITS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Writing style -> how its user would put it."""
+
+AUTHOR = Author(
+    rules={"set": SET_FRAMES, "exception": EXCEPTION_FRAMES, "priority": PRIORITY_FRAMES},
+    styles=STYLE_FRAMES,
+    habits=HABITS,
+    rest=("everything else",),
+    names=lambda topic: topic.names,
+)
+"""Whose words the experts use, and the clients of every split but ``new_words``."""
 
 
 GERUNDS: dict[str, str] = {

@@ -157,8 +157,8 @@ class TestSimulate:
     def test_counts_what_was_asked_for(self, simulation: Simulation) -> None:
         counts = {
             "experts": 40,
-            "clients": 24,
-            "virtual_clients_per_node": 12,
+            "clients": 36,
+            "virtual_clients_per_node": 18,
             "refused_replies": 0,
             "distrusted_experts": 0,
         }

@@ -81,7 +81,7 @@ class TestResults:
             (client, method) for client in clients for method in wanted
         }
         assert all(r["split"] == clients[r["client"]] for r in first.rows)
-        assert {e["clients"] for e in first.summary["results"]} == {3}
+        assert {e["clients"] for e in first.summary["results"]} == {2}
         assert first.summary["counts"] == {
             "experts": 6,
             "clients": 6,

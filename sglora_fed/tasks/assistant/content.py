@@ -67,7 +67,7 @@ class Topic:
     Attributes:
         key: unique; the name of its file.
         names: at least 3 ways in which a person names the topic inside a sentence.
-        names_test: at least 2 further ways, kept for wording that no training task shows.
+        names_test: at least 2 further ways, by another author (split ``new_words``).
         intents: at least 8, in the order of the file.
 
     Raises:

@@ -54,7 +54,7 @@ def test_sizes_roles_and_ids() -> None:
         f"rule-expert-{n:03d}" for n in range(CONFIG.rule_experts)
     ]
     assert len(split("style-expert")) == CONFIG.style_experts
-    for name in ("new_rule", "new_topic", "combo", "new_domain"):
+    for name in ("new_rule", "new_topic", "new_words", "combo", "new_domain"):
         tasks = split(name)
         assert len(tasks) == CONFIG.clients_per_split
         assert {(t.role, t.split) for t in tasks} == {("client", name)}

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.tasks import build_family
 from sglora_fed.tasks.assistant.content import load_topics
+from sglora_fed.tasks.other_author import OTHER_AUTHOR
 from sglora_fed.tasks.splits import seeded_roles
 from sglora_fed.tasks.types import Task, TaskFamily
-from sglora_fed.tasks.wording import HABITS
+from sglora_fed.tasks.wording import AUTHOR, HABITS
 
 TOPICS = load_topics()
 SEEDS = (0, 1)
@@ -29,6 +30,7 @@ NAMES = sorted(
     ((name.lower(), topic.key) for topic in TOPICS for name in topic.names + topic.names_test),
     key=lambda pair: -len(pair[0]),
 )
+REST = "|".join(AUTHOR.rest + OTHER_AUTHOR.rest)
 ORIGIN = {
     text: (topic.key, intent.name)
     for topic in TOPICS
@@ -53,7 +55,12 @@ def topics_in(text: str) -> frozenset[str]:
 
 def rules(family: TaskFamily, *splits: str) -> list[Task]:
     """Tasks over rules, of some splits."""
-    prefixes = {"expert": "rule-expert", "new_rule": "new_rule", "new_topic": "new_topic"}
+    prefixes = {
+        "expert": "rule-expert",
+        "new_rule": "new_rule",
+        "new_topic": "new_topic",
+        "new_words": "new_words",
+    }
     chosen = tuple(prefixes[split] for split in splits or prefixes)
     return [task for task in family.tasks if task.id.startswith(chosen)]
 
@@ -81,14 +88,14 @@ def test_new_topics_are_in_no_experts_words_or_texts(family: TaskFamily) -> None
     assert not own & {e.item for task in experts for e in task.train + task.test}
     for task in rules(family, "new_topic"):
         assert len(topics_in(task.description) & held_out) == 1
-    for task in rules(family, "new_rule"):
+    for task in rules(family, "new_rule", "new_words"):
         assert not topics_in(task.description) & held_out
 
 
 def test_no_expert_says_a_new_rule(family: TaskFamily) -> None:
     said = {topics_in(task.description) for task in rules(family, "expert")}
     assert len(said) == FamilyConfig().rule_experts
-    for task in rules(family, "new_rule", "new_topic"):
+    for task in rules(family, "new_rule", "new_words", "new_topic"):
         assert topics_in(task.description) not in said
 
 
@@ -101,7 +108,7 @@ def test_labels_follow_from_the_description_alone(family: TaskFamily) -> None:
     for task in rules(family):
         keys = list(task.labels)
         meant = {key: topics_in(task.hints[key]) for key in keys}
-        excluded = re.match(r"(.+) and everything else$", task.hints[keys[-1]])
+        excluded = re.match(rf"(.+) and ({REST})$", task.hints[keys[-1]])
         for example in task.train + task.test:
             topic, _ = ORIGIN[example.item]
             side = next((key for key in keys[:-1] if topic in meant[key]), keys[-1])
@@ -214,18 +221,22 @@ def test_words_in_several_ways_are_for_rules_alone() -> None:
     several = build_family("assistant", TOPICS, config).tasks
     one = build_family("assistant", TOPICS, replace(config, several_ways=False)).tasks
     changed = {a.split for a, b in zip(several, one, strict=True) if a.hints != b.hints}
-    assert changed == {"expert", "new_rule", "new_topic"}
+    assert changed == {"expert", "new_rule", "new_topic", "new_words"}
     assert [replace(a, hints=b.hints) for a, b in zip(several, one, strict=True)] == list(one)
 
 
 def test_a_family_of_one_kind() -> None:
     config = FamilyConfig(rule_experts=0, style_experts=20, clients_per_split=5)
     only_styles = build_family("assistant", TOPICS, config)
-    assert {task.split for task in only_styles.tasks} == {"expert", "combo", "new_domain"}
+    assert {task.split for task in only_styles.tasks} == {
+        "expert", "combo", "new_words", "new_domain",
+    }  # fmt: skip
     only_rules = build_family(
         "assistant", TOPICS, replace(config, rule_experts=20, style_experts=0)
     )
-    assert {task.split for task in only_rules.tasks} == {"expert", "new_rule", "new_topic"}
+    assert {task.split for task in only_rules.tasks} == {
+        "expert", "new_rule", "new_words", "new_topic",
+    }  # fmt: skip
 
 
 # Families that do not say who is an expert

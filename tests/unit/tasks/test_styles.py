@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sglora_fed.tasks.assistant.content import load_topics
-from sglora_fed.tasks.styles import MOST_LABELS, STYLES, style_task, style_wordings
+from sglora_fed.tasks.styles import MOST_LABELS, STYLES, style_task
 from sglora_fed.tasks.topics import Part, PlainIntent, PlainTopic
 from sglora_fed.tasks.types import Task
-from sglora_fed.tasks.wording import HABITS, STYLE_FRAMES, UNSEEN
+from sglora_fed.tasks.wording import HABITS
 
 SIZES: dict[Part, int] = {"train": 128, "test": 48}
 TOPIC = load_topics()[0]
@@ -154,17 +153,6 @@ def test_descriptions_name_topic_and_style(style: str) -> None:
         for sentence in map(str.lower, said):
             assert any(name.lower() in sentence for name in TOPIC.names)
             assert any(habit.lower() in sentence for habit in HABITS[style])
-
-
-def test_unseen_wording_uses_other_frames() -> None:
-    rng = np.random.default_rng(0)
-    unseen = style_wordings(("TOPIC",), "leetspeak", rng, unseen=True)
-    patterns = [
-        re.compile(re.escape(f).replace(r"\{topic\}", "topic").replace(r"\{habit\}", ".*"), re.I)
-        for f in STYLE_FRAMES[:-UNSEEN]
-    ]
-    assert len(unseen) == UNSEEN >= 4
-    assert not any(p.fullmatch(s) for p in patterns for s in unseen)
 
 
 def many_intents(count: int) -> PlainTopic:
