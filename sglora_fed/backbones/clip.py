@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPModel
 
@@ -19,15 +18,10 @@ from sglora_fed.backbones.checkpoint import (
     read_part,
     read_tokenizer,
 )
+from sglora_fed.backbones.pictures import read_picture
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.types import Modality
-
-PIXEL_LIMIT = 50_000_000
-"""Pixels of the largest image read: beyond it a small file can fill the memory."""
-
-# What Pillow raises for a file that is missing, no image, cut off, or far too large.
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 CPU = torch.device("cpu")
 
@@ -119,21 +113,10 @@ class Clip:
         return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
 
     def _pixels(self, path: str) -> Tensor:
-        pixels = self._processor(_read_image(path), return_tensors="np")["pixel_values"][0]
+        pixels = self._processor(read_picture(path), return_tensors="np")["pixel_values"][0]
         if pixels.shape != (3, self._side, self._side):
             raise BackboneInputError(
                 f"{path} became {pixels.shape} pixels; the model takes {self._side} x {self._side}:"
                 " preprocessor_config.json does not fit the checkpoint"
             )
         return torch.from_numpy(np.asarray(pixels, np.float32)).to(self.device)
-
-
-def _read_image(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            pixels = image.width * image.height
-            if pixels <= PIXEL_LIMIT:
-                return image.convert("RGB")
-    except IMAGE_ERRORS as error:
-        raise BackboneInputError(f"{path} is no readable image ({type(error).__name__})") from error
-    raise BackboneInputError(f"{path} has {pixels} pixels; at most {PIXEL_LIMIT} are read")

@@ -33,13 +33,17 @@ def encoder(clip_folder: Path) -> DualEncoder:
     return load_backbone(BackboneConfig(name="clip", path=str(clip_folder)), ADAPTER)
 
 
+def on_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
 def reference(folder: Path, images: list[str], texts: list[str]) -> torch.Tensor:
     """[images, texts] logits by the model's own forward."""
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32).train(False)
     tokens = AutoTokenizer.from_pretrained(folder)(
         texts, padding=True, truncation=True, max_length=8, return_tensors="pt"
     )
-    opened = [Image.open(path).convert("RGB") for path in images]
+    opened = [on_white(Image.open(path).convert("RGBA")) for path in images]
     pixels = CLIPImageProcessorPil.from_pretrained(folder)(opened, return_tensors="pt")
     with torch.no_grad():
         inputs = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
