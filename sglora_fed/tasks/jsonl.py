@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sglora_fed.errors import TaskFileError
+from sglora_fed.tasks.visible import is_visible
 
 LONGEST_LINE = 1_000_000
 """Bytes; also bounds what a small compressed file can expand to in memory."""
@@ -48,12 +49,15 @@ def text_of(where: str, name: str, value: Any) -> str:
     """A value that must be a text with something in it.
 
     Raises:
-        TaskFileError: for another type, blank text, or a lone surrogate (no UTF-8 can hold it).
+        TaskFileError: for another type, blank or invisible text, or a lone surrogate (no UTF-8 can
+            hold it).
     """
     if not isinstance(value, str) or not value.strip():
         raise TaskFileError(f"{where}: {name} is {value!r}; need a text that is not empty")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
         raise TaskFileError(f"{where}: {name} is {value!r}; lone surrogates are not text")
+    if not is_visible(value):
+        raise TaskFileError(f"{where}: {name} is {value!a}; no character of it is visible")
     return value
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sglora_fed.errors import TaskError
+from sglora_fed.tasks.visible import is_visible
 
 Role = Literal["expert", "client"]
 Kind = Literal["labelled", "retrieval"]
@@ -55,9 +56,9 @@ class Task:
         modality: what ``Example.item`` is.
 
     Raises:
-        TaskError: on an id or split that is no identifier, an empty description, empty or duplicate
-            label texts, fewer than two labels of a labelled task, or an example whose label is
-            unknown.
+        TaskError: on an id or split that is no identifier, words of which nothing is visible
+            (description, paraphrase, label or hint), duplicate label texts, fewer than two labels
+            of a labelled task, or an example whose label is unknown.
     """
 
     id: str
@@ -78,8 +79,10 @@ class Task:
                 raise TaskError(
                     f"task {self.id!r}: {name} {value!r}; need 1 to 64 letters, digits and ._- only"
                 )
-        if not self.description.strip():
+        if not is_visible(self.description):
             raise TaskError(f"task {self.id!r}: the description is empty")
+        if hidden := [text for text in self.paraphrases if not is_visible(text)]:
+            raise TaskError(f"task {self.id!r}: a paraphrase is empty: {hidden[0]!a}")
         if self.kind == "labelled":
             self._check_labels()
 
@@ -87,7 +90,7 @@ class Task:
         texts = [text.strip().lower() for text in self.labels.values()]
         if len(texts) < 2:
             raise TaskError(f"task {self.id!r} has {len(texts)} label(s); at least 2 are needed")
-        if not all(texts):
+        if not all(map(is_visible, texts)):
             raise TaskError(f"task {self.id!r} has an empty label text: {dict(self.labels)!r}")
         if len(set(texts)) < len(texts):
             raise TaskError(f"task {self.id!r} has duplicate label texts: {dict(self.labels)!r}")
@@ -95,6 +98,9 @@ class Task:
             raise TaskError(f"task {self.id!r} has hints for unknown labels {sorted(unknown)}")
         if empty := [key for key, words in self.hints.items() if words == ()]:
             raise TaskError(f"task {self.id!r} has an empty list of hints for {empty}")
+        for key, words in self.hints.items():
+            if not all(map(is_visible, (words,) if isinstance(words, str) else words)):
+                raise TaskError(f"task {self.id!r} has an empty hint for {key!r}: {words!a}")
         for part, examples in (("train", self.train), ("test", self.test)):
             found = {example.label for example in examples}
             if unknown := found - set(self.labels):

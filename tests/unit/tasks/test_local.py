@@ -18,6 +18,7 @@ from sglora_fed.errors import ResultsError, TaskError, TaskFileError
 from sglora_fed.tasks.jsonl import LONGEST_LINE
 from sglora_fed.tasks.local import local_family, write_family
 from sglora_fed.tasks.types import Example, Task, TaskFamily
+from sglora_fed.tasks.visible import is_visible
 
 TASK: dict[str, Any] = {
     "id": "a",
@@ -56,7 +57,7 @@ def example(number: int = 0, **fields: Any) -> list[dict[str, Any]]:
 # Writing and reading
 
 
-texts = st.text(min_size=1, max_size=20).filter(lambda text: bool(text.strip()))
+texts = st.text(min_size=1, max_size=20).filter(is_visible)
 hints = st.one_of(texts, st.lists(texts, min_size=1, max_size=3).map(tuple))
 keys = st.text("abcXYZ019._-", min_size=1, max_size=6)
 
@@ -215,6 +216,51 @@ BAD_TASKS: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_task_is_named(tmp_path: Path, task: dict[str, Any], message: str) -> None:
     with pytest.raises((TaskFileError, TaskError), match=message):
         local_family(folder_with(tmp_path, [task], EXAMPLES), seed=0)
+
+
+INVISIBLE = {
+    "zero width": "\u200b\u200d\ufeff",
+    "blank Braille": "\u2800 \u2800",
+    "Hangul filler": "\u3164",
+    "combining marks": "\u0301\u0488\u0903",
+    "controls": "\x01\x7f",
+    "unassigned": "\U0003fffe",
+    "spaces": "\u00a0\u2028\u3000",
+}
+
+
+@pytest.mark.parametrize("text", INVISIBLE.values(), ids=INVISIBLE)
+@pytest.mark.parametrize(
+    ("field", "place"),
+    [
+        ("description", lambda text: text),
+        ("labels", lambda text: {"y": "yes", "n": text}),
+        ("hints", lambda text: {"y": text}),
+        ("hints", lambda text: {"y": ["travel", text]}),
+        ("paraphrases", lambda text: ["Mail, please.", text]),
+    ],
+)
+def test_words_that_show_nothing_are_named_by_line(
+    tmp_path: Path, text: str, field: str, place: Callable[[str], Any]
+) -> None:
+    tasks = [TASK, changed(**{"id": "b", field: place(text)})]
+    with pytest.raises(TaskFileError, match=r"tasks\.jsonl:2: .*(paraphrase|description|\[)"):
+        local_family(folder_with(tmp_path, tasks, EXAMPLES), seed=0)
+
+
+@pytest.mark.parametrize("text", INVISIBLE.values(), ids=INVISIBLE)
+def test_an_example_that_shows_nothing_is_named_by_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(TaskFileError, match=r"examples\.jsonl:3: text is"):
+        local_family(folder_with(tmp_path, [TASK], example(2, text=text)), seed=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["!", "7", "\u00e9", "e\u0301", "\U0001f600", "\u0639", "\u4eba", "a\u200b", "\u2026"]
+)
+def test_one_visible_character_is_a_text(tmp_path: Path, text: str) -> None:
+    rows = example(2, text=text)
+    (task,) = local_family(folder_with(tmp_path, [changed(description=text)], rows), 0).tasks
+    assert (task.description, task.test[0].item) == (text, text)
 
 
 BAD_EXAMPLES: list[tuple[list[dict[str, Any]], str]] = [
