@@ -16,9 +16,9 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
-from sglora_fed import launch
 from sglora_fed.config import compose
 from sglora_fed.federation.node import run_layout
+from sglora_fed.launching.run import run_flower
 
 CLIENTS, DIM, REPEATS, GOAL = 10_000, 384, 6, 3000.0
 
@@ -27,10 +27,10 @@ def main() -> None:
     """Run the app without models in simulation and write the rates."""
     config = compose([])
     size = run_layout(config).size
-    launch.app_folder = lambda: Path(__file__).parent / "overhead_app"
+    app = Path(__file__).parent / "overhead_app"
     with tempfile.TemporaryDirectory() as folder:
         words = [str(number) for number in (CLIENTS, DIM, size, REPEATS)]
-        launch.run_flower(config, words, Path(folder), Console())
+        run_flower(config, words, Path(folder), Console(), app=app)
         seconds = json.loads((Path(folder) / "summary.json").read_text())
     rates = [CLIENTS / (asked + delivered) for asked, delivered in seconds[1:]]
     found = machine.facts("flwr", "ray", "numpy") | {

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from sglora_fed.config import RunConfig, compose
+from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
 from sglora_fed.federation.calibration import CalibrateRequest, compare
 from sglora_fed.federation.functional import RoundRequest, train_round
@@ -58,7 +59,7 @@ def _node(context: Context) -> Node:
 @lru_cache(maxsize=2)
 def _composed(overrides: str, folder: str) -> RunConfig:
     """Once per process: in simulation one serves many messages."""
-    own = ["family=local", f"family.path={folder}"] if folder else []
+    own = ["family=local", f"family.path={quoted(folder)}"] if folder else []
     return compose([*shlex.split(overrides), *own])
 
 

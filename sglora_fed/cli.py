@@ -22,7 +22,7 @@ from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
 from sglora_fed.experiments.sweep import Combination, plan, run_sweep
 from sglora_fed.generators.confidence import SURE
-from sglora_fed.launch import run_flower
+from sglora_fed.launching.run import run_flower
 from sglora_fed.report.page import write_report
 from sglora_fed.report.sweep import PAGE, sweep_table
 from sglora_fed.report.table import results_table

@@ -38,6 +38,14 @@ class ConfigError(SgloraError):
         super().__init__("; ".join(self.problems))
 
 
+class HomeMissingError(SgloraError):
+    """There is no home directory to keep zoos in, as for a container's user without an entry."""
+
+    code = 101
+    title = "no home directory"
+    resolve = "Set SGLORA_FED_HOME to a folder that you may write to, or set HOME."
+
+
 class TaskError(SgloraError):
     """A task is unusable: empty or duplicate labels, one class only, unknown label, no examples."""
 
@@ -257,6 +265,37 @@ class SweepError(SgloraError):
     resolve = (
         "Resolve the run's own error, whose code the message holds, then give the same command "
         "with the sweep's folder as --output: finished runs are not run again."
+    )
+
+
+class InterpreterPathError(SgloraError):
+    """Ray cannot start a worker with this interpreter: its path has a blank, a bracket, a quote."""
+
+    code = 810
+    title = "the environment's path is unusable"
+    resolve = (
+        "Make the virtual environment again under a path of letters, digits and dashes, and "
+        "install sglora-fed there; an environment cannot be moved. Checkout and results may stay."
+    )
+
+
+class PathNameError(SgloraError):
+    """A path or an override is not UTF-8: it can be sent to no other process of a run."""
+
+    code = 811
+    title = "a name is not UTF-8"
+    resolve = "Rename the file or folder that the message names, or choose another one."
+
+
+class ProxyError(SgloraError):
+    """The environment names a proxy that Flower's HTTP client cannot be started with."""
+
+    code = 812
+    title = "a proxy cannot be used"
+    resolve = (
+        "For a SOCKS proxy install its support, `pip install 'httpx[socks]'`; or start the run "
+        "without the variable, as in `env -u ALL_PROXY sglora-fed simulate`. A run alone needs no "
+        "proxy when the backbone's weights are on the machine."
     )
 
 

@@ -27,15 +27,23 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sglora_fed.config.plugins import load_plugins
 from sglora_fed.config.schema import RunConfig
-from sglora_fed.errors import ConfigError
+from sglora_fed.errors import ConfigError, HomeMissingError
 
 _LOCK = Lock()
 """Hydra keeps its state in one global object."""
 
 
 def home() -> Path:
-    """The folder for zoos and results: $SGLORA_FED_HOME, else ~/.sglora-fed."""
-    return Path(os.environ.get("SGLORA_FED_HOME", "~/.sglora-fed")).expanduser().absolute()
+    """The folder for zoos and results: $SGLORA_FED_HOME, else ~/.sglora-fed.
+
+    Raises:
+        HomeMissingError: when the user has no home directory.
+    """
+    named = os.environ.get("SGLORA_FED_HOME") or "~/.sglora-fed"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        raise HomeMissingError(f"{named}: user {os.getuid()} has no home directory") from error
 
 
 def config_folder() -> Path:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from sglora_fed.config import compose
+from sglora_fed.config.overrides import quoted
 from sglora_fed.config.schema import RunConfig
-
-BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-RESERVED = ("null", "none", "true", "false", "nan", "inf")
-"""Words that an override would not read as text."""
 
 
 def command(config: RunConfig) -> str:
@@ -49,11 +45,4 @@ def _written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{','.join(_written(item) for item in value)}]"
-    return _quoted(value) if isinstance(value, str) else repr(value)
-
-
-def _quoted(text: str) -> str:
-    if BARE.fullmatch(text) and text.lower() not in RESERVED:
-        return text
-    # Only backslashes before a quote are special within quotes.
-    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+    return quoted(value) if isinstance(value, str) else repr(value)

@@ -16,10 +16,10 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 
 from sglora_fed.config import RunConfig, compose, config_sha256
+from sglora_fed.config.overrides import with_absolute_paths
 from sglora_fed.errors import ConfigError, ResultsError, SgloraError, SweepError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.files import write_atomically
-from sglora_fed.launch import with_absolute_paths
 from sglora_fed.report.sweep import Finished, write_page
 from sglora_fed.report.words import adopted_method, cells, main_metric
 from sglora_fed.results.files import read_results

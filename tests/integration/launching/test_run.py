@@ -16,17 +16,13 @@ import psutil
 import pytest
 from rich.console import Console
 
-from sglora_fed import launch
 from sglora_fed.config import compose
 from sglora_fed.errors import LaunchError, ResultsError
+from sglora_fed.launching import superlink
+from sglora_fed.launching.run import LOG_FILE, run_flower
 
 TOY = Path(__file__).parent / "toy_app"
 QUIET = Console(quiet=True)
-
-
-@pytest.fixture(autouse=True)
-def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "app_folder", lambda: TOY)
 
 
 @contextmanager
@@ -56,7 +52,7 @@ def test_the_app_gets_its_settings_unchanged_and_nothing_is_left(tmp_path: Path)
     output.mkdir()
     (output / "report.html").write_text("of an earlier run")
     with nothing_left() as seen:
-        launch.run_flower(compose(), overrides, output, QUIET)
+        run_flower(compose(), overrides, output, QUIET, app=TOY)
     assert len(seen) > 5  # SuperLink, its executor, the run, and what Ray starts
     found = json.loads((output / "summary.json").read_text())
     assert found["overrides"] == overrides
@@ -64,23 +60,23 @@ def test_the_app_gets_its_settings_unchanged_and_nothing_is_left(tmp_path: Path)
     assert found["partitions"] == [0, 1]
     assert not Path(found["home"]).exists()
     assert not (output / "report.html").exists()
-    log = (output / launch.LOG_FILE).read_text()
-    assert "Starting Flower SuperLink" in log
+    log = (output / LOG_FILE).read_text()
+    assert "FastAPI lifespan: startup" in log
     assert "Successfully started run" in log
 
 
 def test_the_servers_reason_is_the_error(tmp_path: Path) -> None:
     with nothing_left(), pytest.raises(LaunchError, match=r"SGL-803.*SGL-801\] few"):
-        launch.run_flower(compose(), ["refuse"], tmp_path, QUIET)
-    assert "refused" in (tmp_path / launch.LOG_FILE).read_text()
+        run_flower(compose(), ["refuse"], tmp_path, QUIET, app=TOY)
+    assert "refused" in (tmp_path / LOG_FILE).read_text()
 
 
 def test_termination_ends_everything(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from rich.console import Console;"
-        "from sglora_fed import launch; from sglora_fed.config import compose;"
-        "launch.app_folder = lambda: Path(sys.argv[1]);"
-        "launch.run_flower(compose(), ['hang'], Path(sys.argv[2]), Console(quiet=True))"
+        "from sglora_fed.launching.run import run_flower; from sglora_fed.config import compose;"
+        "run_flower(compose(), ['hang'], Path(sys.argv[2]), Console(quiet=True),"
+        " app=Path(sys.argv[1]))"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(TOY), str(tmp_path)])
     with nothing_left(psutil.Process(run.pid)) as seen:
@@ -97,14 +93,14 @@ def test_termination_ends_everything(tmp_path: Path) -> None:
 
 def test_a_superlink_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", "print('no such port'); raise SystemExit(3)"]
-    monkeypatch.setattr(launch, "_superlink_command", lambda _port: command)
-    with nothing_left(), pytest.raises(LaunchError, match="ended with code 3"):
-        launch.run_flower(compose(), ["go"], tmp_path, QUIET)
-    assert "no such port" in (tmp_path / launch.LOG_FILE).read_text()
+    monkeypatch.setattr(superlink, "superlink_command", lambda _port: command)
+    with nothing_left(), pytest.raises(LaunchError, match="ended with code 3: no such port"):
+        run_flower(compose(), ["go"], tmp_path, QUIET, app=TOY)
+    assert "no such port" in (tmp_path / LOG_FILE).read_text()
 
 
 def test_an_output_that_cannot_be_made_is_refused_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with nothing_left() as seen, pytest.raises(ResultsError, match="file"):
-        launch.run_flower(compose(), ["go"], tmp_path / "file", QUIET)
+        run_flower(compose(), ["go"], tmp_path / "file", QUIET, app=TOY)
     assert not seen

@@ -1,0 +1,43 @@
+"""Overrides that mean the same wherever they are read: quoted, with absolute paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sglora_fed.config.schema import RunConfig
+
+BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+RESERVED = ("null", "none", "true", "false", "nan", "inf")
+"""Words that an override would not read as text."""
+
+
+def quoted(text: str) -> str:
+    """A text as the value of an override, in the grammar of Hydra."""
+    if BARE.fullmatch(text) and text.lower() not in RESERVED:
+        return text
+    # Only backslashes before a quote are special within quotes.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+
+
+def with_absolute_paths(config: RunConfig, overrides: Sequence[str]) -> list[str]:
+    """Overrides that mean the same in any working folder: Flower's workers run in another one.
+
+    Args:
+        config: composed from ``overrides``.
+        overrides: kept; those that name a relative path, or one of the user's home, are set again
+            behind them.
+    """
+    paths = {
+        "family": config.family.path,
+        "backbone": config.backbone.path,
+        "zoo": config.zoo.path,
+    }
+    found = list(overrides)
+    for group, value in paths.items():
+        path = Path(value or "/").expanduser()
+        # A backbone or a data set may be a hub id; a zoo's folder need not exist yet.
+        if not Path(value or "/").is_absolute() and (group == "zoo" or path.exists()):
+            found.append(f"{group}.path={quoted(str(path.absolute()))}")
+    return found
