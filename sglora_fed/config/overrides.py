@@ -17,7 +17,8 @@ def quoted(text: str) -> str:
     """A text as the value of an override, in the grammar of Hydra."""
     if BARE.fullmatch(text) and text.lower() not in RESERVED:
         return text
-    # Only backslashes before a quote are special within quotes.
+    # Within quotes only backslashes before a quote are special, and what looks like a reference.
+    text = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", text)
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 

@@ -19,12 +19,12 @@ from sglora_fed.config.overrides import with_absolute_paths
 from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.progress import follow
-from sglora_fed.results.files import CLIENTS, SUMMARY, ZOOS
 from sglora_fed.files import write_atomically
 from sglora_fed.launching.bundle import app_folder, staged
 from sglora_fed.launching.environment import check_environment
 from sglora_fed.launching.signals import handled, interrupt
 from sglora_fed.launching.superlink import NAME, SuperLink, start, superlink
+from sglora_fed.results.files import CLIENTS, SUMMARY, ZOOS
 
 POLL_SECONDS = 0.1
 PROOF = {"run": SUMMARY, "zoo": ZOOS}
