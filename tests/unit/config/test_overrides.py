@@ -17,8 +17,6 @@ TEXTS = [AWKWARD, "", "null", "3", "a'", "a\\'", "\\", "x,y", "${name}", "\\${a}
 
 
 @pytest.mark.parametrize("text", TEXTS)
-    "text", [AWKWARD, "", "null", "3", "a'", "a\\'", "\\", "x,y", "${name}", "\\${a}"]
-)
 def test_a_quoted_text_is_read_as_it_was(text: str) -> None:
     assert compose([f"zoo.path={quoted(text)}"]).zoo.path == text
 
