@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import typing
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,36 +69,31 @@ def _is(path: Path, text: str) -> bool:
 
 def configuration_page() -> str:
     """All options by group, with type, default and meaning."""
-    sections = [NOTICE + CONFIGURATION, _table("Run", RunConfig, "")]
-    hints = typing.get_type_hints(RunConfig)
-    for item in fields(RunConfig):
-        if is_dataclass(hints[item.name]):
-            kind = typing.cast(type, hints[item.name])
-            sections.append(_table(f"`{item.name}`", kind, f"{item.name}.") + _files(item.name))
+    run = RunConfig()
+    sections = [NOTICE + CONFIGURATION, _table("Run", run, "")]
+    for item in fields(run):
+        group = getattr(run, item.name)
+        if is_dataclass(group):
+            sections.append(_table(f"`{item.name}`", group, f"{item.name}.") + _files(item.name))
     return "\n".join(sections)
 
 
-def _table(title: str, schema: type, prefix: str) -> str:
-    rows = "".join(_rows(schema, prefix))
+def _table(title: str, group: Any, prefix: str) -> str:
+    rows = "".join(_rows(group, prefix))
     head = "| option | type | default | meaning |\n| --- | --- | --- | --- |\n"
-    return f"## {title}\n\n{(schema.__doc__ or '').strip()}\n\n{head}{rows}"
+    return f"## {title}\n\n{(group.__doc__ or '').strip()}\n\n{head}{rows}"
 
 
-def _rows(schema: type, prefix: str) -> Iterator[str]:
-    hints = typing.get_type_hints(schema)
-    for item in fields(schema):
-        kind = hints[item.name]
-        if not is_dataclass(kind):
-            columns = (f"`{prefix}{item.name}`", type_name(kind), _default(item))
+def _rows(group: Any, prefix: str) -> Iterator[str]:
+    """A line for each option; ``group`` is one with every option at its default."""
+    hints = typing.get_type_hints(type(group))
+    for item in fields(group):
+        usual = getattr(group, item.name)
+        if not is_dataclass(usual):
+            columns = (f"`{prefix}{item.name}`", type_name(hints[item.name]), f"`{_plain(usual)}`")
             yield f"| {' | '.join(columns)} | {item.metadata['doc']} |\n"
-        elif schema is not RunConfig:
-            yield from _rows(typing.cast(type, kind), f"{prefix}{item.name}.")
-
-
-def _default(item: Field[Any]) -> str:
-    if item.default is MISSING:
-        raise ValueError(f"{item.name} has no default")
-    return f"`{_plain(item.default)}`"
+        elif not isinstance(group, RunConfig):
+            yield from _rows(usual, f"{prefix}{item.name}.")
 
 
 def _files(group: str) -> str:

@@ -33,6 +33,7 @@ from sglora_fed.federation.coordinator import (
     enrol,
 )
 from sglora_fed.federation.exchange import wait_for_nodes
+from sglora_fed.federation.finetuned import STARTED
 from sglora_fed.federation.messages import AdoptReply, ExpertReply
 from sglora_fed.federation.node import run_layout
 from sglora_fed.files import write_atomically
@@ -290,7 +291,7 @@ def _facts(config: RunConfig, record: _Record, federation: Federation, seconds: 
     mechanism = make_mechanism(config.privacy, 1)
     down = 2 * federation.size
     methods = sorted({row.method for row in record.rows})
-    sent = {m: 0 if m in LOCAL_METHODS and m != "generated_5shot" else down for m in methods}
+    sent = {m: 0 if m in LOCAL_METHODS and m not in STARTED else down for m in methods}
     return RunFacts(
         name=config.name,
         generator=config.generator.name,

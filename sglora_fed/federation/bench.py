@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from sglora_fed.adapters import Layout, Prepared, few_shot, initial_vector, prepare, score_tasks
+from sglora_fed.adapters import Layout, Prepared, initial_vector, prepare, score_tasks
 from sglora_fed.backbones import DualEncoder
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import SHARED_METHOD, RunConfig
+from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
 from sglora_fed.federation.messages import AdoptRequest
 from sglora_fed.federation.trained import Lesson, train_or_recall
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.types import Example, Task
+from sglora_fed.tasks.types import Task
 
 NORM_BOUND = 10.0
 """An adapter may have this many times the norm of an untrained one, not more."""
@@ -25,11 +25,10 @@ POLICY = "policy"
 """The client's default: the generated adapter if the server is sure enough of it, else the shared
 LoRA, or no adapter where none was trained."""
 
-SHOTS = {"local_1shot": 1, "local_5shot": 5, "generated_5shot": 5}
 HINTS = {"zero_shot": "none", "described": "phrases"}
 """Methods without an adapter -> the client's own words in the candidate texts."""
 
-LOCAL_METHODS = (*HINTS, *SHOTS, "oracle")
+LOCAL_METHODS = (*HINTS, *FINE_TUNED)
 
 
 def federation_start(layout: Layout, seed: int) -> np.ndarray:
@@ -116,26 +115,24 @@ class Bench:
         return np.broadcast_to(shared, (len(self.tasks), shared.size))
 
     def _trained(self, method: str) -> tuple[np.ndarray, float]:
-        experiment, seed = self._config.experiment, self._request.seed
-        steps = experiment.local_steps if method in SHOTS else experiment.oracle_steps
+        config, seed = self._config, self._request.seed
         lessons = [
-            Lesson(task, self._examples(task, method), start, derive_seed(seed, "local", task.id))
+            Lesson(
+                task, examples_of(method, task, seed), start, derive_seed(seed, "local", task.id)
+            )
             for task, start in zip(self.tasks, self._starts(method), strict=True)
         ]
-        train = replace(self._config.adapter.train, steps=steps, checkpoints=1)
+        train = training_of(getattr(config.experiment.tuning, method), config)
         vectors, seconds = train_or_recall(
-            self._encoder, self._layout, train, lessons, self._config.adapter.hints
+            self._encoder, self._layout, train, lessons, config.adapter.hints
         )
         return vectors, float(seconds.mean())
 
     def _starts(self, method: str) -> np.ndarray:
         """[n, D] float32."""
-        if method == "generated_5shot":
-            return self._delivered(self._config.generator.name)
+        where = FINE_TUNED[method].start
+        if where != "untrained":
+            sent = {"generated": self._config.generator.name, "shared": SHARED_METHOD}
+            return self._delivered(sent[where])
         start = federation_start(self._layout, self._request.seed)
         return np.broadcast_to(start, (len(self.tasks), self._layout.size))
-
-    def _examples(self, task: Task, method: str) -> tuple[Example, ...]:
-        if method in SHOTS:
-            return few_shot(task, SHOTS[method], self._request.seed)
-        return task.train

@@ -11,7 +11,10 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("generated", ("ridge", "sglora", "functional")),
     ("one for all", ("shared_lora",)),
     ("by confidence", ("policy",)),
-    ("trained locally", ("local_1shot", "local_5shot", "generated_5shot", "oracle")),
+    (
+        "trained locally",
+        ("local_1shot", "local_5shot", "generated_5shot", "shared_5shot", "oracle", "shared_full"),
+    ),
     ("controls", ("shuffled",)),
 )
 GENERATED = "generated"
@@ -32,7 +35,9 @@ MEANING: Mapping[str, str] = {
     "local_1shot": "fine-tuned by the client on 1 example per class",
     "local_5shot": "fine-tuned by the client on 5 examples per class",
     "generated_5shot": "the generated adapter, then fine-tuned on 5 examples per class",
+    "shared_5shot": "the shared LoRA, then fine-tuned on 5 examples per class",
     "oracle": "fine-tuned by the client on all its data",
+    "shared_full": "the shared LoRA, then fine-tuned on all of the client's data",
     "shuffled": "the generated adapter of somebody else's description",
 }
 

@@ -19,12 +19,13 @@ from flwr.clientapp import ClientApp
 import client.app
 import server.app
 from sglora_fed.config import RunConfig, compose
+from sglora_fed.config.schema import TRAINED_METHODS
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.messages import TRAIN
 
 METHODS = (
     *("zero_shot", "described", "soup", "nearest", "topk", "ridge", "sglora", "functional"),
-    *("shared_lora", "local_1shot", "local_5shot", "generated_5shot", "oracle"),
+    *("shared_lora", *TRAINED_METHODS),
 )
 
 TINY = (
@@ -50,8 +51,8 @@ TINY = (
     "federation.functional_steps=2",
     "federation.functional_clients=3",
     f"experiment.methods=[{','.join(METHODS)}]",
-    "experiment.local_steps=2",
-    "experiment.oracle_steps=10",
+    *(f"experiment.tuning.{name}.steps=2" for name in TRAINED_METHODS),
+    "experiment.tuning.oracle.steps=10",
     "experiment.bootstrap=50",
 )
 """Everything that a run does, with as little work as possible: 6 experts, 6 clients."""
@@ -69,7 +70,7 @@ FAST = (
 WITH_FILES = (
     "experiment.methods=[zero_shot,nearest,shared_lora,local_1shot]",
     "federation.shared_rounds=1",
-    "experiment.local_steps=1",
+    "experiment.tuning.local_1shot.steps=1",
 )
 
 Between = Callable[["Exchange"], Message | None]

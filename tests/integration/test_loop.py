@@ -18,6 +18,7 @@ from sglora_fed.adapters import read_peft
 from sglora_fed.adapters.candidates import candidate_texts
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import compose
+from sglora_fed.config.schema import TRAINED_METHODS
 from sglora_fed.federation.calibration import CALIBRATE
 from sglora_fed.federation.functional import ROUND
 from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
@@ -76,7 +77,7 @@ class TestResults:
     def test_every_client_is_measured_with_every_method(self, first: Any) -> None:
         clients = {task.id: task.split for task in unseen(first)}
         wanted = {*written(first)["experiment"]["methods"], "shuffled", "policy"}
-        assert len(wanted) == 15
+        assert len(wanted) == 17
         assert {(r["client"], r["method"]) for r in first.rows} == {
             (client, method) for client in clients for method in wanted
         }
@@ -104,6 +105,27 @@ class TestResults:
                 chosen = "functional" if probability >= 0.5 else fallback
                 key = (task.id, "0", chosen, "accuracy")
                 assert values[task.id, "0", "policy", "accuracy"] == values[key]
+
+    def test_fine_tuning_starts_where_its_method_says(self, make_loop: MakeLoop) -> None:
+        """With a rate that moves nothing each of them measures its start."""
+        still = (f"experiment.tuning.{name}.lr=1e-12" for name in TRAINED_METHODS)
+        values = values_of(make_loop(*still).run().rows)
+        starts = {
+            "local_1shot": "described", "local_5shot": "described", "oracle": "described",
+            "shared_5shot": "shared_lora", "shared_full": "shared_lora",
+            "generated_5shot": "functional",
+        }  # fmt: skip
+        assert set(starts) == set(TRAINED_METHODS)
+        for (client, seed, method, metric), value in values.items():
+            if method in starts:
+                assert value == values[client, seed, starts[method], metric], (client, method)
+
+    def test_each_fine_tuned_method_has_a_rate_of_its_own(
+        self, make_loop: MakeLoop, first: Any
+    ) -> None:
+        run = make_loop("experiment.tuning.oracle.lr=1e-12").run()
+        before, after = values_of(first.rows), values_of(run.rows)
+        assert {key[2] for key, value in after.items() if value != before[key]} == {"oracle"}
 
     def test_an_accuracy_is_a_number_of_examples(self, first: Any) -> None:
         # Rules with three labels have 6 examples, two of each; the others 8.

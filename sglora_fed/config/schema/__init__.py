@@ -17,6 +17,7 @@ from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
 from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, PrivacyConfig
 from sglora_fed.config.schema.run import RunConfig
+from sglora_fed.config.schema.tuning import FineTuning, TuningConfig
 from sglora_fed.config.schema.zoo import ZooConfig
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "ExperimentConfig",
     "FamilyConfig",
     "FederationConfig",
+    "FineTuning",
     "GeneratorConfig",
     "PrivacyConfig",
     "RunConfig",
     "TrainConfig",
+    "TuningConfig",
     "ZooConfig",
 ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from sglora_fed.config.schema.generator import GENERATORS
 from sglora_fed.config.schema.options import SOME, Group, at_least, option
+from sglora_fed.config.schema.tuning import TuningConfig
 
 NO_ADAPTER_METHODS = ("zero_shot", "described")
-TRAINED_METHODS = ("local_1shot", "local_5shot", "generated_5shot", "oracle")
+TRAINED_METHODS = tuple(item.name for item in fields(TuningConfig))
 SHARED_METHOD = "shared_lora"
 
 
@@ -37,9 +38,13 @@ class ExperimentConfig(Group):
         "methods in the table; generators by their names",
         _methods,
     )
-    local_steps: int = option(
-        10, "optimiser steps of fine-tuning on 1 or 5 examples per class", at_least(1)
-    )
-    oracle_steps: int = option(20, "optimiser steps of fine-tuning on all local data", at_least(1))
+    tuning: TuningConfig = field(default_factory=TuningConfig)
     controls: bool = option(True, "also deliver adapters made for somebody else's description")
     bootstrap: int = option(2000, "resamples of the clients for the intervals", at_least(1))
+
+    def contradictions(self) -> list[str]:
+        """What starts from the shared LoRA needs it."""
+        started = [name for name in self.methods if name.startswith("shared_")]
+        if not started or SHARED_METHOD in self.methods:
+            return []
+        return [f"experiment.methods has {started}, which start from {SHARED_METHOD}: add it"]

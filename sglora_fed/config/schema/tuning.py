@@ -1,0 +1,38 @@
+"""How clients fine-tune: each method that trains on the client has a rate and steps of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from sglora_fed.config.schema.options import POSITIVE, Group, at_least, option
+
+
+@dataclass(frozen=True)
+class FineTuning(Group):
+    """How one method trains; everything else as ``adapter.train`` says."""
+
+    lr: float = option(5e-3, "AdamW learning rate", POSITIVE)
+    steps: int = option(20, "optimiser steps", at_least(1))
+
+
+@dataclass(frozen=True)
+class TuningConfig(Group):
+    """What was chosen for each method on held-out experts of the embedded family.
+
+    ``benchmarks/tune_baselines.py`` chooses; its grid is in ``benchmarks/results/``.
+    """
+
+    local_1shot: FineTuning = field(default=FineTuning(5e-3, 10))
+    local_5shot: FineTuning = field(default=FineTuning(5e-3, 10))
+    generated_5shot: FineTuning = field(default=FineTuning(5e-3, 10))
+    shared_5shot: FineTuning = field(default=FineTuning(5e-3, 10))
+    oracle: FineTuning = field(default=FineTuning(5e-3, 20))
+    shared_full: FineTuning = field(default=FineTuning(5e-3, 20))
+
+    def problems(self) -> list[str]:
+        """All mistakes, each with the name of its method."""
+        return [
+            f"experiment.tuning.{item.name}.{problem}"
+            for item in fields(self)
+            for problem in getattr(self, item.name).problems()
+        ]
