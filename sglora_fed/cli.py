@@ -15,12 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from sglora_fed.adapters import Layout, write_peft
-from sglora_fed.backbones import base_with, load_describer
+from sglora_fed.backbones import base_with, description_reader, load_describer
 from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
 from sglora_fed.experiments.sweep import Combination, plan, run_sweep
+from sglora_fed.experiments.words import check_known
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.launching.run import run_flower
 from sglora_fed.report.page import write_report
@@ -126,6 +127,7 @@ def generate(
             f"{zoo} holds descriptions encoded by {store.identity.encoder};"
             f" backbone.path gives {describer.id}"
         )
+    check_known("the description", description_reader(config.backbone).read([description]))
     embedding = describer.encode([description])
     made = generator_for(config, store).generate(np.asarray(embedding), 1, store.identity.seed)
     kept = kept_confidence(config, store, trusted_zoo(store))

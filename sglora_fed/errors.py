@@ -68,6 +68,18 @@ class TaskFileError(SgloraError):
     )
 
 
+class TextsAlikeError(SgloraError):
+    """Different words that the model reads as one text: nothing could tell what they name apart."""
+
+    code = 202
+    title = "different texts are one to the model"
+    resolve = (
+        "Say what the message names in words that the model knows: emoji, scripts and accents that "
+        "its vocabulary lacks all look the same to it. Labels and hints of a task must differ; "
+        "descriptions of two tasks may be alike only where they are the same words."
+    )
+
+
 class BackboneMissingError(SgloraError):
     """The backbone's weights are in none of the places that were searched."""
 
@@ -109,6 +121,17 @@ class BackboneFileError(SgloraError):
     resolve = (
         "Fetch the checkpoint again, whole (config.json, tokeniser or preprocessor, "
         "model.safetensors), or choose the backbone.name that it belongs to."
+    )
+
+
+class VocabularyError(SgloraError):
+    """Most of the words are unknown to the checkpoint's tokeniser."""
+
+    code = 304
+    title = "the model does not know the words"
+    resolve = (
+        "Write the texts that the message names in a language of the model (English for the "
+        "default one), or set backbone.path to a checkpoint that was trained on yours."
     )
 
 

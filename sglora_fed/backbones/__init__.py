@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from sglora_fed.backbones.clip import Clip
-from sglora_fed.backbones.minilm import DescriptionEncoder, MiniLM
+from sglora_fed.backbones.minilm import MAX_TOKENS, DescriptionEncoder, MiniLM
+from sglora_fed.backbones.reading import TextReader, text_length
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.backbones.weights import (
     WEIGHTS_FILE,
@@ -26,6 +27,8 @@ __all__ = [
     "DualEncoder",
     "available_device",
     "base_with",
+    "candidate_reader",
+    "description_reader",
     "load_backbone",
     "load_describer",
 ]
@@ -59,6 +62,12 @@ def _folder(backbone: BackboneConfig) -> Path:
     return resolve_minilm(backbone.path, backbone.revision, backbone.sha256)
 
 
+def _describer_folder(backbone: BackboneConfig) -> Path:
+    if backbone.name == "clip":
+        return resolve_minilm(None, None, None)
+    return _folder(backbone)
+
+
 def base_with(backbone: BackboneConfig, weights_sha256: str) -> BaseModel | None:
     """What stock transformers loads the configured checkpoint by, if it has these weights.
 
@@ -79,9 +88,28 @@ def load_describer(backbone: BackboneConfig) -> DescriptionEncoder:
         BackboneHashError: when the weights found are others.
         BackboneFileError: when the checkpoint cannot be read.
     """
-    if backbone.name == "clip":
-        return DescriptionEncoder(resolve_minilm(None, None, None))
-    return DescriptionEncoder(resolve_minilm(backbone.path, backbone.revision, backbone.sha256))
+    return DescriptionEncoder(_describer_folder(backbone))
+
+
+@lru_cache(maxsize=2)
+def description_reader(backbone: BackboneConfig) -> TextReader:
+    """What the description encoder makes of texts.
+
+    Raises:
+        BackboneMissingError: when the weights are nowhere to be found.
+        BackboneHashError: when the weights found are others.
+        BackboneFileError: when the tokeniser cannot be read.
+    """
+    return TextReader(_describer_folder(backbone), MAX_TOKENS)
+
+
+@lru_cache(maxsize=2)
+def candidate_reader(backbone: BackboneConfig) -> TextReader:
+    """What the backbone makes of candidate texts and captions; raises as for descriptions."""
+    if backbone.name != "clip":
+        return description_reader(backbone)
+    folder = _folder(backbone)
+    return TextReader(folder, text_length(folder))
 
 
 def available_device(name: str) -> torch.device:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sglora_fed.backbones import available_device
 from sglora_fed.backbones.clip import Clip
 from sglora_fed.backbones.minilm import MiniLM
+from sglora_fed.backbones.pictures import check_picture
 from sglora_fed.config.schema import TRAINED_METHODS, RunConfig
-from sglora_fed.errors import ConfigError, TaskError
-from sglora_fed.tasks import load_family
+from sglora_fed.errors import BackboneInputError, ConfigError, TaskError
+from sglora_fed.experiments.words import check_words
+from sglora_fed.tasks import Task, load_family
 
 ITEMS = {"minilm": MiniLM.modality, "clip": Clip.modality}
 """Backbone -> what its items are."""
+
+NAMED = 5
+"""Files that one message names."""
 
 
 def check_runnable(config: RunConfig) -> None:
@@ -19,6 +26,9 @@ def check_runnable(config: RunConfig) -> None:
     Raises:
         TaskFileError, TaskError: when the family cannot be read, or has too few tasks for a run.
         ConfigError: naming everything else that does not fit.
+        VocabularyError, TextsAlikeError: when a model does not know the words of the tasks, or
+            cannot tell them apart.
+        BackboneInputError: naming picture files that cannot be read.
     """
     available_device(config.backbone.device)
     family = load_family(config.family)
@@ -46,3 +56,20 @@ def check_runnable(config: RunConfig) -> None:
         )
     if problems:
         raise ConfigError(problems)
+    check_words(config.family, config.backbone)
+    _check_pictures(family.tasks)
+
+
+def _check_pictures(tasks: Sequence[Task]) -> None:
+    """Thousands of files: all that cannot be read are counted, a few named."""
+    images = [task for task in tasks if task.modality == "image"]
+    items = {e.item for task in images for e in (*task.train, *task.test)}
+    failed = []
+    for path in sorted(items):
+        try:
+            check_picture(path)
+        except BackboneInputError as error:
+            failed.append(str(error.args[0]))
+    if failed:
+        named = "; ".join(failed[:NAMED])
+        raise BackboneInputError(f"{len(failed)} of {len(items)} pictures are unusable: {named}")

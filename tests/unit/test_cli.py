@@ -75,6 +75,18 @@ def test_generate_writes_the_adapter_of_the_planted_expert(
     assert PeftConfig.from_pretrained(out).base_model_name_or_path == MINILM_ID
 
 
+def test_generate_refuses_a_description_of_unknown_words(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "adapter"
+    code, _, errors = run(
+        "generate", "\U0001f600 \U0001f389", "--zoo", str(folder), "--out", str(out)
+    )
+    assert code == 1
+    assert "SGL-304" in errors
+    assert not out.exists()
+
+
 def test_generate_fits_the_generator_that_a_run_fits(folder: Path) -> None:
     config, store = compose(["generator=sglora", "generator.steps=5"]), read_store(folder)
     layout, seed, nobody = Layout.from_dict(store.identity.layout), store.identity.seed, None

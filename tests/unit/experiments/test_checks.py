@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from sglora_fed.backbones.weights import resolve_minilm
 from sglora_fed.config import compose
-from sglora_fed.errors import ConfigError, TaskError
+from sglora_fed.errors import BackboneInputError, ConfigError, TaskError, TextsAlikeError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.tasks import write_family
 from sglora_fed.tasks.types import Example, Role, Task, TaskFamily
@@ -79,3 +81,36 @@ def test_a_family_has_one_kind() -> None:
     caption = Task("r", "find it", {}, (), (), kind="retrieval", modality="image")
     with pytest.raises(TaskError, match="mixes"):
         TaskFamily("own", (EXPERTS[0], caption))
+
+
+def test_labels_that_the_model_cannot_tell_apart(tmp_path: Path) -> None:
+    emoji = replace(task("c", "client"), labels={"a": "\U0001f600", "b": "\U0001f389"})
+    with pytest.raises(TextsAlikeError, match="'c': the labels of 'a' and 'b'"):
+        checked(tmp_path, *EXPERTS, emoji)
+
+
+def pictured(folder: Path, name: str, role: Role) -> Task:
+    shades = [Image.new("RGB", (8, 8), (n, n, n)) for n in range(2)]
+    pairs = []
+    for n, shade in enumerate(shades):
+        path = folder / f"{name}-{n}.png"
+        shade.save(path)
+        pairs.append(Example(str(path), f"shade {n}"))
+    split = "expert" if role == "expert" else "mine"
+    both = tuple(pairs)
+    return Task(
+        name, f"find {name}", {}, both, both, role, split, kind="retrieval", modality="image"
+    )
+
+
+def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """The backbone's tokeniser alone is looked at, so MiniLM's folder stands in for a CLIP."""
+    model = resolve_minilm(None, None, None)
+    more = ("backbone=clip", f"backbone.path={model}", "adapter=clip")
+    tasks = [pictured(tmp_path, name, "expert") for name in ("e1", "e2")]
+    tasks.append(pictured(tmp_path, "c", "client"))
+    checked(tmp_path, *tasks, more=more)
+    for name in ("e2-1.png", "c-0.png"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:60])
+    with pytest.raises(BackboneInputError, match=r"2 of 6 pictures.*c-0\.png.*e2-1\.png"):
+        checked(tmp_path, *tasks, more=more)
