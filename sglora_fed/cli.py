@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
 from sglora_fed.experiments.sweep import Combination, plan, run_sweep
 from sglora_fed.experiments.words import check_known
+from sglora_fed.files import new_folder
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.launching.run import run_flower
 from sglora_fed.report.page import write_report
@@ -55,9 +55,8 @@ def simulate(
 ) -> None:
     """Run the whole loop in simulation: experts, zoo, generators, clients, report."""
     config = compose(overrides or [])
-    default = Path("results") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = (output or default).absolute()
     check_runnable(config)
+    folder = output.absolute() if output else new_folder(Path("results"), config.name)
     run_flower(config, overrides or [], folder, console)
     _show(folder)
 
@@ -72,8 +71,8 @@ def sweep(
 ) -> None:
     """Run every combination of listed values and put the runs side by side."""
     runs = plan(overrides or [])
-    default = Path("results") / f"sweep-{runs[0].config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = (output or default).absolute()
+    default = f"sweep-{runs[0].config.name}"
+    folder = output.absolute() if output else new_folder(Path("results"), default)
 
     def start(one: Combination, results: Path) -> None:
         _say(f"{one.number} of {len(runs)}: {' '.join(one.swept) or one.folder}")
@@ -147,7 +146,7 @@ def zoo_build(overrides: Overrides = None) -> None:
     """Train the experts of a configuration and keep their zoo; only those missing are trained."""
     config = compose(overrides or [])
     load_family(config.family)
-    output = home() / "logs" / f"zoo-{time.strftime('%Y%m%d-%H%M%S')}"
+    output = new_folder(home() / "logs", "zoo")
     run_flower(config, overrides or [], output, console, goal="zoo")
     for folder in json.loads((output / ZOOS).read_text(encoding="utf-8")):
         zoo_verify(Path(folder))

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import secrets
+import time
+from itertools import count
 from pathlib import Path
 
 from sglora_fed.errors import ResultsError
@@ -38,6 +40,35 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Make a folder that no other run has: ``NAME-DATE-TIME``, numbered where that is taken.
+
+    Args:
+        parent: made when missing.
+        name: of the run.
+
+    Returns:
+        The absolute path of the folder, which is empty.
+
+    Raises:
+        ResultsError: when it cannot be made.
+    """
+    stem = parent.absolute() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in count(1))
+    return next(folder for folder in numbered if _made(folder))
+
+
+def _made(folder: Path) -> bool:
+    """Whether it was this call that made a folder."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be made: {error.strerror or error}") from error
+    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -7,13 +7,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from sglora_fed.errors import ResultsError
-from sglora_fed.files import sha256_of, write_atomically
+from sglora_fed.files import new_folder, sha256_of, write_atomically
 
 
 def full_disk(*_: Any, **__: Any) -> NoReturn:
@@ -90,3 +91,17 @@ def test_sha256(tmp_path: Path) -> None:
     data = os.urandom(300_000)
     (tmp_path / "file").write_bytes(data)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+class TestNewFolder:
+    def test_runs_started_in_one_second_have_a_folder_each(self, tmp_path: Path) -> None:
+        with ThreadPoolExecutor(16) as pool:
+            made = list(pool.map(lambda _: new_folder(tmp_path / "results", "run"), range(64)))
+        assert len(set(made)) == 64
+        assert everything_in(tmp_path / "results") == sorted(folder.name for folder in made)
+        assert all(folder.is_absolute() and everything_in(folder) == [] for folder in made)
+
+    def test_where_none_can_be_made_the_error_says_so(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(ResultsError, match="file/run-.* cannot be made: Not a directory"):
+            new_folder(tmp_path / "file", "run")
