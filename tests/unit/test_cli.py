@@ -203,7 +203,7 @@ def test_zoo_build_hands_over_the_overrides_and_checks_what_was_built(
 
     def fake(_config: object, overrides: list[str], output: Path, _console: object, goal: str):
         asked.append((overrides, goal))
-        output.mkdir(parents=True)
+        output.mkdir(parents=True, exist_ok=True)
         (output / "zoos.json").write_text(json.dumps([str(folder)]))
 
     monkeypatch.setattr(cli, "run_flower", fake)

@@ -103,5 +103,5 @@ class TestNewFolder:
 
     def test_where_none_can_be_made_the_error_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
-        with pytest.raises(ResultsError, match="file/run-.* cannot be made: Not a directory"):
+        with pytest.raises(ResultsError, match=r"file/run-.* cannot be made: Not a directory"):
             new_folder(tmp_path / "file", "run")
