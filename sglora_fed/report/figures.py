@@ -6,15 +6,13 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from sglora_fed.report.coverage import risk_coverage
+from sglora_fed.report.plain import plain_matplotlib
 from sglora_fed.report.words import (
     adopted_method,
     cells,
@@ -24,6 +22,10 @@ from sglora_fed.report.words import (
     percent,
 )
 from sglora_fed.results.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 150
 INK, SOFT, ADOPTED = "#24292f", "#6e7781", "#d55e00"
@@ -51,6 +53,7 @@ Values = dict[tuple[str, str], dict[str, float]]
 """(split, method) -> client -> value."""
 
 
+@plain_matplotlib()
 def draw_figures(summary: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, bytes]:
     """File name -> PNG, for every figure that the run has data for."""
     values = _client_values(summary, rows)
@@ -323,6 +326,9 @@ def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]
     """A figure of its own with panels in rows; nothing of pyplot's global state."""
     columns = min(count, PANELS)
     rows = -(-count // columns)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width * columns + 0.5, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)

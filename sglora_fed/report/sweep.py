@@ -6,9 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -16,9 +15,13 @@ from rich.text import Text
 from sglora_fed.files import write_atomically
 from sglora_fed.report.figures import ADOPTED, INK, PANELS, bar, panels, png, short_label
 from sglora_fed.report.page import environment, width
+from sglora_fed.report.plain import plain_matplotlib
 from sglora_fed.report.table import mean_text
 from sglora_fed.report.template import SWEEP_TEMPLATE
 from sglora_fed.report.words import adopted_method, cells, main_metric, ordered_splits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE = "sweep.html"
 
@@ -86,6 +89,7 @@ def sweep_figure(runs: Sequence[Finished]) -> Figure:
     return figure
 
 
+@plain_matplotlib()
 def write_page(output: Path, runs: Sequence[Finished]) -> Path:
     """Write ``sweep.html``, which needs no other file; its links lead to the runs' own reports.
 
