@@ -12,17 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from sglora_fed.adapters import (
-    Layout,
-    Prepared,
-    initial_vector,
-    layout_of,
-    prepare,
-    score_tasks,
-    train_adapters,
-)
-from sglora_fed.backbones import DualEncoder, load_backbone, load_describer
+from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import Layout, initial_vector, layout_of
+from sglora_fed.adapters.training import train_adapters
+from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.generators import make_generator
 from sglora_fed.generators.base import is_federated

@@ -29,15 +29,11 @@ import study_methods
 import study_variants
 from convert_datasets import SOURCES, convert
 
-from sglora_fed.adapters import (
-    Prepared,
-    initial_vector,
-    layout_of,
-    prepare,
-    score_tasks,
-    train_adapters,
-    training,
-)
+from sglora_fed.adapters import training
+from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import initial_vector, layout_of
+from sglora_fed.adapters.training import train_adapters
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config.schema import (
     AdapterConfig,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sglora_fed.adapters import Prepared, few_shot, prepare, score_tasks
 from sglora_fed.adapters.batched import adapted
-from sglora_fed.adapters.data import fold_groups
+from sglora_fed.adapters.data import Prepared, few_shot, fold_groups, prepare
+from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.training import task_losses
 from sglora_fed.config.schema import FederationConfig, GeneratorConfig, TrainConfig
 from sglora_fed.generators import fit_generator

@@ -22,8 +22,10 @@ from study_methods import (
 )
 from study_wider import made_up_spellings, oracle_in_several_ways, wider
 
-from sglora_fed.adapters import Prepared, candidates, data, score_tasks
+from sglora_fed.adapters import candidates, data
 from sglora_fed.adapters.candidates import candidate_texts
+from sglora_fed.adapters.data import Prepared
+from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.ranks import narrowed, widened
 from sglora_fed.backbones import load_backbone
 from sglora_fed.config.schema import AdapterConfig, GeneratorConfig, TrainConfig

@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 from held_out import HeldOut
 
-from sglora_fed.adapters import Prepared, train_adapters, training
+from sglora_fed.adapters import training
+from sglora_fed.adapters.data import Prepared
+from sglora_fed.adapters.training import train_adapters
 from sglora_fed.config import compose
 from sglora_fed.config.schema import FineTuning
 from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of

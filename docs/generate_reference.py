@@ -17,7 +17,7 @@ import yaml
 
 from sglora_fed import errors
 from sglora_fed.config import RunConfig, config_folder
-from sglora_fed.config.compose import type_name
+from sglora_fed.config.building import type_name
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTICE = "<!-- Made by docs/generate_reference.py; change the code, not this page. -->\n"

@@ -1,4 +1,7 @@
-"""The command line: ``sglora-fed``."""
+"""The command line: ``sglora-fed``.
+
+Each command imports what it uses when it runs: help, and whatever is refused, take a moment.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sglora_fed.adapters import Layout, write_peft
-from sglora_fed.backbones import base_with, description_reader, load_describer
-from sglora_fed.config import compose, home
 from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
-from sglora_fed.experiments.checks import check_runnable
-from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
-from sglora_fed.experiments.sweep import Combination, plan, run_sweep
-from sglora_fed.experiments.words import check_known
 from sglora_fed.files import new_folder
-from sglora_fed.generators.confidence import SURE
-from sglora_fed.launching.run import run_flower
-from sglora_fed.report.page import write_report
-from sglora_fed.report.sweep import PAGE, sweep_table
-from sglora_fed.report.table import results_table
-from sglora_fed.results.files import ZOOS, read_results
-from sglora_fed.tasks import load_family
-from sglora_fed.zoo import read_store
 
 app = typer.Typer(
     help="Adapters for a frozen model from task descriptions, in a federation.",
@@ -54,8 +41,14 @@ def simulate(
     output: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
 ) -> None:
     """Run the whole loop in simulation: experts, zoo, generators, clients, report."""
+    from sglora_fed.config import compose
+
     config = compose(overrides or [])
+    from sglora_fed.experiments.checks import check_runnable
+
     check_runnable(config)
+    from sglora_fed.launching.run import run_flower
+
     folder = output.absolute() if output else new_folder(Path("results"), config.name)
     run_flower(config, overrides or [], folder, console)
     _show(folder)
@@ -70,7 +63,12 @@ def sweep(
     output: Annotated[Path | None, typer.Option(help="Folder; runs finished there stay.")] = None,
 ) -> None:
     """Run every combination of listed values and put the runs side by side."""
+    from sglora_fed.experiments.sweep import Combination, plan, run_sweep
+
     runs = plan(overrides or [])
+    from sglora_fed.launching.run import run_flower
+    from sglora_fed.report.sweep import PAGE, sweep_table
+
     default = f"sweep-{runs[0].config.name}"
     folder = output.absolute() if output else new_folder(Path("results"), default)
 
@@ -86,12 +84,19 @@ def sweep(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Draw the table, the figures and the page of a finished run again."""
+    from sglora_fed.results.files import read_results
+
     summary, rows = read_results(folder)
+    from sglora_fed.report.page import write_report
+
     write_report(folder, summary, rows)
     _show(folder.absolute())
 
 
 def _show(folder: Path) -> None:
+    from sglora_fed.report.table import results_table
+    from sglora_fed.results.files import read_results
+
     summary, _ = read_results(folder)
     console.print(results_table(summary))
     _say(f"Report: {folder / 'report.html'}")
@@ -100,6 +105,8 @@ def _show(folder: Path) -> None:
 
 def _verdict(confidence: float) -> str:
     """What the default policy makes of a confidence."""
+    from sglora_fed.generators.confidence import SURE
+
     word = "adopt" if confidence >= SURE else "fall back"
     return f"confidence {confidence:.2f} ({word}; the default policy falls back below {SURE})"
 
@@ -117,8 +124,18 @@ def generate(
     overrides: Overrides = None,
 ) -> None:
     """Write a PEFT adapter for a description, from a zoo on disk."""
-    config = compose(overrides or [])
-    store = read_store(zoo)
+    from sglora_fed.config import compose
+    from sglora_fed.zoo import read_store
+
+    config, store = compose(overrides or []), read_store(zoo)
+    import numpy as np
+
+    from sglora_fed.adapters.layout import Layout
+    from sglora_fed.adapters.peft_io import write_peft
+    from sglora_fed.backbones import base_with, description_reader, load_describer
+    from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
+    from sglora_fed.experiments.words import check_known
+
     layout = Layout.from_dict(store.identity.layout)
     describer = load_describer(config.backbone)
     if describer.id != store.identity.encoder:
@@ -126,6 +143,7 @@ def generate(
             f"{zoo} holds descriptions encoded by {store.identity.encoder};"
             f" backbone.path gives {describer.id}"
         )
+    check_known("the description", description_reader(config.backbone).read([description]))
     check_known("the description", description_reader(config.backbone).read([description]))
     embedding = describer.encode([description])
     made = generator_for(config, store).generate(np.asarray(embedding), 1, store.identity.seed)
@@ -144,8 +162,14 @@ def generate(
 @zoo_app.command("build")
 def zoo_build(overrides: Overrides = None) -> None:
     """Train the experts of a configuration and keep their zoo; only those missing are trained."""
+    from sglora_fed.config import compose, home
+    from sglora_fed.tasks import load_family
+
     config = compose(overrides or [])
     load_family(config.family)
+    from sglora_fed.launching.run import run_flower
+    from sglora_fed.results.files import ZOOS
+
     output = new_folder(home() / "logs", "zoo")
     run_flower(config, overrides or [], output, console, goal="zoo")
     for folder in json.loads((output / ZOOS).read_text(encoding="utf-8")):
@@ -155,6 +179,9 @@ def zoo_build(overrides: Overrides = None) -> None:
 @zoo_app.command("show")
 def zoo_show(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
     """What a zoo was made for and how many experts it holds."""
+    from sglora_fed.adapters.layout import Layout
+    from sglora_fed.zoo import read_store
+
     store = read_store(folder)
     console.print_json(
         json.dumps(
@@ -174,6 +201,10 @@ def zoo_show(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -
 @zoo_app.command("list")
 def zoo_list(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
     """The experts of a zoo."""
+    import numpy as np
+
+    from sglora_fed.zoo import read_store
+
     zoo = read_store(folder).load()
     table = Table("expert", "examples", "norm of mean", "mean deviation")
     for row, name in enumerate(zoo.ids):
@@ -186,6 +217,8 @@ def zoo_list(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -
 @zoo_app.command("verify")
 def zoo_verify(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
     """Check every file of a zoo: header, sha256, shapes and values."""
+    from sglora_fed.zoo import read_store
+
     count = len(read_store(folder).load().ids)
     _say(f"{count} experts, all files as written: {folder.absolute()}")
 

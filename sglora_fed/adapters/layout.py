@@ -8,13 +8,14 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from sglora_fed.errors import AdapterValueError, LayoutError
+
+if TYPE_CHECKING:  # a zoo is read and listed without torch, which costs a second of CPU
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,8 @@ class Layout:
                     f"{module.name}: A {tuple(a.shape)}, B {tuple(b.shape)}; need {expected}"
                 )
             parts += [a.reshape(-1), b.reshape(-1)]
+        import torch
+
         return torch.cat(parts)
 
 
@@ -161,6 +164,8 @@ def layout_of(model: nn.Module, names: Iterable[str], rank: int, alpha: float) -
     Raises:
         LayoutError: when a name is no ``nn.Linear`` of the model.
     """
+    from torch import nn
+
     shapes = []
     for name in names:
         try:
@@ -182,6 +187,8 @@ def initial_vector(layout: Layout, seed: int) -> Tensor:
     Returns:
         [D] float32.
     """
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     factors = {}
     for module in layout.modules:
@@ -197,6 +204,8 @@ def effect_gram(layout: Layout, vectors: np.ndarray) -> np.ndarray:
     Two adapters may have other factors and the same effect: -B times -A is B A. The products are
     never formed: <B A, B' A'> is the sum over ranks of (B^T B')(A A'^T).
     """
+    import torch
+
     total = np.zeros((len(vectors), len(vectors)))
     for a, b in layout.unpack(torch.from_numpy(vectors.astype(np.float64))).values():
         rows, columns = a.flatten(0, 1), b.transpose(1, 2).flatten(0, 1)

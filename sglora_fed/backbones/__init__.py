@@ -1,39 +1,47 @@
-"""Backbones: frozen dual encoders and the description encoder."""
+"""Backbones: frozen dual encoders and the description encoder.
+
+What only looks for weights or reads texts imports no model and no torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from sglora_fed.backbones.clip import Clip
-from sglora_fed.backbones.minilm import MAX_TOKENS, DescriptionEncoder, MiniLM
-from sglora_fed.backbones.reading import TextReader, text_length
-from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.backbones.reading import MINILM_TOKENS, TextReader, text_length
 from sglora_fed.backbones.weights import (
     WEIGHTS_FILE,
     BaseModel,
     base_model,
-    resolve_checkpoint,
-    resolve_minilm,
+    checkpoint_folder,
     weights_hash,
 )
-from sglora_fed.config.schema import AdapterConfig, BackboneConfig
+from sglora_fed.config.schema import BACKBONES, ITEMS, AdapterConfig, BackboneConfig
 from sglora_fed.errors import ConfigError
+from sglora_fed.tasks.types import Modality
 
-__all__ = [
-    "DescriptionEncoder",
-    "DualEncoder",
-    "available_device",
-    "base_with",
-    "candidate_reader",
-    "description_reader",
-    "load_backbone",
-    "load_describer",
-]
+if TYPE_CHECKING:
+    from sglora_fed.backbones.minilm import DescriptionEncoder
+    from sglora_fed.backbones.types import DualEncoder
 
-MINILM_SCALE = 20.0
+
+def register_backbone(
+    name: str, load: Callable[[BackboneConfig, AdapterConfig], DualEncoder], items: Modality
+) -> None:
+    """Make a backbone of your own known by name: ``backbone.name=NAME``.
+
+    Args:
+        name: in configuration.
+        load: the backbone for a configuration; called once per process.
+        items: what it takes besides texts.
+
+    Raises:
+        ConfigError: when the name is taken.
+    """
+    BACKBONES.add(name, load)
+    ITEMS[name] = items
 
 
 @lru_cache(maxsize=2)
@@ -49,23 +57,8 @@ def load_backbone(backbone: BackboneConfig, adapter: AdapterConfig) -> DualEncod
     """
     if problems := backbone.problems():
         raise ConfigError(problems)
-    device, folder = available_device(backbone.device), _folder(backbone)
-    if backbone.name == "clip":
-        return Clip(folder, adapter.targets, adapter.layers, backbone.scale, device)
-    scale = MINILM_SCALE if backbone.scale is None else backbone.scale
-    return MiniLM(folder, adapter.targets, adapter.layers, scale, device)
-
-
-def _folder(backbone: BackboneConfig) -> Path:
-    if backbone.name == "clip":
-        return resolve_checkpoint(str(backbone.path), backbone.revision, backbone.sha256)
-    return resolve_minilm(backbone.path, backbone.revision, backbone.sha256)
-
-
-def _describer_folder(backbone: BackboneConfig) -> Path:
-    if backbone.name == "clip":
-        return resolve_minilm(None, None, None)
-    return _folder(backbone)
+    encoder: DualEncoder = BACKBONES.get(backbone.name)(backbone, adapter)
+    return encoder
 
 
 def base_with(backbone: BackboneConfig, weights_sha256: str) -> BaseModel | None:
@@ -75,7 +68,7 @@ def base_with(backbone: BackboneConfig, weights_sha256: str) -> BaseModel | None
         BackboneMissingError: when the weights are nowhere to be found.
         BackboneHashError: when the weights found are others than configured.
     """
-    found = weights_hash(_folder(backbone) / WEIGHTS_FILE)
+    found = weights_hash(checkpoint_folder(backbone) / WEIGHTS_FILE)
     return base_model(backbone.path, backbone.revision) if found == weights_sha256 else None
 
 
@@ -88,6 +81,8 @@ def load_describer(backbone: BackboneConfig) -> DescriptionEncoder:
         BackboneHashError: when the weights found are others.
         BackboneFileError: when the checkpoint cannot be read.
     """
+    from sglora_fed.backbones.minilm import DescriptionEncoder
+
     return DescriptionEncoder(_describer_folder(backbone))
 
 
@@ -100,7 +95,7 @@ def description_reader(backbone: BackboneConfig) -> TextReader:
         BackboneHashError: when the weights found are others.
         BackboneFileError: when the tokeniser cannot be read.
     """
-    return TextReader(_describer_folder(backbone), MAX_TOKENS)
+    return TextReader(_describer_folder(backbone), MINILM_TOKENS)
 
 
 @lru_cache(maxsize=2)
@@ -108,17 +103,9 @@ def candidate_reader(backbone: BackboneConfig) -> TextReader:
     """What the backbone makes of candidate texts and captions; raises as for descriptions."""
     if backbone.name != "clip":
         return description_reader(backbone)
-    folder = _folder(backbone)
+    folder = checkpoint_folder(backbone)
     return TextReader(folder, text_length(folder))
 
 
-def available_device(name: str) -> torch.device:
-    """What `cpu`, `cuda` or `auto` means here.
-
-    Raises:
-        ConfigError: for `cuda` where there is none.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ConfigError("backbone.device='cuda': no CUDA device here; use cpu or auto")
-    return torch.device("cuda" if name != "cpu" and there else "cpu")
+def _describer_folder(backbone: BackboneConfig) -> Path:
+    return checkpoint_folder(backbone if backbone.name == "minilm" else BackboneConfig())

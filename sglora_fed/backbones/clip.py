@@ -18,12 +18,29 @@ from sglora_fed.backbones.checkpoint import (
     read_part,
     read_tokenizer,
 )
+from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.pictures import read_picture
-from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
+from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
+from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.types import Modality
 
 CPU = torch.device("cpu")
+
+
+def configured(backbone: BackboneConfig, adapter: AdapterConfig) -> Clip:
+    """What ``backbone.name=clip`` means.
+
+    Raises:
+        SgloraError: as :func:`~sglora_fed.backbones.load_backbone`.
+    """
+    return Clip(
+        checkpoint_folder(backbone),
+        adapter.targets,
+        adapter.layers,
+        backbone.scale,
+        available_device(backbone.device),
+    )
 
 
 class Clip:

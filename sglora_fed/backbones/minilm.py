@@ -19,15 +19,18 @@ from sglora_fed.backbones.checkpoint import (
     read_tokenizer,
     twin,
 )
+from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.packing import Packs, packed
-from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
+from sglora_fed.backbones.reading import MINILM_TOKENS
+from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
+from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.types import Modality
 
-MAX_TOKENS = 256
-"""Word pieces the model was trained for (its model card); longer texts are cut."""
+SCALE = 20.0
+"""Factor on cosines where the configuration names none."""
 
 CHUNK = 64
 """Texts in one forward without gradient."""
@@ -39,6 +42,21 @@ SENTENCES = 20_000
 """Sentences whose embeddings are kept, 1.5 KB each."""
 
 CPU = torch.device("cpu")
+
+
+def configured(backbone: BackboneConfig, adapter: AdapterConfig) -> MiniLM:
+    """What ``backbone.name=minilm`` means.
+
+    Raises:
+        SgloraError: as :func:`~sglora_fed.backbones.load_backbone`.
+    """
+    return MiniLM(
+        checkpoint_folder(backbone),
+        adapter.targets,
+        adapter.layers,
+        SCALE if backbone.scale is None else backbone.scale,
+        available_device(backbone.device),
+    )
 
 
 @lru_cache(maxsize=2)
@@ -225,7 +243,7 @@ def _tokens(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:
     """[tokens] ids of each text, with the two marks at its ends; places name it in an error."""
     if not places:
         return []
-    ids = tokenizer(list(places), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    ids = tokenizer(list(places), truncation=True, max_length=MINILM_TOKENS)["input_ids"]
     # Numbers only: what a client wrote must not travel in a message.
     if empty := [place for place, row in zip(places.values(), ids, strict=True) if len(row) <= 2]:
         raise BackboneInputError(f"texts number {empty} are empty; each needs a visible character")

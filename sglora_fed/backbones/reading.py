@@ -13,6 +13,9 @@ from tokenizers import Tokenizer
 from sglora_fed.errors import BackboneFileError
 
 TOKENIZER_FILE = "tokenizer.json"
+MINILM_TOKENS = 256
+"""Word pieces that MiniLM was trained for (its model card); longer texts are cut."""
+
 CLIP_TOKENS = 77
 """Where config.json does not say it (Radford et al. 2021)."""
 

@@ -19,6 +19,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import HfHubHTTPError
 
+from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import BackboneHashError, BackboneMissingError
 
 WEIGHTS_FILE = "model.safetensors"
@@ -53,6 +54,18 @@ def base_model(path: str | None, revision: str | None) -> BaseModel:
         return BaseModel(MINILM_ID, revision or MINILM_REVISION)
     folder = Path(path).expanduser()
     return BaseModel(str(folder.absolute()), None) if folder.exists() else BaseModel(path, revision)
+
+
+def checkpoint_folder(backbone: BackboneConfig) -> Path:
+    """The configured checkpoint's folder.
+
+    Raises:
+        BackboneMissingError: when the weights are nowhere to be found.
+        BackboneHashError: when the weights found are others than configured.
+    """
+    if backbone.name == "minilm":
+        return resolve_minilm(backbone.path, backbone.revision, backbone.sha256)
+    return resolve_checkpoint(str(backbone.path), backbone.revision, backbone.sha256)
 
 
 def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -> Path:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sglora_fed.backbones import available_device
-from sglora_fed.backbones.clip import Clip
-from sglora_fed.backbones.minilm import MiniLM
-from sglora_fed.backbones.pictures import check_picture
-from sglora_fed.config.schema import TRAINED_METHODS, RunConfig
+from sglora_fed.config.schema import ITEMS, TRAINED_METHODS, RunConfig
 from sglora_fed.errors import BackboneInputError, ConfigError, TaskError
-from sglora_fed.experiments.words import check_words
 from sglora_fed.tasks import Task, load_family
-
-ITEMS = {"minilm": MiniLM.modality, "clip": Clip.modality}
-"""Backbone -> what its items are."""
 
 NAMED = 5
 """Files that one message names."""
@@ -30,7 +22,6 @@ def check_runnable(config: RunConfig) -> None:
             cannot tell them apart.
         BackboneInputError: naming picture files that cannot be read.
     """
-    available_device(config.backbone.device)
     family = load_family(config.family)
     experts, clients = family.of_role("expert"), family.of_role("client")
     if len(experts) < 2 or not clients:
@@ -56,12 +47,25 @@ def check_runnable(config: RunConfig) -> None:
         )
     if problems:
         raise ConfigError(problems)
+    # Each costs more than all above, which has to be well first.
+    from sglora_fed.experiments.words import check_words
+
     check_words(config.family, config.backbone)
     _check_pictures(family.tasks)
+    _check_device(config.backbone.device)
+
+
+def _check_device(name: str) -> None:
+    if name != "cpu":
+        from sglora_fed.backbones.device import available_device
+
+        available_device(name)
 
 
 def _check_pictures(tasks: Sequence[Task]) -> None:
     """Thousands of files: all that cannot be read are counted, a few named."""
+    from sglora_fed.backbones.pictures import check_picture
+
     images = [task for task in tasks if task.modality == "image"]
     items = {e.item for task in images for e in (*task.train, *task.test)}
     failed = []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sglora_fed.adapters import Layout, read_peft, write_peft
-from sglora_fed.adapters.peft_io import CONFIG_FILE
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.peft_io import CONFIG_FILE, read_peft, write_peft
 from sglora_fed.backbones import base_with, load_describer
 from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError, ZooForeignError

@@ -16,7 +16,7 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from sglora_fed import __version__
-from sglora_fed.adapters import Layout
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
 from sglora_fed.config.schema import SHARED_METHOD, RunConfig

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sglora_fed.adapters import Layout, Prepared, initial_vector, prepare, score_tasks
-from sglora_fed.backbones import DualEncoder
+from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import Layout, initial_vector
 from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config.schema import SHARED_METHOD, RunConfig
 from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
 from sglora_fed.federation.messages import AdoptRequest

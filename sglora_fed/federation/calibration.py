@@ -9,7 +9,9 @@ from functools import partial
 import numpy as np
 from flwr.app import RecordDict
 
-from sglora_fed.adapters import Prepared, check_vectors, prepare, score_tasks
+from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import MessageError, RepliesError

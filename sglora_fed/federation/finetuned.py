@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sglora_fed.adapters import few_shot
+from sglora_fed.adapters.data import few_shot
 from sglora_fed.config.schema import FineTuning, RunConfig, TrainConfig
 from sglora_fed.tasks.types import Example, Task
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from flwr.app import RecordDict
 
-from sglora_fed.adapters import Layout, check_vectors, train_adapters
+from sglora_fed.adapters.layout import Layout, check_vectors
+from sglora_fed.adapters.training import train_adapters
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import Reader, pack

@@ -9,15 +9,12 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from sglora_fed.adapters import (
-    Layout,
-    Prepared,
-    check_vectors,
-    layout_of,
-    prepare,
-    train_adapters,
-)
-from sglora_fed.backbones import DescriptionEncoder, DualEncoder, load_backbone, load_describer
+from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.layout import Layout, check_vectors, layout_of
+from sglora_fed.adapters.training import train_adapters
+from sglora_fed.backbones import load_backbone, load_describer
+from sglora_fed.backbones.minilm import DescriptionEncoder
+from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.bench import LOCAL_METHODS, POLICY, Bench, federation_start, norm_bound

@@ -18,9 +18,11 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from sglora_fed import __version__
-from sglora_fed.adapters import Layout, check_vectors, prepare, train_adapters
 from sglora_fed.adapters.candidates import candidate_texts
-from sglora_fed.backbones import DualEncoder
+from sglora_fed.adapters.data import prepare
+from sglora_fed.adapters.layout import Layout, check_vectors
+from sglora_fed.adapters.training import train_adapters
+from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config import home
 from sglora_fed.config.schema import TrainConfig
 from sglora_fed.errors import AdapterFileError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -78,3 +79,6 @@ class Merge:
             GeneratorError: when the arrays are not those of a merge.
         """
         self._state = checked_state(self.name, state, AXES)
+
+
+soup, nearest, topk = (partial(Merge, name) for name in ("soup", "nearest", "topk"))

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,6 @@ from sglora_fed.generators.base import (
     Generator,
     is_federated,
 )
-from sglora_fed.generators.functional import Functional
-from sglora_fed.generators.merges import Merge
-from sglora_fed.generators.ridge import Ridge
-from sglora_fed.generators.sglora import SgLora
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tensors import read_header
 from sglora_fed.zoo import Zoo, ZooIdentity
@@ -37,15 +32,6 @@ METADATA = {"generator", "config", "identity", "sha256"}
 MATCHING = ("backbone", "weights_sha256", "encoder", "layout")
 """What must be equal for a generator to serve; its zoo may have another seed or other experts."""
 
-_FACTORIES: dict[str, Factory] = {
-    "soup": partial(Merge, "soup"),
-    "nearest": partial(Merge, "nearest"),
-    "topk": partial(Merge, "topk"),
-    "ridge": Ridge,
-    "sglora": SgLora,
-    "functional": Functional,
-}
-
 
 def register_generator(name: str, factory: Factory) -> None:
     """Make a generator of your own known by name, for configuration and results.
@@ -53,15 +39,12 @@ def register_generator(name: str, factory: Factory) -> None:
     Raises:
         GeneratorError: when the name is taken.
     """
-    if name in _FACTORIES:
-        raise GeneratorError(f"the name {name!r} is taken; there are {generator_names()}")
-    _FACTORIES[name] = factory
-    GENERATORS.append(name)
+    GENERATORS.add(name, factory)
 
 
 def generator_names() -> list[str]:
     """All known names."""
-    return sorted(_FACTORIES)
+    return sorted(GENERATORS)
 
 
 def make_generator(config: GeneratorConfig, name: str | None = None) -> Either:
@@ -71,9 +54,7 @@ def make_generator(config: GeneratorConfig, name: str | None = None) -> Either:
         GeneratorError: for an unknown name, or when the registered class is of neither kind.
     """
     wanted = name or config.name
-    if wanted not in _FACTORIES:
-        raise GeneratorError(f"unknown generator {wanted!r}; there are {generator_names()}")
-    made = _FACTORIES[wanted](config)
+    made = GENERATORS.get(wanted)(config)
     if not isinstance(made, (FittedGenerator, FederatedGenerator)):
         raise GeneratorError(
             f"{wanted} ({type(made).__name__}) lacks methods: a generator has generate, state and"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import dp_accounting
 import numpy as np
 from scipy.special import ndtri
 
@@ -115,6 +114,8 @@ class GaussianMechanism:
                 f"epsilon={self.epsilon!r}, delta={self.delta!r}; need 0 < epsilon <="
                 f" {MAX_EPSILON:g} and 0 < delta < 1"
             )
+        import dp_accounting  # costs seconds of CPU, which a run without noise need not pay
+
         exact = SENSITIVITY * float(dp_accounting.get_sigma_gaussian(self.epsilon, self.delta))
         object.__setattr__(self, "sigma", exact * (1 + SOLVER_SLACK))
 
@@ -157,16 +158,20 @@ def _checked(embedding: np.ndarray, dim: int) -> np.ndarray:
 Factory = Callable[[PrivacyConfig, int], Mechanism]
 
 
-def _gaussian(config: PrivacyConfig, dim: int) -> Mechanism:
+def no_mechanism(config: PrivacyConfig, dim: int) -> Mechanism:
+    """What ``privacy.mechanism=none`` means."""
+    return NoMechanism(dim)
+
+
+def gaussian_mechanism(config: PrivacyConfig, dim: int) -> Mechanism:
+    """What ``privacy.mechanism=gaussian`` means.
+
+    Raises:
+        PrivacyError: for missing or impossible parameters.
+    """
     if config.epsilon is None or config.delta is None:
         raise PrivacyError("gaussian needs privacy.epsilon and privacy.delta")
     return GaussianMechanism(dim, config.epsilon, config.delta)
-
-
-_FACTORIES: dict[str, Factory] = {
-    "none": lambda config, dim: NoMechanism(dim),
-    "gaussian": _gaussian,
-}
 
 
 def register_mechanism(name: str, factory: Factory) -> None:
@@ -179,10 +184,7 @@ def register_mechanism(name: str, factory: Factory) -> None:
     Raises:
         PrivacyError: when the name is taken.
     """
-    if name in _FACTORIES:
-        raise PrivacyError(f"the name {name!r} is taken; there are {sorted(_FACTORIES)}")
-    _FACTORIES[name] = factory
-    MECHANISMS.append(name)
+    MECHANISMS.add(name, factory)
 
 
 def make_mechanism(config: PrivacyConfig, dim: int) -> Mechanism:
@@ -191,8 +193,5 @@ def make_mechanism(config: PrivacyConfig, dim: int) -> Mechanism:
     Raises:
         PrivacyError: for an unknown name or impossible parameters.
     """
-    if config.mechanism not in _FACTORIES:
-        raise PrivacyError(
-            f"unknown mechanism {config.mechanism!r}; there are {sorted(_FACTORIES)}"
-        )
-    return _FACTORIES[config.mechanism](config, dim)
+    made: Mechanism = MECHANISMS.get(config.mechanism)(config, dim)
+    return made

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
-from sglora_fed.config.schema import FamilyConfig
-from sglora_fed.tasks.assistant.content import load_topics
+from sglora_fed.config.schema import FAMILIES, FamilyConfig
 from sglora_fed.tasks.digest import tasks_sha256
 from sglora_fed.tasks.family import build_family
-from sglora_fed.tasks.hub import hub_family
-from sglora_fed.tasks.local import local_family, write_family
+from sglora_fed.tasks.local import configured_folder, write_family
 from sglora_fed.tasks.types import Example, Task, TaskFamily
 
 __all__ = [
@@ -20,8 +18,22 @@ __all__ = [
     "build_family",
     "known_tasks_sha256",
     "load_family",
+    "register_family",
     "write_family",
 ]
+
+
+def register_family(name: str, load: Callable[[FamilyConfig], TaskFamily]) -> None:
+    """Make a task family of your own known by name: ``family.name=NAME``.
+
+    Args:
+        name: in configuration.
+        load: the family for a configuration; the same on every machine of a run.
+
+    Raises:
+        TaskError: when the name is taken.
+    """
+    FAMILIES.add(name, load)
 
 
 @lru_cache(maxsize=2)
@@ -29,13 +41,10 @@ def load_family(config: FamilyConfig) -> TaskFamily:
     """The configured task family, once per process.
 
     Raises:
-        TaskFileError, TaskError: when it cannot be read or is unusable.
+        TaskFileError, TaskError: when it cannot be read or is unusable, or nobody knows its name.
     """
-    if config.name == "local":
-        return local_family(_folder(config), config.seed)
-    if config.name == "hub":
-        return hub_family(config)
-    return build_family("assistant", load_topics(), config)
+    family: TaskFamily = FAMILIES.get(config.name)(config)
+    return family
 
 
 @lru_cache(maxsize=2)
@@ -47,10 +56,6 @@ def known_tasks_sha256(config: FamilyConfig) -> str:
     Raises:
         TaskFileError, TaskError: when a folder that is here is unusable.
     """
-    if config.name == "hub" or (config.name == "local" and not _folder(config).is_dir()):
+    if config.name == "hub" or (config.name == "local" and not configured_folder(config).is_dir()):
         return ""
     return tasks_sha256(load_family(config).of_role("expert"))
-
-
-def _folder(config: FamilyConfig) -> Path:
-    return Path(str(config.path)).expanduser().absolute()

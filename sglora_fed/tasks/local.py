@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.errors import ResultsError, TaskError, TaskFileError
 from sglora_fed.files import write_atomically
 from sglora_fed.tasks.jsonl import check_fields, choice_of, read_lines, text_of, texts_of
@@ -45,6 +46,20 @@ class _Draft:
     kind: Kind | None = None
     modality: Modality = "text"
     parts: dict[str, list[Example]] = field(default_factory=lambda: {"train": [], "test": []})
+
+
+def configured_folder(config: FamilyConfig) -> Path:
+    """The folder that ``family.path`` means."""
+    return Path(str(config.path)).expanduser().absolute()
+
+
+def configured_family(config: FamilyConfig) -> TaskFamily:
+    """What ``family.name=local`` means.
+
+    Raises:
+        TaskFileError, TaskError: as :func:`local_family`.
+    """
+    return local_family(configured_folder(config), config.seed)
 
 
 def local_family(folder: Path, seed: int) -> TaskFamily:

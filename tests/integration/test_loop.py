@@ -14,8 +14,8 @@ import pytest
 import torch
 from flwr.common.serde import message_to_proto
 
-from sglora_fed.adapters import read_peft
 from sglora_fed.adapters.candidates import candidate_texts
+from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import compose
 from sglora_fed.config.schema import TRAINED_METHODS

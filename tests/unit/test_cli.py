@@ -13,7 +13,8 @@ import pytest
 from peft import PeftConfig
 
 from sglora_fed import cli
-from sglora_fed.adapters import Layout, read_peft
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.weights import MINILM_ID, MINILM_SHA256
 from sglora_fed.config import compose
@@ -21,6 +22,7 @@ from sglora_fed.errors import LaunchError
 from sglora_fed.experiments import kept
 from sglora_fed.experiments import run as experiment
 from sglora_fed.generators.confidence import Confidence
+from sglora_fed.launching import run as launching
 from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo, read_store
 
 WISH = "tell me at once about anything from my bank"
@@ -206,7 +208,7 @@ def test_zoo_build_hands_over_the_overrides_and_checks_what_was_built(
         output.mkdir(parents=True, exist_ok=True)
         (output / "zoos.json").write_text(json.dumps([str(folder)]))
 
-    monkeypatch.setattr(cli, "run_flower", fake)
+    monkeypatch.setattr(launching, "run_flower", fake)
     code, printed, _ = run("zoo", "build", "adapter.rank=2")
     assert code == 0
     assert asked == [(["adapter.rank=2"], "zoo")]
@@ -216,7 +218,7 @@ def test_zoo_build_hands_over_the_overrides_and_checks_what_was_built(
 def test_all_mistakes_are_told_at_once_and_nothing_starts(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "run_flower", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(launching, "run_flower", lambda *_: pytest.fail("started"))
     output = tmp_path / "out"
     code, _, errors = run("simulate", "--output", str(output), "seeds=[red]", "no.such=1")
     assert code == 2
@@ -230,7 +232,7 @@ def test_all_mistakes_are_told_at_once_and_nothing_starts(
 def test_a_sweep_tells_all_mistakes_before_anything_starts(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "run_flower", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(launching, "run_flower", lambda *_: pytest.fail("started"))
     output = tmp_path / "out"
     command = ("sweep", "--output", str(output))
     code, _, errors = run(*command, "generator=topk,ridge", "adapter.rank=2,0", "no.such=1,2")
@@ -249,7 +251,7 @@ def test_a_sweep_that_stops_says_where_and_how_to_go_on(
         started.append((overrides, output))
         raise LaunchError("no [red] memory")
 
-    monkeypatch.setattr(cli, "run_flower", fail)
+    monkeypatch.setattr(launching, "run_flower", fail)
     output = tmp_path / "out"
     code, printed, errors = run("sweep", "--output", str(output), "generator=topk,ridge")
     assert code == 1
@@ -274,7 +276,7 @@ def test_a_folder_that_holds_nothing_is_one_line(
 def test_a_family_that_cannot_be_read_is_told_before_anything_starts(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "run_flower", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(launching, "run_flower", lambda *_: pytest.fail("started"))
     missing = tmp_path / "tasks"
     code, _, errors = run("simulate", "family=local", f"family.path={missing}")
     assert code == 1

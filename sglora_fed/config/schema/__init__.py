@@ -5,14 +5,14 @@ One module per group, so that a group's options, their defaults, their values an
 """
 
 from sglora_fed.config.schema.adapter import AdapterConfig, TrainConfig
-from sglora_fed.config.schema.backbone import BackboneConfig
+from sglora_fed.config.schema.backbone import BACKBONES, ITEMS, BackboneConfig
 from sglora_fed.config.schema.experiment import (
     NO_ADAPTER_METHODS,
     SHARED_METHOD,
     TRAINED_METHODS,
     ExperimentConfig,
 )
-from sglora_fed.config.schema.family import FamilyConfig
+from sglora_fed.config.schema.family import FAMILIES, FamilyConfig
 from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
 from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, PrivacyConfig
@@ -21,7 +21,10 @@ from sglora_fed.config.schema.tuning import FineTuning, TuningConfig
 from sglora_fed.config.schema.zoo import ZooConfig
 
 __all__ = [
+    "BACKBONES",
+    "FAMILIES",
     "GENERATORS",
+    "ITEMS",
     "MAX_EPSILON",
     "MECHANISMS",
     "NO_ADAPTER_METHODS",

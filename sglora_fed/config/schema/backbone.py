@@ -7,6 +7,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sglora_fed.config.schema.options import POSITIVE, Group, one_of, option, where
+from sglora_fed.errors import ConfigError
+from sglora_fed.registry import Registry
+
+BACKBONES = Registry(
+    "backbone",
+    ConfigError,
+    {
+        "minilm": "sglora_fed.backbones.minilm:configured",
+        "clip": "sglora_fed.backbones.clip:configured",
+    },
+)
+"""``register_backbone`` adds to them."""
+
+ITEMS: dict[str, str] = {"minilm": "text", "clip": "image"}
+"""Backbone -> the modality of its items, known without importing it."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +31,9 @@ class BackboneConfig(Group):
     prefix: ClassVar[str] = "backbone."
 
     name: str = option(
-        "minilm", "`minilm` (text-text) or `clip` (image-text)", one_of(("minilm", "clip"))
+        "minilm",
+        "`minilm` (text-text), `clip` (image-text), or a registered one",
+        one_of(BACKBONES),
     )
     path: str | None = option(None, "checkpoint folder, or a hub id for `clip`; null: the default")
     revision: str | None = option(None, "hub revision; null: the pinned one")

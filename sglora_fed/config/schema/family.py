@@ -6,6 +6,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sglora_fed.config.schema.options import Group, at_least, one_of, option
+from sglora_fed.errors import TaskError
+from sglora_fed.registry import Registry
+
+FAMILIES = Registry(
+    "family",
+    TaskError,
+    {
+        "assistant": "sglora_fed.tasks.assistant.family:assistant_family",
+        "local": "sglora_fed.tasks.local:configured_family",
+        "hub": "sglora_fed.tasks.hub:hub_family",
+    },
+)
+"""``register_family`` adds to them."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +29,8 @@ class FamilyConfig(Group):
 
     name: str = option(
         "assistant",
-        "`assistant` (embedded), `local` (a folder) or `hub`",
-        one_of(("assistant", "local", "hub")),
+        "`assistant` (embedded), `local` (a folder), `hub`, or a registered one",
+        one_of(FAMILIES),
     )
     path: str | None = option(None, "folder of a `local` family, or of a saved `hub` data set")
     seed: int = option(0, "of the family's splits; fixed before any result is seen", at_least(0))

@@ -6,9 +6,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option
+from sglora_fed.errors import GeneratorError
+from sglora_fed.registry import Registry
 
-GENERATORS = ["soup", "nearest", "topk", "ridge", "sglora", "functional"]
-"""Names of generators; ``register_generator`` adds to them."""
+GENERATORS = Registry(
+    "generator",
+    GeneratorError,
+    {
+        "soup": "sglora_fed.generators.merges:soup",
+        "nearest": "sglora_fed.generators.merges:nearest",
+        "topk": "sglora_fed.generators.merges:topk",
+        "ridge": "sglora_fed.generators.ridge:Ridge",
+        "sglora": "sglora_fed.generators.sglora:SgLora",
+        "functional": "sglora_fed.generators.functional:Functional",
+    },
+)
+"""``register_generator`` adds to them."""
 
 
 @dataclass(frozen=True)

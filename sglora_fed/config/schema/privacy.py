@@ -6,9 +6,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sglora_fed.config.schema.options import Group, one_of, option
+from sglora_fed.errors import PrivacyError
+from sglora_fed.registry import Registry
 
-MECHANISMS = ["none", "gaussian"]
-"""Names of privacy mechanisms; ``register_mechanism`` adds to them."""
+MECHANISMS = Registry(
+    "mechanism",
+    PrivacyError,
+    {
+        "none": "sglora_fed.privacy.mechanisms:no_mechanism",
+        "gaussian": "sglora_fed.privacy.mechanisms:gaussian_mechanism",
+    },
+)
+"""``register_mechanism`` adds to them."""
 
 MAX_EPSILON = 1000.0
 """Beyond it the noise is lost in the rounding of a request and promises nothing."""

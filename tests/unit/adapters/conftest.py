@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from sglora_fed.adapters import Layout, layout_of
+from sglora_fed.adapters.layout import Layout, layout_of
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.tasks.types import Example, Task
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sglora_fed.adapters import Layout, ModuleShape, adapted, layout_of
-from sglora_fed.adapters.batched import AdaptedLinear
+from sglora_fed.adapters.batched import AdaptedLinear, adapted
+from sglora_fed.adapters.layout import Layout, ModuleShape, layout_of
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import LayoutError
 from tests.unit.adapters.conftest import make_reference

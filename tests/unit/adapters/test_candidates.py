@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from sglora_fed.adapters import Layout, prepare, score_tasks
 from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.candidates import UNNAMED, candidate_texts
+from sglora_fed.adapters.data import prepare
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.training import task_losses
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.minilm import MiniLM

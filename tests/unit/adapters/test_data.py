@@ -13,8 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sglora_fed.adapters import Prepared, few_shot, prepare
-from sglora_fed.adapters.data import LENGTH_RATIO, batch_indices, fold_groups
+from sglora_fed.adapters.data import (
+    LENGTH_RATIO,
+    Prepared,
+    batch_indices,
+    few_shot,
+    fold_groups,
+    prepare,
+)
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.types import Example, Task

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sglora_fed.adapters import Layout, prepare, score_tasks
-from sglora_fed.adapters.evaluation import ROWS
+from sglora_fed.adapters.data import prepare
+from sglora_fed.adapters.evaluation import ROWS, score_tasks
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.tasks.types import Task
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from sglora_fed.adapters import Layout, ModuleShape, check_vectors, initial_vector, layout_of
+from sglora_fed.adapters.layout import Layout, ModuleShape, check_vectors, initial_vector, layout_of
 from sglora_fed.errors import AdapterValueError, LayoutError
 
 TWO = Layout((ModuleShape("first", 3, 2), ModuleShape("second", 1, 4)), rank=2, alpha=6.0)

@@ -23,7 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertModel
 
-from sglora_fed.adapters import Layout, adapted, read_peft, write_peft
+from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.peft_io import read_peft, write_peft
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.backbones.weights import BaseModel
 from sglora_fed.errors import AdapterFileError, AdapterValueError, LayoutError, ResultsError

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sglora_fed.adapters import initial_vector
-from sglora_fed.adapters.layout import Layout, ModuleShape
+from sglora_fed.adapters.layout import Layout, ModuleShape, initial_vector
 from sglora_fed.adapters.ranks import narrowed, widened
 from sglora_fed.errors import LayoutError
 

@@ -11,10 +11,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from sglora_fed.adapters import Layout, Trained, prepare, train_adapters
 from sglora_fed.adapters.batched import adapted
-from sglora_fed.adapters.data import batch_indices
-from sglora_fed.adapters.training import CHECK_EVERY, FOLD, _Moments, task_losses
+from sglora_fed.adapters.data import batch_indices, prepare
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.training import (
+    CHECK_EVERY,
+    FOLD,
+    Trained,
+    _Moments,
+    task_losses,
+    train_adapters,
+)
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.config.schema import TrainConfig
 from sglora_fed.errors import AdapterValueError

@@ -15,8 +15,11 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, BertModel, CLIPImageProcessorPil, CLIPModel
 
-from sglora_fed.adapters import Layout, adapted, layout_of, write_peft
-from sglora_fed.backbones import DualEncoder, base_with, load_backbone
+from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.layout import Layout, layout_of
+from sglora_fed.adapters.peft_io import write_peft
+from sglora_fed.backbones import base_with, load_backbone
+from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.backbones.weights import MINILM_ID, MINILM_REVISION, BaseModel, base_model
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ import pytest
 
 from sglora_fed import errors
 from sglora_fed.config import compose
+from sglora_fed.config.building import option_types
 from sglora_fed.config.schema import RunConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -66,7 +66,7 @@ def test_every_error_has_its_own_code_and_a_way_out() -> None:
 
 
 def test_errors_that_are_resolved_by_an_option_name_a_real_one() -> None:
-    options = sys.modules["sglora_fed.config.compose"].option_types()
+    options = option_types()
     groups = "|".join(("family", "backbone", "adapter", "zoo", "generator", "federation"))
     text = (DOCS / "reference" / "errors.md").read_text()
     named = re.findall(rf"\b((?:{groups})\.[a-z_.]*[a-z])\b", text)

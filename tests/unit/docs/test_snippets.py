@@ -21,7 +21,7 @@ import typer
 
 from sglora_fed.cli import app
 from sglora_fed.config import compose, config_folder
-from sglora_fed.config.compose import option_types
+from sglora_fed.config.building import option_types
 from sglora_fed.config.schema import GENERATORS, MECHANISMS
 from sglora_fed.errors import ConfigError
 from sglora_fed.experiments.sweep import expand
@@ -41,7 +41,8 @@ PREPARE = {
     # Stands in for the adapter that the tutorial's commands make.
     "tutorial/first-run.md": (
         "from pathlib import Path\n"
-        "from sglora_fed.adapters import initial_vector, write_peft\n"
+        "from sglora_fed.adapters.layout import initial_vector\n"
+        "from sglora_fed.adapters.peft_io import write_peft\n"
         "from sglora_fed.backbones.weights import base_model\n"
         "from sglora_fed.config import compose\n"
         "from sglora_fed.federation.node import run_layout\n"
@@ -159,18 +160,15 @@ def overrides_of(words: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def _their_own_names() -> Iterator[None]:
+def _their_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Generators and mechanisms that the pages make, known by name as they say."""
     found = [pair for text in PAGES.values() for pair in REGISTERED.findall(text)]
     names = {"generator": GENERATORS, "mechanism": MECHANISMS}
-    before = {kind: [*known] for kind, known in names.items()}
     for kind, known in names.items():
         more = [name for which, name in found if which == kind]
         assert more
-        known += more
-    yield
-    for kind, known in names.items():
-        known[:] = before[kind]
+        own = {name: known.get(next(iter(known))) for name in more}
+        monkeypatch.setattr(known, "_factories", known._factories | own)
 
 
 @pytest.mark.usefixtures("_their_own_names")

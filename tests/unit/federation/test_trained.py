@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sglora_fed.adapters import Layout, initial_vector, layout_of
+from sglora_fed.adapters.layout import Layout, initial_vector, layout_of
 from sglora_fed.backbones import load_backbone
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig, TrainConfig
 from sglora_fed.federation.trained import Lesson, train_or_recall

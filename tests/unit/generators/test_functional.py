@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglora_fed.adapters import Layout, ModuleShape
+from sglora_fed.adapters.layout import Layout, ModuleShape
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.generators import FederatedGenerator, fit_generator, functional

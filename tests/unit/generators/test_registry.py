@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from sglora_fed.adapters import Layout, ModuleShape
-from sglora_fed.config import schema
-from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.adapters.layout import Layout, ModuleShape
+from sglora_fed.config.schema import GENERATORS, GeneratorConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError, ResultsError
 from sglora_fed.generators import (
     Generated,
@@ -78,12 +77,9 @@ class Constant:
 
 
 @pytest.fixture
-def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered here is forgotten afterwards."""
-    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
-    names = list(schema.GENERATORS)
-    yield
-    schema.GENERATORS[:] = names
+    monkeypatch.setattr(GENERATORS, "_factories", dict(GENERATORS._factories))
 
 
 class Memory:
@@ -140,7 +136,7 @@ def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
 
 def test_the_methods_of_the_paper_and_ridge_are_known() -> None:
     assert set(NAMES) <= set(generator_names())
-    assert set(generator_names()) == set(schema.GENERATORS)
+    assert set(generator_names()) == set(GENERATORS)
 
 
 @pytest.mark.parametrize("name", NAMES)

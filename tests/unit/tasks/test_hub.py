@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sglora_fed.config.compose import compose
+from sglora_fed.config import compose
 from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.errors import TaskFileError
 from sglora_fed.tasks import load_family

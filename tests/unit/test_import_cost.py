@@ -1,0 +1,57 @@
+"""Help and refusals import none of the large libraries, and a node none that it does not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from sglora_fed.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, sep="\\n")
+"""
+
+
+def loaded(program: str, *arguments: str) -> set[str]:
+    """Names of the modules that a program has loaded at its end."""
+    command = [sys.executable, "-c", program, *arguments]
+    return set(subprocess.run(command, capture_output=True, text=True).stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "simulate --help",
+        "generate --help",
+        "simulate generator=nonsense",
+        "simulate no.such=1",
+        "simulate family=local family.path=/nonexistent",
+        "sweep adapter.rank=2,0",
+        "report /nonexistent",
+        "zoo build adapter.rank=0",
+        "zoo list /nonexistent",
+        "generate words --zoo /nonexistent --out /nonexistent",
+    ],
+)
+def test_what_is_refused_costs_little(command: str) -> None:
+    found = loaded(PROGRAM, *command.split())
+    assert "sglora_fed.cli" in found
+    heavy = {"torch", "flwr", "transformers", "matplotlib", "scipy", "peft", "dp_accounting"}
+    assert not found & heavy
+
+
+NOT_ON_A_NODE = {"matplotlib", "scipy.stats", "sglora_fed.report"}
+"""The server draws and tests hypotheses when all is done."""
+
+
+@pytest.mark.parametrize(("app", "besides"), [("client.app", NOT_ON_A_NODE), ("server.app", set())])
+def test_an_app_does_not_load_what_its_run_does_not_use(app: str, besides: set[str]) -> None:
+    found = loaded(f"import sys, {app}; print(*sys.modules, sep='\\n')")
+    assert app in found
+    assert not found & ({"sglora_fed.backbones.clip", "dp_accounting"} | besides)
