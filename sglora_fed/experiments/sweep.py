@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -20,9 +20,11 @@ from sglora_fed.config.overrides import with_absolute_paths
 from sglora_fed.errors import ConfigError, ResultsError, SgloraError, SweepError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.files import write_atomically
-from sglora_fed.report.sweep import Finished, write_page
 from sglora_fed.report.words import adopted_method, cells, main_metric
 from sglora_fed.results.files import read_results
+
+if TYPE_CHECKING:
+    from sglora_fed.report.sweep import Finished
 
 SCHEMA = 1
 SWEEP = "sweep.json"
@@ -140,6 +142,8 @@ def run_sweep(combinations: Sequence[Combination], output: Path, run: Run) -> li
         SweepError: when a run fails; those before it are kept and not run again.
         ResultsError: when ``output`` cannot be written.
     """
+    from sglora_fed.report.sweep import write_page  # draws; a plan is refused without
+
     finished: list[Finished] = []
     for one in combinations:
         finished.append(_finished(one, output, run))
@@ -149,6 +153,8 @@ def run_sweep(combinations: Sequence[Combination], output: Path, run: Run) -> li
 
 
 def _finished(one: Combination, output: Path, run: Run) -> Finished:
+    from sglora_fed.report.sweep import Finished
+
     folder = output / one.folder
     try:
         if not _is_finished(folder, one.config):
