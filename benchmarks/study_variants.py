@@ -211,7 +211,9 @@ def robustness(study: Study) -> Iterator[tuple[str, list[float]]]:
     for count in (1, 6):
         rows = np.random.default_rng(study.seed).permutation(len(study.experts))[:count]
         poisoned = flipped_zoo(study, rows)
-        kept = np.flatnonzero(trusted(poisoned.embeddings, poisoned.means, study.layout))
+        kept = np.flatnonzero(
+            trusted(poisoned.embeddings, poisoned.means, study.layout, poisoned.owners)
+        )
         print(f"{count} flipped: screened out {len(study.experts) - len(kept)}", flush=True)
         for name in ("topk", "ridge"):
             yield f"{name}, {count} flipped, all used", of_zoo(study, name, poisoned)

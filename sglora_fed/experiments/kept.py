@@ -130,7 +130,7 @@ class Trainer:
 def trusted_zoo(store: ZooStore) -> Zoo:
     """The zoo's experts without those that contradict all others."""
     zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
-    return zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout)))
+    return zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout, zoo.owners)))
 
 
 def generator_for(config: RunConfig, store: ZooStore) -> Generator:

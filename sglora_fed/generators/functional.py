@@ -29,6 +29,7 @@ from sglora_fed.generators.base import (
 )
 from sglora_fed.generators.ridge import left_out_residuals, ridge_map
 from sglora_fed.zoo import Zoo, trusted
+from sglora_fed.zoo.screening import voices, weighted_median
 
 AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
 
@@ -183,7 +184,7 @@ def mended(factors: Factors, zoo: Zoo, layout: Layout, penalty: float) -> Factor
     So what a poisoned expert sends does not add up over the rounds, and one that was suspected
     wrongly is judged anew in the next.
     """
-    kept = trusted(zoo.embeddings, factors.coordinates(), layout)
+    kept = trusted(zoo.embeddings, factors.coordinates(), layout, zoo.owners)
     if kept.all():
         return factors
     rows = np.flatnonzero(kept)
@@ -220,17 +221,21 @@ def boosted(
         The coordinates, and [n] False for experts whose updates contradict the others'.
     """
     # Poison must not spread to those who wait: `mended` looks at the poisoned alone.
-    sound = trusted(zoo.embeddings[rows], factors.coordinates()[rows] + updates, layout)
+    own, owners = factors.coordinates()[rows], [zoo.owners[row] for row in rows]
+    sound = trusted(zoo.embeddings[rows], own + updates, layout, owners, before=own)
     every = completed(zoo, penalty, rows[sound], updates[sound])
     every[rows] = updates
     moved = mended(advance(factors, every), zoo, layout, penalty)
     return predicted(moved, zoo, penalty, rows), sound
 
 
-def clipped(updates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Updates [n, D] with none much longer than the others, and [n] which were scaled down."""
+def clipped(updates: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Updates [n, D] with none much longer than the others, and [n] which were scaled down.
+
+    What is usual is the median with the weights [n] of sum one.
+    """
     norms = np.linalg.norm(updates.astype(np.float64), axis=1)
-    bound = CLIP * float(np.median(norms))
+    bound = CLIP * float(weighted_median(norms, weights))
     factors = np.minimum(1.0, bound / np.maximum(norms, 1e-12))
     return updates * factors[:, None], norms > bound
 
@@ -286,7 +291,8 @@ class Functional:
         at = self._training
         if at is None:
             raise GeneratorError("functional has no round to learn from; call begin first")
-        short, scaled = clipped(updates.astype(np.float64))
+        weights = voices([at.zoo.owners[row] for row in rows])
+        short, scaled = clipped(updates.astype(np.float64), weights)
         penalty = self._config.smoothing
         factors, sound = boosted(at.factors, at.zoo, at.layout, penalty, rows, short)
         self._arrive(replace(at, factors=factors))
