@@ -27,8 +27,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
 from sglora_fed.config.schema import GeneratorConfig
-from sglora_fed.generators import Generator, generator_names, make_generator
-from sglora_fed.generators.functional import Factors, Functional, advance, first_factors
+from sglora_fed.generators import FittedGenerator, Generator, generator_names, make_generator
+from sglora_fed.generators.functional import (
+    Factors,
+    Functional,
+    advance,
+    first_factors,
+    smoothed,
+)
 from sglora_fed.zoo import Zoo
 
 EXPERTS, DIM, BATCH = 80, 384, 1000
@@ -99,8 +105,9 @@ def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
         first = first_factors(zoo.means[0], EXPERTS)
         every = advance(first, zoo.means)
         scores, basis = every.scores[:, :DIRECTIONS], every.basis[:DIRECTIONS]
-        generator.adopt(Factors(every.offset, scores, basis), zoo)
-    else:
+        linear = smoothed(Factors(every.offset, scores, basis), zoo, config.smoothing)
+        generator.restore({"embeddings": zoo.embeddings, **vars(linear)})
+    elif isinstance(generator, FittedGenerator):
         generator.fit(zoo, 0)
     return generator
 

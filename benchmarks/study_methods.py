@@ -29,6 +29,7 @@ from sglora_fed.generators.functional import (
 )
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
+from sglora_fed.zoo.screening import voices
 
 if TYPE_CHECKING:
     from study import Study
@@ -203,7 +204,7 @@ def trained(
         starts = linear.adapters(zoo.wordings[everybody, spoken])
         rate = study.round.lr * (1 - 0.9 * done / len(numbers))
         moved = local(study, starts, parts, replace(study.round, lr=rate), number)
-        updates, _ = clipped(spoil(moved))
+        updates, _ = clipped(spoil(moved), voices(zoo.owners))
         factors = advance(factors, updates)
         if screen:
             factors = mended(factors, zoo, study.layout, config.smoothing)

@@ -30,7 +30,7 @@ from sglora_fed.adapters.ranks import narrowed, widened
 from sglora_fed.backbones import load_backbone
 from sglora_fed.config.schema import AdapterConfig, GeneratorConfig, TrainConfig
 from sglora_fed.generators.confidence import STRANGERS, features, fit_confidence, trial
-from sglora_fed.generators.functional import Factors, Functional, LinearGenerator
+from sglora_fed.generators.functional import Factors, Functional, LinearGenerator, smoothed
 from sglora_fed.generators.sglora import SemanticVae, SgLora
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo, trusted
@@ -69,14 +69,11 @@ def confidence(
 ) -> list[float]:
     """[clients + 1] probability that the generated adapter beats the shared LoRA; junk last."""
     config = GeneratorConfig()
-    generator = Functional(config)
-    generator.adopt(factors, study.zoo)
+    generator = restored(config, factors, study.zoo)
 
     def retrain(zoo: Zoo) -> Functional:
         parts = [study.parts[study.zoo.ids.index(name)] for name in zoo.ids]
-        again = Functional(config)
-        again.adopt(*trained(study, config, zoo=zoo, parts=parts, first=first))
-        return again
+        return restored(config, *trained(study, config, zoo=zoo, parts=parts, first=first))
 
     tried = trial(generator, config, study.zoo, study.embed(STRANGERS), retrain, study.seed)
     rng = np.random.default_rng(study.seed)
@@ -89,6 +86,14 @@ def confidence(
     requests = np.vstack([study.requests, study.embed([JUNK])])
     chances = fit.of(generator.generate(requests, 1, 0), shared)
     return [round(float(chance), 4) for chance in chances]
+
+
+def restored(config: GeneratorConfig, factors: Factors, zoo: Zoo) -> Functional:
+    """The generator of some coordinates."""
+    generator = Functional(config)
+    linear = smoothed(factors, zoo, config.smoothing)
+    generator.restore({"embeddings": zoo.embeddings, **vars(linear)})
+    return generator
 
 
 def some(part: Prepared, rows: np.ndarray) -> Prepared:

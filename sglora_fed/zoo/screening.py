@@ -153,7 +153,8 @@ def larger_camp(
     signs = np.where(vectors[:, -1] >= 0, 1.0, -1.0)
     for _ in range(PASSES):
         signs = np.where(ties @ signs >= 0, 1.0, -1.0)
-    return signs * (weights @ signs) >= 0
+    larger: np.ndarray = signs * (weights @ signs) >= 0
+    return larger
 
 
 def _ties(
@@ -209,7 +210,8 @@ def _effects(layout: Layout, vectors: np.ndarray, before: np.ndarray | None) -> 
     both = effect_gram(layout, np.concatenate([vectors, before]))
     count = len(vectors)
     after, cross, base = both[:count, :count], both[:count, count:], both[count:, count:]
-    return after - cross - cross.T + base
+    changed: np.ndarray = after - cross - cross.T + base
+    return changed
 
 
 def _kernel(embeddings: np.ndarray, weights: np.ndarray, centred: bool) -> np.ndarray:
