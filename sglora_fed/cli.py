@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sglora_fed.errors import ConfigError, SgloraError, ZooForeignError
+from sglora_fed.errors import ConfigError, PluginError, SgloraError, ZooForeignError
 from sglora_fed.files import new_folder
 
 app = typer.Typer(
@@ -230,4 +230,4 @@ def main() -> None:
     except SgloraError as error:
         line = f"[bold red]error[/] {escape(str(error))}"
         Console(stderr=True).print(line, highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(2 if isinstance(error, ConfigError | PluginError) else 1)

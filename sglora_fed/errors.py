@@ -46,6 +46,17 @@ class HomeMissingError(SgloraError):
     resolve = "Set SGLORA_FED_HOME to a folder that you may write to, or set HOME."
 
 
+class PluginError(SgloraError):
+    """A plug-in cannot be loaded: its file is not there, or its code raises an error."""
+
+    code = 102
+    title = "plug-in cannot be loaded"
+    resolve = (
+        "The message names the file or the entry point, and what its code raised. Correct it, take "
+        "it out of SGLORA_FED_PLUGINS, or uninstall the package that brings it."
+    )
+
+
 class TaskError(SgloraError):
     """A task is unusable: empty or duplicate labels, one class only, unknown label, no examples."""
 

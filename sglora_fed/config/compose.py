@@ -53,6 +53,7 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: naming every unknown override, wrong type and impossible value at once.
+        PluginError: when a plug-in cannot be loaded.
     """
     from sglora_fed.config.groups import composed  # Hydra, for those who compose
 
