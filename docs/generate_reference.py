@@ -32,7 +32,8 @@ Every option has a default. Override any of them, in any number, on the command 
 
 ```
 sglora-fed simulate generator=topk privacy=gaussian privacy.epsilon=4 "seeds=[0,1,2]"
-flwr run . --run-config 'overrides="generator=topk privacy=gaussian privacy.epsilon=4"'
+FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 \\
+  flwr run . --run-config 'overrides="generator=topk privacy=gaussian privacy.epsilon=4"'
 ```
 
 `GROUP=FILE` takes all settings of a group from `configs/GROUP/FILE.yaml`; `group.option=VALUE`

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from sglora_fed.config import home as sglora_home
 from sglora_fed.config.plugins import PLUGINS
 from sglora_fed.errors import InterpreterPathError, PathNameError, ProxyError
-from sglora_fed.launching.processes import MARK
+from sglora_fed.launching.processes import CONNECTIONS, MARK
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -37,6 +39,17 @@ def check_environment(texts: Sequence[str]) -> None:
     for text in (*texts, str(sglora_home()), os.environ.get(PLUGINS, "")):
         check_utf8(text)
     check_proxies()
+
+
+def say_who_may_enter(console: Console) -> None:
+    """Where a SuperLink cannot tell who calls it, say so before it starts."""
+    if not CONNECTIONS.exists():
+        console.print(
+            "This system does not tell a server who calls it: until the run ends, other users of"
+            " this machine can run code as you through its SuperLink. Do not run on a shared one,"
+            " or run in a container.",
+            soft_wrap=True,
+        )
 
 
 def check_interpreter(path: str) -> None:
@@ -93,10 +106,12 @@ def child_environment(home: Path) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": str(home),
         "RAY_DEDUP_LOGS": "0",
+        # Workers started ahead fit no node, whose environment is another one.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
         **_ray_token(),
         "PYTHONWARNINGS": "ignore",
     }

@@ -25,11 +25,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sglora_fed.files import write_atomically
+from sglora_fed.launching.processes import CONNECTIONS
 
 LOOPBACK = "127.0.0.1"
-CONNECTIONS = Path("/proc/net/tcp")
-"""Linux's table of IPv4 connections; other systems show it to an administrator only."""
-
 ESTABLISHED = "01"
 Address = tuple[str, int]
 

@@ -13,6 +13,9 @@ import psutil
 MARK = "FLWR_HOME"
 """Environment variable with the run's own folder: the mark of whatever is started for it."""
 
+CONNECTIONS = Path("/proc/net/tcp")
+"""Linux's table of IPv4 connections and their owners; elsewhere only an administrator sees one."""
+
 GRACE_SECONDS = 8.0
 POLL_SECONDS = 0.1
 

@@ -21,7 +21,7 @@ from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.progress import follow
 from sglora_fed.files import write_atomically
 from sglora_fed.launching.bundle import app_folder, staged
-from sglora_fed.launching.environment import check_environment
+from sglora_fed.launching.environment import check_environment, say_who_may_enter
 from sglora_fed.launching.signals import handled, interrupt
 from sglora_fed.launching.superlink import NAME, SuperLink, start, superlink
 from sglora_fed.results.files import CLIENTS, SUMMARY, ZOOS
@@ -68,6 +68,7 @@ def run_flower(
     for stale in OLD:
         (output / stale).unlink(missing_ok=True)
     settings = {"output": str(output), "goal": goal, "overrides": shlex.join(absolute)}
+    say_who_may_enter(console)
     with handled(interrupt), superlink(log) as link, _bars(output / PROGRESS_FILE, console):
         code = _flwr_run(staged(app or app_folder(), link.home / "app"), config, settings, link)
     _check_finished(output, goal, code)

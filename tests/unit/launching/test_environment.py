@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from rich.console import Console
 
 from sglora_fed.errors import InterpreterPathError, PathNameError, ProxyError
+from sglora_fed.launching import environment
 from sglora_fed.launching.environment import (
     check_environment,
     check_interpreter,
     check_proxies,
     child_environment,
+    say_who_may_enter,
 )
 
 
@@ -45,6 +49,19 @@ def test_a_name_that_is_not_utf8_is_refused(where: str, monkeypatch: pytest.Monk
         monkeypatch.setenv(where, name)
     with pytest.raises(PathNameError, match=r"/tmp/caf\\xe9 is not UTF-8"):
         check_environment([name] if where == "output" else [])
+
+
+@pytest.mark.parametrize("table", ["there", "absent"])
+def test_where_callers_are_unknown_a_line_says_so(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").write_text("")
+    monkeypatch.setattr(environment, "CONNECTIONS", tmp_path / table)
+    console = Console(file=io.StringIO())
+    say_who_may_enter(console)
+    said = console.file.getvalue()
+    assert said.count("\n") == (table == "absent")
+    assert ("run in a container" in said) == (table == "absent")
 
 
 class TestProxies:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sglora_fed.launching.guarded import CONNECTIONS, is_ours
+from sglora_fed.launching.guarded import is_ours
+from sglora_fed.launching.processes import CONNECTIONS
 
 pytestmark = pytest.mark.skipif(not CONNECTIONS.exists(), reason="the table is Linux's")
 
