@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sglora_fed.report.figures import ADOPTED, SOFT, panels, png
-from sglora_fed.results.statistics import estimate, resamples
+from sglora_fed.report.drawing import ADOPTED, SOFT, panels, png
+from sglora_fed.results.statistics import estimate
 
 STYLE = {
     "topk": ("#56b4e9", "s"),
@@ -69,13 +69,12 @@ def reference(axis: Axes, pool: Any, split: str) -> None:
 
 
 def line(axis: Axes, points: list[Any], colour: str, marker: str, label: str) -> None:
-    found = [estimate(values, resamples(len(values), 2000, seed=0)) for _, values in points]
+    found = [estimate(values[:, None]) for _, values in points]
     means = np.array([one.mean for one in found])
-    low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
     axis.errorbar(
         [place for place, _ in points],
         means,
-        yerr=[means - low, high - means],
+        yerr=[one.half or 0.0 for one in found],
         color=colour,
         marker=marker,
         markersize=4,

@@ -19,7 +19,7 @@ import numpy as np
 from machine import RESULTS
 from study_figures import curves
 
-from sglora_fed.results.statistics import Estimate, estimate, resamples
+from sglora_fed.results.statistics import Estimate, estimate
 
 EARLIER = "an earlier version: rank 4, FedAvg without momentum"
 ARMS = (
@@ -36,7 +36,7 @@ RIVALS = ("described", "topk", "ridge", "shared_lora", "local_20shot", "central"
 BASES = ("topk", "ridge", "sglora", "shared_lora", "oracle")
 """What a change is held against, by how its name begins; else `functional`."""
 
-BOOTSTRAP, ROUNDS = 4000, 20
+ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,12 @@ def load(arm: str) -> Pool | None:
 
 
 def interval(values: np.ndarray) -> Estimate:
-    return estimate(values, resamples(len(values), BOOTSTRAP, seed=0))
+    return estimate(values[:, None])
+
+
+def bracket(found: Estimate, digits: int = 1) -> str:
+    low, high = found.bounds or (np.nan, np.nan)
+    return f"{found.mean:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
@@ -88,7 +93,7 @@ def methods_table(pool: Pool, part: str) -> str:
             cells = []
             for split in pool.splits:
                 found = interval(pool.values(part, name, split))
-                cells.append(f"{found.mean:.1f} ± {(found.high - found.low) / 2:.1f}")
+                cells.append(f"{found.mean:.1f} ± {found.half:.1f}")
             yield [name, *cells]
 
     return table([part, *pool.splits], rows())
@@ -96,7 +101,7 @@ def methods_table(pool: Pool, part: str) -> str:
 
 def difference(pool: Pool, own: tuple[str, str], other: tuple[str, str], split: str | None) -> str:
     found = interval(pool.values(*own, split) - pool.values(*other, split))
-    return f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+    return bracket(found)
 
 
 def differences_table(pool: Pool) -> str:
@@ -169,7 +174,7 @@ def confidence_table(pool: Pool) -> str:
                 f"{chances[chosen].min():.2f}",
                 f"{chances[chosen].mean():.2f}",
                 f"{wins[chosen].mean():.2f}",
-                f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]",
+                bracket(found),
             ]
 
     head = [
@@ -253,7 +258,7 @@ def agreement_table() -> str:
             cpu, gpu = (100 * np.array(found[device][name]) for device in ("cpu", "gpu"))
             apart = interval(cpu - gpu)
             cells = [f"{gpu.mean():.2f}", f"{cpu.mean():.2f}"]
-            yield [name, *cells, f"{apart.mean:+.2f} [{apart.low:.2f}, {apart.high:.2f}]"]
+            yield [name, *cells, bracket(apart, 2)]
 
     return table(["method", "GPU", "CPU", "CPU - GPU"], rows())
 
@@ -264,7 +269,7 @@ def page() -> Iterator[str]:
     yield (
         "Made by `python benchmarks/study_table.py` from `study-*.json` beside it (made by"
         " `python benchmarks/study.py`, arguments in each file). Accuracy in %, ± half of the 95 %"
-        " bootstrap interval over clients; differences are paired, in points. Rules: 64 experts,"
+        " interval (Student's) over clients; differences are paired, in points. Rules: 64 experts,"
         " 320 examples each, 20 clients a split and seed, 20 rounds of 10 local steps of 32 each"
         " (for `functional` 16 of FedAvg, then 4 of its own; with labels alone 1 and 19);"
         " experts' rules are sets of three"

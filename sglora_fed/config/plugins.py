@@ -30,6 +30,12 @@ GROUP = "sglora_fed.plugins"
 """Of entry points, each a module or something to call, which registers."""
 
 
+def plugin_files() -> list[Path]:
+    """The files that the environment names, absolute."""
+    names = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
+    return [Path(name).expanduser().absolute() for name in names]
+
+
 def load_plugins() -> tuple[str, ...]:
     """Load the plug-ins of installed packages, then the files that the environment names.
 
@@ -42,9 +48,7 @@ def load_plugins() -> tuple[str, ...]:
         PluginError: for one that is not there, or fails when it is loaded.
     """
     points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
-    names = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
-    paths = [Path(name).expanduser().absolute() for name in names]
-    return (*map(_load, points), *map(_import, paths))
+    return (*map(_load, points), *map(_import, plugin_files()))
 
 
 def plugins_sha256() -> str:

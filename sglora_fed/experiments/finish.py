@@ -11,9 +11,7 @@ from sglora_fed.results.rows import Row
 from sglora_fed.results.summary import RunFacts, summarise
 
 
-def write_results(
-    folder: Path, rows: Sequence[Row], facts: RunFacts, config_yaml: str, bootstrap: int
-) -> Path:
+def write_results(folder: Path, rows: Sequence[Row], facts: RunFacts, config_yaml: str) -> Path:
     """Write configuration and rows, then figures and the page, then the summary.
 
     Returns:
@@ -24,7 +22,7 @@ def write_results(
     """
     # First what cannot be made again: whatever fails below, the measurements are kept.
     write_rows(folder, rows, config_yaml)
-    summary = summarise(rows, facts, bootstrap)
+    summary = summarise(rows, facts)
     write_report(folder, summary, rows)
     write_summary(folder, summary)
     return folder.absolute()

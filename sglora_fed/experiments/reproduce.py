@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,12 +10,19 @@ from typing import Any
 
 from sglora_fed.config import compose
 from sglora_fed.config.overrides import quoted
+from sglora_fed.config.plugins import PLUGINS, plugin_files
 from sglora_fed.config.schema import RunConfig
 
 
 def command(config: RunConfig) -> str:
-    """What to type for the same run: only what differs from the default configuration."""
-    return shlex.join(["sglora-fed", "simulate", *overrides(config)])
+    """What to type for the same run: the plug-ins, and what differs from the default."""
+    return _plugins() + shlex.join(["sglora-fed", "simulate", *overrides(config)])
+
+
+def _plugins() -> str:
+    """The environment in front of the command: absolute, so that it works in any folder."""
+    files = os.pathsep.join(map(str, plugin_files()))
+    return f"{PLUGINS}={shlex.quote(files)} " if files else ""
 
 
 def overrides(config: RunConfig) -> list[str]:

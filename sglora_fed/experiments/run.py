@@ -96,9 +96,7 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     for seed in config.seeds:
         _run_seed(config, federation, layout, seed, record, progress)
     facts = _facts(config, record, federation, time.perf_counter() - started)
-    return write_results(
-        output, record.rows, facts, config_yaml(config), config.experiment.bootstrap
-    )
+    return write_results(output, record.rows, facts, config_yaml(config))
 
 
 def build_zoos(config: RunConfig, grid: Grid, output: Path) -> Path:

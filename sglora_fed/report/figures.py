@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,42 +11,38 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from sglora_fed.report.coverage import risk_coverage
+from sglora_fed.report.drawing import (
+    ADOPTED,
+    COLOURS,
+    INK,
+    MARKERS,
+    PANELS,
+    SOFT,
+    SPLIT_COLOURS,
+    bar,
+    dots,
+    legend,
+    name_points,
+    panels,
+    png,
+    short_label,
+)
 from sglora_fed.report.plain import plain_matplotlib
 from sglora_fed.report.words import (
     adopted_method,
     cells,
     main_metric,
+    metric_label,
     ordered_methods,
     ordered_splits,
-    percent,
+    strongest_trained,
 )
+from sglora_fed.results.metrics import DIRECTIONS, PLACES, recall, with_mean_recall
 from sglora_fed.results.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-DPI = 150
-INK, SOFT, ADOPTED = "#24292f", "#6e7781", "#d55e00"
-COLOURS: Mapping[str, str] = {
-    "no adapter": "#8c959f",
-    "merged": "#56b4e9",
-    "generated": "#e69f00",
-    "one for all": "#cc79a7",
-    "by confidence": "#0072b2",
-    "trained locally": "#009e73",
-    "controls": "#c4c9ce",
-}
-"""Okabe & Ito's palette, which colour-blind readers can tell apart; the adopted generator has a
-colour of its own."""
-
-SPLIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c959f")
-MARKERS = "os^Dv<>P"
-PANELS = 4
-"""Panels in one row."""
-
-LONGEST_NAME = 24
-"""Letters of a name that fit beside or above a panel."""
 
 Values = dict[tuple[str, str], dict[str, float]]
 """(split, method) -> client -> value."""
@@ -60,7 +55,8 @@ def draw_figures(summary: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, b
     found = {
         "means.png": means_figure(summary),
         "gap.png": gap_figure(summary),
-        "oracle.png": oracle_figure(summary, values),
+        "trained.png": trained_figure(summary, values),
+        "recall.png": recall_figure(summary),
         "cost.png": cost_figure(summary),
         "confidence.png": confidence_figure(summary, values),
         "coverage.png": coverage_figure(summary, values),
@@ -77,18 +73,9 @@ def means_figure(summary: Mapping[str, Any]) -> Figure:
         for method, (place, group) in places.items():
             if result := found.get((method, split)):
                 bar(axis, place, result, _colour(method, group, summary))
-        axis.set(xlim=(0, 118), xlabel=f"{main_metric(summary)}, %")
+        axis.set(xlim=(0, 118), xlabel=f"{_main_label(summary)}, %")
         axis.set_xticks(range(0, 101, 25))
     return figure
-
-
-def bar(axis: Axes, place: float, result: Mapping[str, Any], colour: str) -> None:
-    """A mean with its number behind it and its 95 % interval on it."""
-    mean, (low, high) = 100 * result["mean"], [100 * bound for bound in result["ci95"]]
-    axis.barh(place, mean, color=colour, height=0.74)
-    axis.hlines(place, low, high, color=INK, linewidth=1.1)
-    label = percent(result["mean"])
-    axis.text(max(high, mean) + 2, place, label, va="center", fontsize=7, color=INK)
 
 
 def gap_figure(summary: Mapping[str, Any]) -> Figure | None:
@@ -122,27 +109,63 @@ def gap_figure(summary: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-def oracle_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
-    """Each client with the adopted adapter and with top-K merging, against its oracle."""
-    splits = ordered_splits({split for split, method in values if method == "oracle"})
-    if not splits:
+def trained_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
+    """Each client with the adopted adapter and with top-K merging, against its own training."""
+    best = strongest_trained(summary)
+    splits = ordered_splits({split for split, method in values if method == best})
+    if best is None or not splits:
         return None
     figure, axes = panels(len(splits), 2.4, 3.1)
     adopted = adopted_method(summary)
-    low = _lowest(values, ("oracle", "topk", adopted))
+    low = _lowest(values, (best, "topk", adopted))
     shown = [("topk", COLOURS["merged"], "s"), (adopted, ADOPTED, "o")]
     for axis, split in zip(axes, splits, strict=True):
-        oracle = values[split, "oracle"]
+        trained = values[split, best]
         axis.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle="--")
         for method, colour, marker in shown[adopted == "topk" :]:
             own = values.get((split, method), {})
-            pairs = [(100 * oracle[c], 100 * own[c]) for c in sorted(set(own) & set(oracle))]
-            _dots(axis, pairs, colour, marker, short_label(method))
-        axis.set(xlim=(low, 102), ylim=(low, 102), xlabel="oracle, %", aspect="equal")
+            pairs = [(100 * trained[c], 100 * own[c]) for c in sorted(set(own) & set(trained))]
+            dots(axis, pairs, colour, marker, short_label(method))
+        axis.set(xlim=(low, 102), ylim=(low, 102), xlabel=f"{best}, %", aspect="equal")
         axis.set_title(short_label(split), fontsize=9, loc="left", color=INK)
-    axes[0].set_ylabel(f"{main_metric(summary)} without training, %")
-    _legend(figure, axes[0])
+    axes[0].set_ylabel(f"{_main_label(summary)} without training, %")
+    legend(figure, axes[0])
     return figure
+
+
+def recall_figure(summary: Mapping[str, Any]) -> Figure | None:
+    """Recall at 1, 5 and 10 of a few methods: a row per split, a panel per direction."""
+    found = {(way, k): cells(summary, recall(way, k)) for way in DIRECTIONS for k in PLACES}
+    splits = ordered_splits({split for table in found.values() for _, split in table})
+    if not splits:
+        return None
+    figure, axes = panels(2 * len(splits), 3.4, 2.4, columns=2)
+    shown = _compared(summary)
+    places = [(split, way) for split in splits for way in DIRECTIONS]
+    for axis, (split, way) in zip(axes, places, strict=True):
+        for number, (method, colour) in enumerate(shown.items()):
+            points = [(k, found[way, k].get((method, split))) for k in PLACES]
+            known = [(k, 100 * result["mean"]) for k, result in points if result]
+            marker = MARKERS[number % len(MARKERS)]
+            label = short_label(method)
+            axis.plot(*zip(*known, strict=True), color=colour, marker=marker, label=label)
+        axis.set(xlabel=f"k, {DIRECTIONS[way]}", ylabel="R@k, %", ylim=(0, 103))
+        axis.set_xticks(PLACES)
+        axis.set_title(short_label(split), fontsize=9, loc="left", color=INK)
+    legend(figure, axes[0])
+    return figure
+
+
+def _compared(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Method -> colour for a figure that all methods would crowd."""
+    found, _ = _found(summary)
+    present, adopted = {method for method, _ in found}, adopted_method(summary)
+    groups = ordered_methods(present)
+    colours = {method: COLOURS[group] for group, methods in groups for method in methods}
+    wanted = ("zero_shot", "topk", "shared_lora", strongest_trained(summary))
+    shown = [name for name in wanted if name in present and name != adopted]
+    chosen = {name: colours[name] for name in shown}
+    return chosen | ({adopted: ADOPTED} if adopted in present else {})
 
 
 def cost_figure(summary: Mapping[str, Any]) -> Figure:
@@ -162,11 +185,11 @@ def cost_figure(summary: Mapping[str, Any]) -> Figure:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.margins(y=0.12)
     axis.set_xlim(min(p[0] for p in points) / 1.6, max(p[0] for p in points) * 3.2)
-    _name_points(axis, points, adopted_method(summary))
+    name_points(axis, points, adopted_method(summary))
     title = "mean of splits, %" if len(splits) > 1 else "%"
     axis.set(
         xlabel="seconds on the client: training and evaluation (logarithmic)",
-        ylabel=f"{main_metric(summary)}, {title}",
+        ylabel=f"{_main_label(summary)}, {title}",
     )
     axis.grid(alpha=0.25)
     return figure
@@ -185,7 +208,7 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
             drawn = True
             colour = SPLIT_COLOURS[number % len(SPLIT_COLOURS)]
             label = short_label(split) + _rank_correlation(pairs)
-            _dots(axis, pairs, colour, MARKERS[number % len(MARKERS)], label)
+            dots(axis, pairs, colour, MARKERS[number % len(MARKERS)], label)
     if not drawn:
         return None
     axis.axhline(0, color=SOFT, linewidth=0.9, linestyle="--", zorder=0)
@@ -193,7 +216,7 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
         xlabel="cosine between the description and the nearest expert's",
         ylabel=f"{short_label(adopted)} minus zero_shot, points",
     )
-    _legend(figure, axis)
+    legend(figure, axis)
     return figure
 
 
@@ -222,7 +245,7 @@ def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None
     for axis in axes:
         axis.axvline(share, color=INK, linewidth=0.9, linestyle=":", label="default policy")
         axis.set(xlabel="clients who adopt, %", xlim=(0, 102))
-    _legend(figure, axes[1])
+    legend(figure, axes[1])
     return figure
 
 
@@ -231,64 +254,6 @@ def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> str:
     if len(pairs) < 3 or len(set(xs)) == 1 or len(set(ys)) == 1:
         return ""
     return f" (rank correlation {spearmanr(xs, ys).statistic:+.2f})"
-
-
-def _dots(
-    axis: Axes, pairs: Sequence[tuple[float, float]], colour: str, marker: str, label: str
-) -> None:
-    axis.scatter(
-        [x for x, _ in pairs],
-        [y for _, y in pairs],
-        s=20,
-        alpha=0.75,
-        color=colour,
-        marker=marker,
-        edgecolors="white",
-        linewidths=0.4,
-        label=label,
-        zorder=3,
-    )
-
-
-def _name_points(
-    axis: Axes, points: Sequence[tuple[float, float, str]], adopted: str, columns: int = 14
-) -> None:
-    """Write names beside points, pushed apart where points of about the same cost crowd."""
-    low, high = axis.get_ylim()
-    left, right = np.log(axis.get_xlim())
-    crowds: dict[int, list[tuple[float, float, str]]] = defaultdict(list)
-    for point in points:
-        crowds[int(columns * (np.log(point[0]) - left) / (right - left))].append(point)
-    for crowd in crowds.values():
-        crowd.sort(key=lambda point: point[1])
-        places = spread([mean for _, mean, _ in crowd], 0.05 * (high - low))
-        for (seconds, mean, method), place in zip(crowd, places, strict=True):
-            axis.annotate(
-                short_label(method),
-                (seconds, mean),
-                xytext=(seconds * np.exp(0.025 * (right - left)), place),
-                fontsize=8,
-                va="center",
-                color=INK,
-                fontweight="bold" if method == adopted else "normal",
-                arrowprops={"arrowstyle": "-", "color": "#c4c9ce", "linewidth": 0.7},
-            )
-
-
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Ascending ``values`` moved as little as needed to lie at least ``gap`` apart.
-
-    Least squares by pooling neighbours that violate the order (Ayer et al. 1955), after the
-    spacing has been taken out.
-    """
-    pools: list[list[float]] = []
-    for number, value in enumerate(values):
-        pools.append([value - gap * number])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            last = pools.pop()
-            pools[-1] += last
-    flat = [float(np.mean(pool)) for pool in pools for _ in pool]
-    return [place + gap * number for number, place in enumerate(flat)]
 
 
 def _places(found: Mapping[tuple[str, str], Any]) -> dict[str, tuple[float, str]]:
@@ -322,43 +287,6 @@ def _methodpanels(
     return figure, axes
 
 
-def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of its own with panels in rows; nothing of pyplot's global state."""
-    columns = min(count, PANELS)
-    rows = -(-count // columns)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns + 0.5, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for spare in axes[count:]:
-        spare.remove()
-    for axis in axes[:count]:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set_color("#8c959f")
-        axis.tick_params(labelsize=8, color="#8c959f", labelcolor=INK)
-        axis.xaxis.label.set(fontsize=8.5, color=INK)
-        axis.yaxis.label.set(fontsize=8.5, color=INK)
-        axis.set_axisbelow(True)
-        axis.grid(alpha=0.25)
-    return figure, axes[:count]
-
-
-def _legend(figure: Figure, axis: Axes) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    columns = 2 if max(map(len, labels), default=0) > 20 else len(labels)
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=columns, fontsize=8, frameon=False
-    )
-
-
-def short_label(name: str) -> str:
-    """A name that came from outside: as text and not as a formula, and not without end."""
-    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-    return short.replace("$", r"\$")
-
-
 def _colour(method: str, group: str, summary: Mapping[str, Any]) -> str:
     return ADOPTED if method == adopted_method(summary) else COLOURS[group]
 
@@ -376,20 +304,17 @@ def _found(
     return found, ordered_splits(split for _, split in found)
 
 
+def _main_label(summary: Mapping[str, Any]) -> str:
+    return metric_label(main_metric(summary))
+
+
 def _client_values(summary: Mapping[str, Any], rows: Sequence[Row]) -> Values:
     """Means over seeds of the main metric."""
     metric, lists = main_metric(summary), defaultdict(list)
-    for row in rows:
+    for row in with_mean_recall(rows):
         if row.metric == metric:
             lists[row.split, row.method, row.client].append(row.value)
     found: Values = defaultdict(dict)
     for (split, method, client), values in lists.items():
         found[split, method][client] = float(np.mean(values))
     return dict(found)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure's pixels as a file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, format="png", metadata={"Software": None})
-    return buffer.getvalue()

@@ -6,11 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sglora_fed.report.words import adopted_method, cells, main_metric, ordered_splits, percent
+from sglora_fed.report.words import (
+    FEWEST_CLIENTS,
+    TRAINED,
+    adopted_method,
+    cells,
+    count,
+    judged,
+    main_metric,
+    ordered_splits,
+    percent,
+)
 
-Verdict = Literal["ahead", "level", "behind"]
+Verdict = Literal["ahead", "level", "behind", "too few"]
 RIVALS = ("zero_shot", "described", "topk", "ridge", "shared_lora")
 """What a client can have without training, and what the adopted generator must beat."""
+
+Cells = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,16 +40,23 @@ def lead(summary: Mapping[str, Any]) -> str:
     if not found:
         return "No client adopted a generated adapter in this run."
     counts = {v: sum(f.verdict == v for f in found) for v in ("ahead", "level", "behind")}
+    known = sum(counts.values())
+    if not known:
+        return (
+            f"With fewer than {FEWEST_CLIENTS} clients on every kind of unseen task nothing can be"
+            f" said of whether {adopted_method(summary)} is better than another method."
+        )
     rivals = ", ".join(_rivals(summary)) or "nothing"
-    kinds = "kind" if len(found) == 1 else "kinds"
     sentence = (
         f"Without training on the client, {adopted_method(summary)} beats all of {rivals}"
-        f" on {counts['ahead'] or 'none'} of {len(found)} {kinds} of unseen task"
+        f" on {counts['ahead'] or 'none'} of {count(known, 'kind')} of unseen task"
     )
     if counts["level"]:
         sentence += f"; on {counts['level']} it is not certainly better than all of them"
     if counts["behind"]:
         sentence += f"; on {counts['behind']} it loses to at least one"
+    if few := len(found) - known:
+        sentence += f"; {count(few, 'more kind')} had fewer than {FEWEST_CLIENTS} clients"
     return sentence + "."
 
 
@@ -59,36 +78,28 @@ def findings(summary: Mapping[str, Any]) -> list[Finding]:
 
 def verdict(difference: Mapping[str, Any]) -> Verdict:
     """Whether the interval of a difference lies above zero, below it, or around it."""
+    if not judged(difference):
+        return "too few"
     low, high = difference["ci95"]
     if low > 0:
         return "ahead"
     return "behind" if high < 0 else "level"
 
 
-def _finding(
-    found: Mapping[tuple[str, str], Mapping[str, Any]], split: str, adopted: str
-) -> Finding:
+def _finding(found: Cells, split: str, adopted: str) -> Finding:
     own = found[adopted, split]
+    text = f"{percent(own['mean'])} % on {count(own['clients'], 'client')}."
     against = {name: value for name, value in own["minus"].items() if name in RIVALS}
-    verdicts = [verdict(value) for value in against.values()]
-    overall: Verdict = "behind" if "behind" in verdicts else "level"
-    if verdicts and set(verdicts) == {"ahead"}:
-        overall = "ahead"
-    text = f"{percent(own['mean'])} % on {own['clients']} clients{_gap(found, own, split)}."
-    oracle = own["minus"].get("oracle")
-    if oracle and verdict(oracle) != "behind":
-        text += " Not certainly below the oracle."
-    return Finding(split, overall, text + _comparisons(against))
+    overall = _overall([verdict(value) for value in against.values()])
+    if overall == "too few" or not judged(own):
+        return Finding(split, "too few", text)
+    return Finding(split, overall, text + _comparisons(against) + _trained(found, own, split))
 
 
-def _gap(
-    found: Mapping[tuple[str, str], Mapping[str, Any]], own: Mapping[str, Any], split: str
-) -> str:
-    if own["gap_closed"] is None:
-        return ""
-    floor, ceiling = (percent(found[name, split]["mean"]) for name in ("zero_shot", "oracle"))
-    share = f"{100 * own['gap_closed']:.0f} %"
-    return f": {share} of the way from zero_shot ({floor} %) to the oracle ({ceiling} %)"
+def _overall(verdicts: list[Verdict]) -> Verdict:
+    """The worst of all; ahead only of somebody."""
+    order: tuple[Verdict, ...] = ("too few", "behind", "level", "ahead")
+    return min(verdicts, key=order.index, default="level")
 
 
 def _comparisons(against: Mapping[str, Mapping[str, Any]]) -> str:
@@ -107,3 +118,15 @@ def _comparisons(against: Mapping[str, Mapping[str, Any]]) -> str:
         if members:
             text += f" {phrase} {', '.join(members)}."
     return text
+
+
+def _trained(found: Cells, own: Mapping[str, Any], split: str) -> str:
+    """The comparison with the best that the client reaches by training, whichever row that is."""
+    names = [name for name in TRAINED if name in own["minus"] and (name, split) in found]
+    if not names:
+        return ""
+    best = max(names, key=lambda name: found[name, split]["mean"])
+    difference = own["minus"][best]
+    if not judged(difference):
+        return ""
+    return f" Of what the client can train, {best} is best.{_comparisons({best: difference})}"

@@ -7,44 +7,52 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sglora_fed.files import write_atomically
-from sglora_fed.report.figures import DPI, draw_figures
+from sglora_fed.report.drawing import DPI
+from sglora_fed.report.figures import draw_figures
 from sglora_fed.report.headline import findings, lead, verdict
-from sglora_fed.report.template import TEMPLATE
 from sglora_fed.report.words import (
+    FEWEST_CLIENTS,
     GLOSSARY,
     MEANING,
     SPLITS,
     adopted_method,
     best_untrained,
     cells,
+    cost,
+    count,
     duration,
     main_metric,
-    metrics,
+    metric_label,
     ordered_methods,
     ordered_splits,
     percent,
     points,
     size,
 )
+from sglora_fed.results.metrics import DIRECTIONS, PLACES, recall
 from sglora_fed.results.rows import Row
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "means.png": (
         "All methods",
-        "Means over clients; the black lines are 95 % bootstrap intervals.",
+        "Means over clients; the black lines are 95 % intervals.",
     ),
     "gap.png": (
         "How much of the gap is closed",
         "0 % is zero_shot, 100 % the oracle; lines are 95 % intervals, numerator and denominator"
         " from the same clients.",
     ),
-    "oracle.png": (
+    "trained.png": (
         "Client by client",
-        "Each mark is a client: what it gets for its description alone, against fine-tuning on all"
-        " its data. On the dashed line both are equal.",
+        "Each mark is a client: what it gets for its description alone, against the best of what it"
+        " can train. On the dashed line both are equal.",
+    ),
+    "recall.png": (
+        "Recall in both directions",
+        "The share of items whose own text is among the first k, and of texts whose own item is.",
     ),
     "cost.png": ("What it costs the client", "Up and to the left is better."),
     "confidence.png": (
@@ -79,15 +87,18 @@ def write_report(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) 
 
 def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     """The page as text; everything that came from outside is escaped."""
-    main = _table(summary, main_metric(summary))
-    template = environment().from_string(TEMPLATE)
+    tables = [_table(summary, metric) for metric in _tabled(summary)]
+    template = environment().get_template("page.html")
     return template.render(
         summary=summary,
         adopted=adopted_method(summary),
         lead=lead(summary),
         findings=findings(summary),
-        tables=[_table(summary, metric) for metric in metrics(summary)],
-        main=main,
+        fewest=FEWEST_CLIENTS,
+        tables=tables,
+        main=tables[0],
+        recalls=recall_tables(summary),
+        directions=DIRECTIONS,
         differences=_differences(summary),
         meaning=MEANING,
         split_meaning=SPLITS,
@@ -102,14 +113,21 @@ def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
 def environment() -> Environment:
     """What fills in templates: it escapes all text and knows how numbers are written."""
     found = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("sglora_fed.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     found.filters |= {
+        "count": count,
         "percent": percent,
         "size": size,
         "duration": duration,
         "points": points,
         "verdict": verdict,
+        "metric": metric_label,
+        "cost": cost,
     }
     return found
 
@@ -117,6 +135,38 @@ def environment() -> Environment:
 def width(png: bytes) -> int:
     """Width on the page in CSS pixels, the same scale for all figures."""
     return int.from_bytes(png[16:20], "big") * 100 // DPI
+
+
+def _tabled(summary: Mapping[str, Any]) -> list[str]:
+    """Metrics with a table of methods and splits, the main one first; recalls have their own."""
+    main = main_metric(summary)
+    own = {recall(way, place) for way in DIRECTIONS for place in PLACES} | {main}
+    return [main, *sorted({str(r["metric"]) for r in summary["results"]} - own)]
+
+
+def recall_tables(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A block per split as papers have it: methods by directions and places."""
+    found = {
+        (way, place): cells(summary, recall(way, place)) for way in DIRECTIONS for place in PLACES
+    }
+    present = [column for column, table in found.items() if table]
+    splits = ordered_splits({split for table in found.values() for _, split in table})
+    return [
+        {
+            "split": split,
+            "columns": present,
+            "groups": ordered_methods(
+                {method for table in found.values() for method, other in table if other == split}
+            ),
+            "cells": {
+                (method, column): result
+                for column, table in found.items()
+                for (method, other), result in table.items()
+                if other == split
+            },
+        }
+        for split in splits
+    ]
 
 
 def _table(summary: Mapping[str, Any], metric: str) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sglora_fed.files import write_atomically
-from sglora_fed.report.figures import ADOPTED, INK, PANELS, bar, panels, png, short_label
+from sglora_fed.report.drawing import ADOPTED, INK, PANELS, bar, panels, png, short_label
 from sglora_fed.report.page import environment, width
 from sglora_fed.report.plain import plain_matplotlib
 from sglora_fed.report.table import mean_text
-from sglora_fed.report.template import SWEEP_TEMPLATE
-from sglora_fed.report.words import adopted_method, cells, main_metric, ordered_splits
+from sglora_fed.report.words import adopted_method, cells, main_metric, metric_label, ordered_splits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +105,7 @@ def write_page(output: Path, runs: Sequence[Finished]) -> Path:
 
 def render(runs: Sequence[Finished], figure: bytes) -> str:
     """The page as text; everything that came from outside is escaped."""
-    template = environment().from_string(SWEEP_TEMPLATE)
+    template = environment().get_template("sweep.html")
     return template.render(
         runs=runs,
         adopted=[adopted_method(run.summary) for run in runs],
@@ -123,4 +122,4 @@ def _splits(runs: Sequence[Finished]) -> list[str]:
 
 def _metric(runs: Sequence[Finished]) -> str:
     """The main metric; the names of all, when a sweep over backbones has several."""
-    return ", ".join(dict.fromkeys(main_metric(run.summary) for run in runs))
+    return ", ".join(dict.fromkeys(metric_label(main_metric(run.summary)) for run in runs))

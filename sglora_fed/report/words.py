@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sglora_fed.results.metrics import DIRECTIONS, MEAN_RECALL, PLACES, recall
+
+FEWEST_CLIENTS = 8
+"""Clients from which on two methods are called better, worse or level."""
+
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no adapter", ("zero_shot", "described")),
     ("merged", ("soup", "nearest", "topk")),
@@ -20,6 +25,9 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 GENERATED = "generated"
 UNTRAINED = ("no adapter", "merged", GENERATED, "one for all", "by confidence")
 """Groups of methods that train nothing on the client."""
+
+TRAINED = ("local_1shot", "local_5shot", "shared_5shot", "oracle", "shared_full")
+"""What a client reaches by training alone."""
 
 MEANING: Mapping[str, str] = {
     "zero_shot": "the frozen model with the labels alone",
@@ -43,8 +51,10 @@ MEANING: Mapping[str, str] = {
 
 SPLITS: Mapping[str, str] = {
     "new_rule": "new rule: an unseen combination of known topics",
-    "new_words": "new words: the clients of new rule, in the words of another author",
+    "new_combination": "new combination: known conditions, never together before",
+    "new_words": "new words: clients that experts' words would fit, in those of another author",
     "new_topic": "new topic: a rule that names a topic no expert knows",
+    "new_element": "new element: a condition that no expert has",
     "combo": "combination: a known topic in a known style, never together before",
     "new_domain": "new domain: an unknown topic in a known style",
     "new_style": "new style: a known topic in a style no expert writes",
@@ -55,10 +65,23 @@ SPLITS: Mapping[str, str] = {
 }
 SPLIT_ORDER = tuple(SPLITS)
 
+METRICS: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    MEAN_RECALL: "mean R@1",
+    **{
+        recall(way, place): f"R@{place} {name}"
+        for way, name in DIRECTIONS.items()
+        for place in PLACES
+    },
+}
+"""What metrics are called, the main one of a run first."""
 
 GLOSSARY: Mapping[str, str] = {
     "expert": "a client that trained a LoRA; the zoo holds all of them",
-    "95 % interval": "percentile bootstrap over clients; a client's value is its mean over seeds",
+    "95 % interval": "Student's t over clients; several seeds are a second level, as few as they"
+    " are, and with one seed it says nothing of others",
+    "R@k": "recall at k: how often the right one is among the first k; mean R@1 is that of both"
+    " directions, item to text and text to item",
     "paired": "methods are compared on the same clients, so that hard tasks cancel out",
     "gap closed": "(method - zero_shot) / (oracle - zero_shot), of means over the same clients",
 }
@@ -91,9 +114,14 @@ def cells(summary: Mapping[str, Any], metric: str) -> dict[tuple[str, str], Mapp
 
 
 def main_metric(summary: Mapping[str, Any]) -> str:
-    """Accuracy, or recall at 1 from item to text."""
-    metrics = {str(r["metric"]) for r in summary["results"]}
-    return next(name for name in ("accuracy", "i2t_r1", *sorted(metrics)) if name in metrics)
+    """Accuracy, or recall at 1 as the mean of both directions."""
+    found = {str(r["metric"]) for r in summary["results"]}
+    return next(name for name in (*METRICS, *sorted(found)) if name in found)
+
+
+def metric_label(metric: str) -> str:
+    """What people read instead of a metric's name."""
+    return METRICS.get(metric, metric)
 
 
 def adopted_method(summary: Mapping[str, Any]) -> str:
@@ -101,23 +129,25 @@ def adopted_method(summary: Mapping[str, Any]) -> str:
     return str(summary["run"].get("generator", ""))
 
 
+def judged(result: Mapping[str, Any]) -> bool:
+    """Whether there are enough clients to call one method better than another."""
+    return bool(result["clients"] >= FEWEST_CLIENTS)
+
+
 def best_untrained(summary: Mapping[str, Any], metric: str) -> set[tuple[str, str]]:
-    """(method, split) with the highest mean of those that train nothing on the client."""
+    """(method, split) with the highest mean of those that train nothing on the client.
+
+    None on a split with so few clients that nothing is compared.
+    """
     found = cells(summary, metric)
     groups = ordered_methods(method for method, _ in found)
     names = [method for group, methods in groups if group in UNTRAINED for method in methods]
     best = set()
     for split in {split for _, split in found}:
-        here = [method for method in names if (method, split) in found]
+        here = [name for name in names if (name, split) in found and judged(found[name, split])]
         top = max((found[method, split]["mean"] for method in here), default=0.0)
         best |= {(method, split) for method in here if found[method, split]["mean"] == top}
     return best
-
-
-def metrics(summary: Mapping[str, Any]) -> list[str]:
-    """All metrics of a run, the main one first."""
-    main = main_metric(summary)
-    return [main, *sorted({str(r["metric"]) for r in summary["results"]} - {main})]
 
 
 def percent(value: float) -> str:
@@ -130,10 +160,33 @@ def size(count: int) -> str:
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB"
 
 
+def strongest_trained(summary: Mapping[str, Any]) -> str | None:
+    """The best that clients reach by training, by the mean over splits; None without such rows."""
+    found = cells(summary, main_metric(summary))
+    means: dict[str, list[float]] = {}
+    for (method, _), result in found.items():
+        if method in TRAINED:
+            means.setdefault(method, []).append(result["mean"])
+    return max(means, key=lambda name: sum(means[name]) / len(means[name]), default=None)
+
+
 def points(difference: Mapping[str, Any]) -> str:
     """A difference of fractions in percentage points, with its interval."""
+    mean = f"{100 * difference['mean']:+.1f}"
+    if difference["ci95"] is None:
+        return mean
     low, high = difference["ci95"]
-    return f"{100 * difference['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{mean} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def count(number: int, thing: str) -> str:
+    """A number of things, in the singular or the plural."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def cost(value: float | None) -> str:
+    """An epsilon or a delta."""
+    return "none" if value is None else f"{value:g}"
 
 
 def duration(seconds: float) -> str:

@@ -10,8 +10,8 @@ from typing import Any, cast
 from sglora_fed.errors import ResultsError
 from sglora_fed.files import write_atomically
 from sglora_fed.results.rows import Row, rows_from_csv, rows_to_csv
-from sglora_fed.results.summary import SCHEMA
 
+SCHEMA = 2
 PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
 """What every summary holds."""
 

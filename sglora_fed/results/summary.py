@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sglora_fed.errors import ResultsError
+from sglora_fed.results.files import SCHEMA
+from sglora_fed.results.metrics import with_mean_recall
 from sglora_fed.results.rows import Row
-from sglora_fed.results.statistics import (
-    Estimate,
-    estimate,
-    gap_closed,
-    gap_interval,
-    resamples,
-)
+from sglora_fed.results.statistics import Estimate, estimate, gap_closed
 
-SCHEMA = 1
 FLOOR, CEILING = "zero_shot", "oracle"
-REFERENCES = ("zero_shot", "described", "topk", "ridge", "shared_lora", "oracle")
+REFERENCES = (
+    "zero_shot",
+    "described",
+    "topk",
+    "ridge",
+    "shared_lora",
+    "local_1shot",
+    "local_5shot",
+    "shared_5shot",
+    "shared_full",
+    "oracle",
+)
 """Methods that every other one is compared with, client by client."""
 
 
@@ -42,7 +48,8 @@ class RunFacts:
         virtual_clients_per_node: at most.
         distrusted_experts: experts whose LoRA contradicts all others' and was not used.
         refused_replies: replies of nodes that were not used, and updates that were scaled down.
-        privacy: mechanism, epsilon, delta, unit.
+        privacy: mechanism, unit, and the epsilon and delta of one release; a client releases once
+            for each seed.
         bytes_per_client: up and down, for one request and one adapter.
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
         seconds_by_method: on the client, per client: training and evaluation.
@@ -72,16 +79,32 @@ class RunFacts:
     command: str = ""
 
 
-def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Table:
+    """All values of one metric on one split.
+
+    Attributes:
+        clients: by name.
+        values: method -> [clients, seeds], NaN where a client has none.
+    """
+
+    clients: tuple[str, ...]
+    values: Mapping[str, np.ndarray]
+
+
+def summarise(rows: Sequence[Row], facts: RunFacts) -> dict[str, Any]:
     """The summary as in ``summary.json``: means with 95 % intervals, all numbers finite.
 
-    A client's value is its mean over seeds; clients are resampled, methods paired on clients.
+    A method's mean is over all clients that have a value for the metric; methods are compared on
+    the clients and seeds that have both.
 
     Raises:
-        ResultsError: without rows, or when a number is not finite.
+        ResultsError: without rows, with two values for the same thing, or when a number is not
+            finite.
     """
     if not rows:
         raise ResultsError("there is nothing to summarise: no client sent a result")
+    tables = _tables(with_mean_recall(rows))
     summary = {
         "schema": SCHEMA,
         "run": {
@@ -96,12 +119,13 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
         "counts": {
             "experts": facts.experts,
             "clients": facts.clients,
+            "incomplete_clients": _incomplete(tables),
             "virtual_clients_per_node": facts.virtual_clients_per_node,
             "refused_replies": facts.refused_replies,
             "distrusted_experts": facts.distrusted_experts,
         },
-        "results": _results(rows, facts, bootstrap),
-        "privacy": dict(facts.privacy),
+        "results": _results(tables, facts),
+        "privacy": _privacy(facts),
         "bytes_per_client": dict(facts.bytes_per_client),
         "seconds": {name: round(s, 6) for name, s in facts.seconds_by_stage.items()},
         "confidence": {name: list(pair) for name, pair in facts.confidence.items()},
@@ -110,63 +134,102 @@ def summarise(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> dict[str,
     return summary
 
 
-def _results(rows: Sequence[Row], facts: RunFacts, bootstrap: int) -> list[dict[str, Any]]:
-    found = []
-    for (split, metric), values in sorted(_by_split(rows).items()):
-        complete = sorted(set.intersection(*(set(v) for v in values.values())))
-        if not complete:
-            raise ResultsError(f"split {split}: no client has a value for every method")
-        table = {m: np.array([v[client] for client in complete]) for m, v in values.items()}
-        draws = resamples(len(complete), bootstrap, seed=0)
-        for method in sorted(table):
-            entry = {"method": method, "split": split, "metric": metric}
-            found.append(entry | _entry(method, table, draws, facts))
-    return found
+def _tables(rows: Sequence[Row]) -> dict[tuple[str, str], _Table]:
+    """(split, metric) -> table, in the order of their names."""
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.split, row.metric].append(row)
+    return {place: _table(found[place]) for place in sorted(found)}
 
 
-def _entry(
-    method: str, table: Mapping[str, np.ndarray], draws: np.ndarray, facts: RunFacts
-) -> dict[str, Any]:
-    own = estimate(table[method], draws)
+def _table(rows: Sequence[Row]) -> _Table:
+    clients = _numbered(row.client for row in rows)
+    seeds = _numbered(row.seed for row in rows)
+    empty = np.full((len(clients), len(seeds)), np.nan)
+    found = {method: empty.copy() for method in sorted({row.method for row in rows})}
+    for row in rows:
+        place = clients[row.client], seeds[row.seed]
+        if not np.isnan(found[row.method][place]):
+            name = f"{row.metric} of {row.method} for client {row.client!r} and seed {row.seed}"
+            raise ResultsError(f"there are two values of {name}; each is measured once")
+        found[row.method][place] = row.value
+    return _Table(tuple(clients), found)
+
+
+def _numbered(names: Iterable[Any]) -> dict[Any, int]:
+    return {name: place for place, name in enumerate(sorted(set(names)))}
+
+
+def _incomplete(tables: Mapping[tuple[str, str], _Table]) -> int:
+    """Clients that lack a value which another client of the same split has."""
+    clients: dict[str, set[str]] = defaultdict(set)
+    complete = {}
+    for (split, metric), table in tables.items():
+        missing = np.any([np.isnan(own).any(axis=1) for own in table.values.values()], axis=0)
+        clients[split] |= set(table.clients)
+        pairs = zip(table.clients, missing, strict=True)
+        complete[split, metric] = {client for client, lacks in pairs if not lacks}
+    found = [clients[split] - whole for (split, _), whole in complete.items()]
+    return len(set().union(*found))
+
+
+def _privacy(facts: RunFacts) -> dict[str, Any]:
+    """What one release costs and what all of them do, a release for each seed.
+
+    The sum is basic composition (Dwork & Roth 2014, theorem 3.16): it holds for every mechanism.
+    """
+    own, releases = facts.privacy, len(facts.seeds)
+    once = {name: own[name] for name in ("epsilon", "delta")}
+    total = {name: None if cost is None else releases * cost for name, cost in once.items()}
+    return {
+        "mechanism": own["mechanism"],
+        "unit": own["unit"],
+        "per_release": once,
+        "releases": releases,
+        "total": total,
+    }
+
+
+def _results(tables: Mapping[tuple[str, str], _Table], facts: RunFacts) -> list[dict[str, Any]]:
+    return [
+        {"method": method, "split": split, "metric": metric, **_entry(method, table.values, facts)}
+        for (split, metric), table in tables.items()
+        for method in table.values
+    ]
+
+
+def _entry(method: str, values: Mapping[str, np.ndarray], facts: RunFacts) -> dict[str, Any]:
     against = {
-        other: _shown(estimate(table[method] - table[other], draws))
+        other: _shown(estimate(values[method] - values[other]), -1.0)
         for other in REFERENCES
-        if other in table and other != method
+        if other in values and other != method and _meet(values[method], values[other])
     }
     return {
-        "mean": round(own.mean, 6),
-        "ci95": [round(own.low, 6), round(own.high, 6)],
-        "clients": int(draws.shape[1]),
-        **_gap(table[method], table.get(FLOOR), table.get(CEILING), draws),
+        **_shown(estimate(values[method]), 0.0),
+        **_gap(values[method], values.get(FLOOR), values.get(CEILING)),
         "minus": against,
         "client_seconds": round(facts.seconds_by_method.get(method, 0.0), 4),
         "bytes_down": facts.bytes_by_method.get(method, 0),
     }
 
 
+def _meet(one: np.ndarray, other: np.ndarray) -> bool:
+    return not np.isnan(one - other).all()
+
+
 def _gap(
-    method: np.ndarray, floor: np.ndarray | None, ceiling: np.ndarray | None, draws: np.ndarray
+    method: np.ndarray, floor: np.ndarray | None, ceiling: np.ndarray | None
 ) -> dict[str, Any]:
     if floor is None or ceiling is None or (share := gap_closed(method, floor, ceiling)) is None:
         return {"gap_closed": None, "gap_closed_ci95": None}
-    bounds = gap_interval(method, floor, ceiling, draws)
-    shown = None if bounds is None else [round(bound, 6) for bound in bounds]
-    return {"gap_closed": round(share, 6), "gap_closed_ci95": shown}
+    bounds = None if share.bounds is None else [round(bound, 6) for bound in share.bounds]
+    return {"gap_closed": round(share.mean, 6), "gap_closed_ci95": bounds}
 
 
-def _shown(value: Estimate) -> dict[str, Any]:
-    return {"mean": round(value.mean, 6), "ci95": [round(value.low, 6), round(value.high, 6)]}
-
-
-def _by_split(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
-    """(split, metric) -> method -> client -> mean over seeds."""
-    cells: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
-    for row in rows:
-        cells[row.split, row.metric, row.method, row.client].append(row.value)
-    found: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(dict)
-    for (split, metric, method, client), values in cells.items():
-        found[split, metric].setdefault(method, {})[client] = float(np.mean(values))
-    return dict(found)
+def _shown(value: Estimate, least: float) -> dict[str, Any]:
+    """The interval ends where the values do, at ``least`` and at 1."""
+    bounds = [round(min(max(bound, least), 1.0), 6) for bound in value.bounds or ()]
+    return {"mean": round(value.mean, 6), "ci95": bounds or None, "clients": value.clients}
 
 
 def _check_finite(value: Any, path: str) -> None:

@@ -34,7 +34,6 @@ SMALL = (
     "family.train_per_client=64",
     "experiment.methods=[zero_shot,described,topk,ridge,oracle]",
     "experiment.tuning.oracle.steps=20",
-    "experiment.bootstrap=200",
     "federation.clients_per_message=12",
     "adapter.hints=none",
 )

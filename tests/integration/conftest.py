@@ -53,7 +53,6 @@ TINY = (
     f"experiment.methods=[{','.join(METHODS)}]",
     *(f"experiment.tuning.{name}.steps=2" for name in TRAINED_METHODS),
     "experiment.tuning.oracle.steps=10",
-    "experiment.bootstrap=50",
 )
 """Everything that a run does, with as little work as possible: 6 experts, 6 clients."""
 

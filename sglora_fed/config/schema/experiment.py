@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from sglora_fed.config.schema.generator import GENERATORS
-from sglora_fed.config.schema.options import SOME, Group, at_least, option
+from sglora_fed.config.schema.options import SOME, Group, option
 from sglora_fed.config.schema.tuning import TuningConfig
 
 NO_ADAPTER_METHODS = ("zero_shot", "described")
@@ -40,7 +40,6 @@ class ExperimentConfig(Group):
     )
     tuning: TuningConfig = field(default_factory=TuningConfig)
     controls: bool = option(True, "also deliver adapters made for somebody else's description")
-    bootstrap: int = option(2000, "resamples of the clients for the intervals", at_least(1))
 
     def contradictions(self) -> list[str]:
         """What starts from the shared LoRA needs it."""

@@ -271,7 +271,12 @@ class TestIdentity:
         assert config_sha256(config) == config_sha256(compose())
         changed = {
             config_sha256(compose([override]))
-            for override in ("seeds=[1]", "adapter.rank=2", "experiment.bootstrap=10", "zoo.path=x")
+            for override in (
+                "seeds=[1]",
+                "adapter.rank=2",
+                "adapter.alpha=3",
+                "zoo.path=x",
+            )
         }
         assert len(changed | {config_sha256(config)}) == 5
         assert len(config_sha256(config)) == 64

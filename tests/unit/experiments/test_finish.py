@@ -18,7 +18,7 @@ from tests.unit.results.planted import FACTS, planted
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return write_results(tmp_path_factory.mktemp("run"), planted(12), FACTS, "name: trial\n", 200)
+    return write_results(tmp_path_factory.mktemp("run"), planted(12), FACTS, "name: trial\n")
 
 
 def test_a_run_leaves_everything_in_its_folder(folder):
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_the_older_run_whole(folder, monkeypatch):
 
     monkeypatch.setattr(sglora_fed.files.os, "fsync", full)
     with pytest.raises(ResultsError, match="No space left"):
-        write_results(folder, planted(30), FACTS, "name: other\n", 100)
+        write_results(folder, planted(30), FACTS, "name: other\n")
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
@@ -54,6 +54,6 @@ def test_a_full_disk_leaves_the_older_run_whole(folder, monkeypatch):
 )
 def test_measurements_are_kept_when_the_summary_cannot_be_written(tmp_path, facts):
     with pytest.raises(ResultsError, match="finite"):
-        write_results(tmp_path, planted(12), facts, "name: trial\n", 50)
+        write_results(tmp_path, planted(12), facts, "name: trial\n")
     assert len((tmp_path / "clients.csv").read_text().splitlines()) == 1 + 4 * 12
     assert not (tmp_path / "summary.json").exists()

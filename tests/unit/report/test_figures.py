@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import matplotlib
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from sglora_fed.report import figures
-from sglora_fed.report.figures import draw_figures, spread
+from sglora_fed.report.drawing import spread
+from sglora_fed.report.figures import draw_figures
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_bars_are_as_long_as_the_means(run, drawn):
 
 def test_dots_are_the_clients(run, drawn):
     _, rows = run
-    axis = drawn["oracle.png"].axes[0]
+    axis = drawn["trained.png"].axes[0]
     (cloud,) = [c for c in axis.collections if c.get_label() == "ridge"]
     values = {(row.client, row.method): 100 * row.value for row in rows if row.split == "new_rule"}
     wanted = {
@@ -98,7 +101,7 @@ def test_names_are_not_formulas(planted):
 
 
 def test_every_axis_is_named_with_its_unit(drawn):
-    names = ("means", "gap", "oracle", "cost", "confidence", "coverage")
+    names = ("means", "gap", "trained", "cost", "confidence", "coverage")
     assert set(drawn) == {f"{name}.png" for name in names}
     for figure in drawn.values():
         assert all(axis.get_xlabel() for axis in figure.axes)
@@ -106,8 +109,13 @@ def test_every_axis_is_named_with_its_unit(drawn):
         assert first.get_ylabel() or any(label.get_text() for label in first.get_yticklabels())
 
 
-def test_nothing_drawn_is_cut_off(drawn):
-    for figure in drawn.values():
+def test_nothing_drawn_is_cut_off(drawn, retrieval):
+    summary, rows = retrieval
+    values = figures._client_values(summary, rows)
+    more = [figures.recall_figure(summary), figures.trained_figure(summary, values)]
+    for figure in more:
+        figures.png(figure)
+    for figure in [*drawn.values(), *more]:
         edge = figure.bbox
         box = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
         assert box.x0 >= edge.x0 - 1
@@ -121,6 +129,33 @@ def test_drawing_leaves_matplotlib_as_it_was(run):
     draw_figures(*run)
     assert dict(matplotlib.rcParams) == before
     assert matplotlib._pylab_helpers.Gcf.figs == {}
+
+
+def test_recall_lines_are_the_means(retrieval):
+    summary, _ = retrieval
+    axes = figures.recall_figure(summary).axes
+    means = {(r["metric"], r["split"], r["method"]): 100 * r["mean"] for r in summary["results"]}
+    places = product(("new_combination", "new_element"), ("i2t", "t2i"))
+    for axis, (split, way) in zip(axes, places, strict=True):
+        assert axis.get_title("left") == split
+        lines = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
+        assert set(lines) == {"zero_shot", "topk", "ridge", "shared_full"}
+        for method, found in lines.items():
+            assert found == pytest.approx([means[f"{way}_r{k}", split, method] for k in (1, 5, 10)])
+
+
+def test_retrieval_is_drawn_by_the_mean_of_both_directions(retrieval):
+    summary, rows = retrieval
+    assert set(draw_figures(summary, rows)) >= {"recall.png", "means.png", "confidence.png"}
+    values = figures._client_values(summary, rows)
+    own = [
+        row.value
+        for row in rows
+        if row.client == "new_element-0"
+        and row.method == "ridge"
+        and row.metric in ("i2t_r1", "t2i_r1")
+    ]
+    assert values["new_element", "ridge"]["new_element-0"] == pytest.approx(np.mean(own))
 
 
 def test_confidence_is_optional(planted):

@@ -139,15 +139,37 @@ def test_page_says_what_was_run_and_promised(page):
         assert words in page.text
 
 
+PRIVACY = {"mechanism": "gaussian", "epsilon": 4.0, "delta": 1e-6, "unit": "one description"}
+
+
 def test_page_names_the_privacy_that_was_bought(planted):
-    privacy = {"mechanism": "gaussian", "epsilon": 8.0, "delta": 1e-6, "unit": "one description"}
     gains = {"combo": {"zero_shot": 0.0, "ridge": 0.1}}
-    summary, _ = planted(gains, facts={"privacy": privacy})
+    summary, _ = planted(gains, facts={"privacy": PRIVACY})
     text = Page(render(summary, {})).text
-    assert "ε = 8" in text
-    assert "8, 1e-06" in text
+    assert "ε = 4 privacy of one description" in text
+    assert "ε 4, δ 1e-06" in text
     assert "made private by gaussian" in text
     assert "no promise" not in text
+    assert "sum" not in text
+
+
+def test_page_adds_up_the_releases_of_all_seeds(planted):
+    gains = {"combo": {"zero_shot": 0.0, "ridge": 0.1}}
+    summary, _ = planted(gains, facts={"privacy": PRIVACY, "seeds": (0, 1, 2)})
+    text = Page(render(summary, {})).text
+    assert (
+        "ε = 12 privacy of one description: the sum of 3 releases, one for each seed, of ε = 4"
+        in text
+    )
+    assert "ε 12, δ 3e-06: 3 releases of each client" in text
+
+
+def test_page_says_how_many_clients_lack_something(planted):
+    gains = {"combo": {"zero_shot": 0.0, "ridge": 0.1}}
+    summary, _ = planted(gains)
+    assert "incomplete" not in Page(render(summary, {})).text
+    summary["counts"]["incomplete_clients"] = 1
+    assert "1 client incomplete" in Page(render(summary, {})).text
 
 
 def test_hostile_names_are_only_text(planted, tmp_path):
@@ -169,15 +191,20 @@ def test_hostile_names_are_only_text(planted, tmp_path):
     assert hostile in page.text
 
 
-def test_retrieval_shows_every_metric(planted):
-    gains = {"cats": {"zero_shot": 0.0, "ridge": 0.1, "oracle": 0.2}}
-    summary, _ = planted(gains, metric="i2t_r1")
-    for metric in ("t2i_r1", "i2t_r5"):
-        more, _ = planted(gains, metric=metric)
-        summary["results"] += more["results"]
-    text = Page(render(summary, {})).text
-    places = [text.index(f"{m}: methods") for m in ("i2t_r1", "i2t_r5", "t2i_r1")]
-    assert places == sorted(places)
+def test_retrieval_has_a_block_per_split_with_both_directions(retrieval):
+    summary, _ = retrieval
+    columns = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
+    page = Page(render(summary, {}))
+    starts = [place for place, row in enumerate(page.rows) if row[1:] == ["R@1", "R@5", "R@10"] * 2]
+    assert [page.rows[place - 1] for place in starts] == [["", "item to text", "text to item"]] * 2
+    for split, start in zip(("new_combination", "new_element"), starts, strict=True):
+        table = {row[0]: row[1:] for row in page.rows[start : start + 10] if len(row) == 7}
+        for result in summary["results"]:
+            if result["split"] == split and result["metric"] != "r1":
+                cell = table[result["method"]][columns.index(result["metric"])]
+                assert cell.startswith(f"{100 * result['mean']:.1f} [")
+    assert "mean R@1: methods" in page.text
+    assert "i2t" not in page.text
 
 
 @pytest.mark.parametrize(

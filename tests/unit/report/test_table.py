@@ -70,6 +70,25 @@ def test_more_splits_go_on_below_and_are_still_whole(planted):
     assert told == [f"{100 * means[split]:.1f}" for split in ordered_splits(splits)]
 
 
+def test_retrieval_shows_both_directions_within_80_columns(retrieval):
+    summary, _ = retrieval
+    text = shown(summary)
+    assert "…" not in text
+    assert "R@1 item to text/text to item, %" in text
+    means = {(r["method"], r["split"], r["metric"]): r for r in summary["results"]}
+    row = next(line for line in text.splitlines() if line.startswith(" ridge")).split()
+    for place, split in enumerate(("new_combination", "new_element")):
+        ways = [means["ridge", split, f"{way}_r1"]["mean"] for way in ("i2t", "t2i")]
+        low, high = means["ridge", split, "r1"]["ci95"]
+        wanted = [f"{100 * ways[0]:.1f}/{100 * ways[1]:.1f}", f"±{50 * (high - low):.1f}"]
+        assert row[1 + 2 * place : 3 + 2 * place] == wanted
+
+
+def test_one_client_has_a_mean_and_no_interval(planted):
+    text = shown(planted({"combo": {"zero_shot": 0.1, "ridge": 0.3}}, clients=1)[0])
+    assert "±" not in text.split("\n", 1)[1]
+
+
 def test_names_are_text_and_not_markup(planted):
     summary, _ = planted({"[/]": {"[red]x": 0.1, "zero_shot": 0.0}})
     text = shown(summary)

@@ -18,14 +18,14 @@ from tests.unit.results.planted import FACTS, planted
 def folder(tmp_path_factory) -> Path:
     found = tmp_path_factory.mktemp("run")
     write_rows(found, planted(12), "name: trial\n")
-    write_summary(found, summarise(planted(12), FACTS, 200))
+    write_summary(found, summarise(planted(12), FACTS))
     return found
 
 
 def test_results_come_back_from_disk(folder):
     summary, rows = read_results(folder)
     assert rows == planted(12)
-    assert summary == json.loads(json.dumps(summarise(planted(12), FACTS, 200)))
+    assert summary == json.loads(json.dumps(summarise(planted(12), FACTS)))
 
 
 def test_a_line_end_in_a_name_comes_back(folder, tmp_path):
@@ -41,8 +41,8 @@ def test_a_line_end_in_a_name_comes_back(folder, tmp_path):
         ("summary.json", None, "No such file"),
         ("summary.json", lambda text: text[:200], "not JSON"),
         ("summary.json", lambda text: b"[]", "schema None"),
-        ("summary.json", lambda text: text.replace(b'"schema": 1', b'"schema": 9'), "schema 9"),
-        ("summary.json", lambda text: b'{"schema": 1}', "without run, counts"),
+        ("summary.json", lambda text: text.replace(b'"schema": 2', b'"schema": 9'), "schema 9"),
+        ("summary.json", lambda text: b'{"schema": 2}', "without run, counts"),
         ("clients.csv", None, "No such file"),
         ("clients.csv", lambda text: text[:-3], "damaged after 48 rows"),
         ("clients.csv", lambda text: text + b"\xff", "not UTF-8"),
