@@ -82,7 +82,9 @@ def confidence(
     floor = correct(study, parts, np.broadcast_to(shared, (len(parts), study.layout.size)))
     gains = [correct(study, parts, kind.adapters[:, 0]) - floor for kind in tried.made]
     inputs = np.stack([features(kind, shared) for kind in tried.made], axis=1)
-    fit = fit_confidence(inputs.reshape(-1, inputs.shape[2]), np.stack(gains, axis=1).ravel())
+    outcomes = (1 + np.sign(np.stack(gains, axis=1))) / 2
+    who = np.repeat(tried.rows, outcomes.shape[1])
+    fit = fit_confidence(inputs.reshape(-1, inputs.shape[2]), outcomes.ravel(), who)
     requests = np.vstack([study.requests, study.embed([JUNK])])
     chances = fit.of(generator.generate(requests, 1, 0), shared)
     return [round(float(chance), 4) for chance in chances]

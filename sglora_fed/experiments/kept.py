@@ -121,7 +121,6 @@ class Trainer:
         values = {
             "weights": found.weights.tolist(),
             "covariance": found.covariance.tolist(),
-            "spread": found.spread,
         }
         write_atomically(path, json.dumps(values).encode())
         return found
@@ -203,7 +202,7 @@ def _read_confidence(path: Path) -> Confidence:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         weights, covariance = (np.array(values[k], np.float64) for k in ("weights", "covariance"))
-        return Confidence(weights, covariance, float(values["spread"]))
+        return Confidence(weights, covariance)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, GeneratorError) as error:
         raise GeneratorFileError(
             f"{path} is no confidence file ({type(error).__name__}); remove it"

@@ -43,7 +43,7 @@ CHECKED = 128
 FEWEST = 2
 """Experts below which none can be held out."""
 
-UNKNOWN = Confidence(np.zeros(1 + FEATURES), np.zeros((1 + FEATURES, 1 + FEATURES)), 1.0)
+UNKNOWN = Confidence(np.zeros(1 + FEATURES), np.zeros((1 + FEATURES, 1 + FEATURES)))
 """Even odds for everybody: without a comparison neither side is known to be better."""
 
 
@@ -159,7 +159,9 @@ def calibrate(
     rows = [row for row, name in enumerate(ids) if name in gains]
     inputs = np.stack([features(kind, fallback)[rows] for kind in tried.made], axis=1)
     found = np.stack([gains[ids[row]] for row in rows])
-    return fit_confidence(inputs.reshape(-1, inputs.shape[2]), found.ravel())
+    judges = np.repeat(np.arange(len(rows)), found.shape[1])
+    outcomes = (1 + np.sign(found.ravel())) / 2
+    return fit_confidence(inputs.reshape(-1, inputs.shape[2]), outcomes, judges)
 
 
 def _ask(federation: Federation, request: CalibrateRequest) -> list[CalibrateReply]:

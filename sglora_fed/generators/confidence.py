@@ -1,17 +1,18 @@
 """How sure to be that a generated adapter beats what a client would fall back to.
 
 The experts tell: for each, an adapter is generated without it (:func:`trial`), and the expert
-says by how much that adapter beats the fall-back on its own data. A regression from what is known
-before use to that gain gives the probability that it is above zero.
+says whether that adapter is better than the fall-back on its own data, equal or worse. A regression
+on what is known before use gives the probability of being better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
@@ -39,10 +40,10 @@ STRANGERS = (
 
 FEATURES = 3
 PENALTY = 4.0
-"""Made-up experts that say slope zero, on features of unit spread, and one that says gain zero."""
+"""Prior precision of a slope, on features of unit spread; that of the intercept is one."""
 
-PRIOR_CASES, PRIOR_SPREAD = 2.0, 0.05
-"""Before anybody has judged: as if two gains had been off by five points."""
+STEPS, TOLERANCE = 100, 1e-10
+"""Of Newton's method, which needs about six steps."""
 
 SURE = 0.5
 """A client adopts the generated adapter from this confidence on."""
@@ -50,42 +51,40 @@ SURE = 0.5
 
 @dataclass(frozen=True)
 class Confidence:
-    """What is expected of the gain of an adapter over the fall-back: normal, for each adapter.
+    """How likely an adapter is to beat the fall-back: a probit regression's weights, normal.
 
     Attributes:
-        weights: [1 + FEATURES] the mean is their product with (1, features).
+        weights: [1 + FEATURES] of (1, features).
         covariance: [1 + FEATURES, 1 + FEATURES] of the weights.
-        spread: standard deviation of a gain around its mean, in units of the metric.
 
     Raises:
-        GeneratorError: when a number is not finite, a shape is another, or the spread is not above
-            zero.
+        GeneratorError: when a number is not finite or a shape is another.
     """
 
     weights: np.ndarray
     covariance: np.ndarray
-    spread: float
 
     def __post_init__(self) -> None:
         count, shapes = 1 + FEATURES, (self.weights.shape, self.covariance.shape)
-        numbers = [*self.weights.ravel(), *self.covariance.ravel(), self.spread]
+        numbers = [*self.weights.ravel(), *self.covariance.ravel()]
         if shapes != ((count,), (count, count)) or not np.isfinite(numbers).all():
             raise GeneratorError(
                 f"a confidence has {count} finite weights and their covariance; found shapes"
                 f" {shapes} and {numbers}"
             )
-        if self.spread <= 0:
-            raise GeneratorError(f"a confidence has a spread above 0; found {self.spread}")
 
     def of(self, made: Generated, fallback: np.ndarray) -> np.ndarray:
         """[n] probability that each client's first adapter beats the fall-back [D]."""
         return self.chances(features(made, fallback))
 
     def chances(self, inputs: np.ndarray) -> np.ndarray:
-        """[n] probability that the gain is above zero, for features [n, FEATURES]."""
+        """[n] probability of being better, for features [n, FEATURES].
+
+        The mean of Phi(w x) over the weights w, in closed form (Bishop 2006, eq. 4.152).
+        """
         design = np.hstack([np.ones((len(inputs), 1)), inputs])
         doubt = np.maximum(np.einsum("ni,ij,nj->n", design, self.covariance, design), 0.0)
-        ratios = design @ self.weights / np.sqrt(self.spread**2 + doubt)
+        ratios = design @ self.weights / np.sqrt(1 + doubt)
         return np.asarray(torch.special.ndtr(torch.from_numpy(ratios)))
 
 
@@ -100,30 +99,57 @@ def features(made: Generated, fallback: np.ndarray) -> np.ndarray:
     return np.stack([made.similarity, made.entropy, np.log1p(steps)], axis=1)
 
 
-def fit_confidence(inputs: np.ndarray, gains: np.ndarray) -> Confidence:
-    """Bayesian linear regression with a conjugate prior (Bishop 2006, section 3.3).
+def fit_confidence(inputs: np.ndarray, outcomes: np.ndarray, judges: np.ndarray) -> Confidence:
+    """Bayesian probit regression with Laplace's approximation (Bishop 2006, sections 4.4 and 4.5).
 
-    The variance is one number, not integrated over: with a handful of judges the tails are a little
-    light. It contains the sampling noise of the judges' examples, so the gain that is told about is
-    one measured on as many.
+    Judgements of one judge are not independent: they share its task and its examples. How much they
+    share is not known, so the worst is assumed: together they count as one.
 
     Args:
         inputs: [n, FEATURES] of held-out adapters.
-        gains: [n] metric of the adapter less that of the fall-back.
+        outcomes: [n] 1 where the adapter was better than the fall-back, 0.5 equal, 0 worse.
+        judges: [n] who judged; equal for judgements of one judge.
     """
-    centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
+    _, places, counts = np.unique(judges, return_inverse=True, return_counts=True)
+    shares = 1 / counts[places]
+    centre = np.average(inputs, axis=0, weights=shares)
+    spread = np.sqrt(np.average((inputs - centre) ** 2, axis=0, weights=shares))
     spread[spread < 1e-9] = 1.0
     design = np.hstack([np.ones((len(inputs), 1)), (inputs - centre) / spread])
-    prior = np.diag([1.0, *np.full(FEATURES, PENALTY)])
-    covariance = np.linalg.inv(design.T @ design + prior)
-    weights = covariance @ (design.T @ gains)
-    misfit = float(gains @ gains - weights @ (design.T @ gains))
-    variance = (PRIOR_CASES * PRIOR_SPREAD**2 + misfit) / (PRIOR_CASES + len(gains))
+    weights, covariance = _probit(design, outcomes, shares)
     # From features of unit spread back to features as they are.
     scaled = np.diag([1.0, *(1 / spread)])
     scaled[1:, 0] = -centre / spread
-    back = scaled.T @ covariance @ scaled
-    return Confidence(scaled.T @ weights, variance * back, float(np.sqrt(variance)))
+    return Confidence(scaled.T @ weights, scaled.T @ covariance @ scaled)
+
+
+def _probit(
+    design: np.ndarray, outcomes: np.ndarray, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The posterior's mode, and the inverse of its curvature there.
+
+    The logarithm of the posterior is concave: Newton's method finds its maximum.
+    """
+    prior = np.diag([1.0, *np.full(FEATURES, PENALTY)])
+    weights = np.zeros(1 + FEATURES)
+    for _ in range(STEPS):
+        values = design @ weights
+        up, down = _mills(values), _mills(-values)
+        slopes = shares * (outcomes * up - (1 - outcomes) * down)
+        bends = outcomes * up * (up + values) + (1 - outcomes) * down * (down - values)
+        curvature = (design.T * (shares * bends)) @ design + prior
+        step = np.linalg.solve(curvature, design.T @ slopes - prior @ weights)
+        weights = weights + step
+        if np.abs(step).max() < TOLERANCE:
+            break
+    return weights, np.linalg.inv(curvature)
+
+
+def _mills(values: np.ndarray) -> np.ndarray:
+    """The normal density over its distribution function, far into the tails."""
+    tails = torch.special.log_ndtr(torch.from_numpy(values)).numpy()
+    made: np.ndarray = np.exp(-(values**2) / 2 - np.log(2 * np.pi) / 2 - tails)
+    return made
 
 
 @dataclass(frozen=True)
@@ -149,8 +175,8 @@ def trial(
 ) -> Trial:
     """Adapters made without the experts that judge them, and for sentences of no task.
 
-    A generator that is fitted to the zoo is fitted again without each quarter of the experts: once
-    in random quarters, once in quarters of similar descriptions, which leave nobody near. One that
+    A generator that is fitted to the zoo is fitted again without each of some groups of experts:
+    once random quarters, once groups of similar descriptions, which leave nobody near. One that
     the federation trains is trained again without one random quarter. To leave experts out of its
     last step alone would not do: their updates have moved all others', and it looks far too sure.
     The shared LoRA that it starts from has seen them, as the fall-back has: what is held out is
@@ -173,27 +199,40 @@ def trial(
         rows = np.sort(order[: max(1, len(order) // FOLDS)])
         other = retrain(zoo.select(np.setdiff1d(order, rows)))
         return Trial(rows, [other.generate(texts[rows], 1, seed) for texts in (queries, strange)])
-    orders = (order, _along_main_axis(zoo.embeddings))
-    made = [_without_folds(generator.name, config, zoo, o, queries, seed) for o in orders]
+    random = np.array_split(order, min(FOLDS, len(order)))
+    made = [
+        _without_folds(generator.name, config, zoo, folds, queries, seed)
+        for folds in (random, _alike(zoo.embeddings) or random)
+    ]
     return Trial(everybody, [*made, generator.generate(strange, 1, seed)])
 
 
-def _along_main_axis(embeddings: np.ndarray) -> np.ndarray:
-    """[E] experts in the order of their descriptions' first principal component."""
-    centred = embeddings.astype(np.float64) - embeddings.mean(axis=0, dtype=np.float64)
-    places = np.linalg.svd(centred, full_matrices=False)[0][:, 0]
-    # Either direction is an axis; the first expert decides, so that folds are the same everywhere.
-    return np.argsort(places if places[0] >= 0 else -places, kind="stable")
+def _alike(embeddings: np.ndarray) -> list[np.ndarray]:
+    """Rows of experts in at most FOLDS groups of similar descriptions; empty if all are equal.
+
+    Complete linkage: groups are far apart rather than of one size, because every expert near one
+    that judges would tell what its adapter is to be.
+    """
+    tree = linkage(embeddings.astype(np.float64), "complete")
+    groups = fcluster(tree, min(FOLDS, len(embeddings)), "maxclust")
+    if len(names := np.unique(groups)) < 2:
+        return []
+    return [np.flatnonzero(groups == name) for name in names]
 
 
 def _without_folds(
-    name: str, config: GeneratorConfig, zoo: Zoo, order: np.ndarray, queries: np.ndarray, seed: int
+    name: str,
+    config: GeneratorConfig,
+    zoo: Zoo,
+    folds: Sequence[np.ndarray],
+    queries: np.ndarray,
+    seed: int,
 ) -> Generated:
-    adapters = np.empty((len(order), 1, zoo.size), np.float32)
-    similarity, entropy = np.empty(len(order)), np.empty(len(order))
-    for fold in np.array_split(order, min(FOLDS, len(order))):
-        other = fit_generator(config, name, zoo.select(np.setdiff1d(order, fold)), seed)
-        made = other.generate(queries[fold], 1, seed)
+    adapters = np.empty((len(queries), 1, zoo.size), np.float32)
+    similarity, entropy = np.empty(len(queries)), np.empty(len(queries))
+    for fold in folds:
+        rest = np.setdiff1d(np.arange(len(queries)), fold)
+        made = fit_generator(config, name, zoo.select(rest), seed).generate(queries[fold], 1, seed)
         adapters[fold], similarity[fold] = made.adapters, made.similarity
         entropy[fold] = made.entropy
     return Generated(adapters, similarity, entropy)

@@ -94,7 +94,7 @@ class TestCompare:
 
 
 def spoilt_confidence(name: str, value: object) -> str:
-    fine = {"weights": [0.0] * 4, "covariance": [[0.0] * 4] * 4, "spread": 1.0}
+    fine = {"weights": [0.0] * 4, "covariance": [[0.0] * 4] * 4}
     return json.dumps(fine | {name: value})
 
 
@@ -126,9 +126,7 @@ class TestKept:
             "",
             "[]",
             '{"weights": [1, 2, 3, 4]}',
-            '{"weights": [1, 2], "covariance": [[1, 0], [0, 1]], "spread": 1}',
-            spoilt_confidence("spread", 0),
-            spoilt_confidence("spread", "wide"),
+            '{"weights": [1, 2], "covariance": [[1, 0], [0, 1]]}',
             spoilt_confidence("weights", [math.nan, 0, 0, 0]),
             spoilt_confidence("covariance", [["a"] * 4] * 4),
         ],

@@ -139,7 +139,7 @@ NEAREST = "generator=nearest"
 
 def expecting(intercept: float, slope: float) -> Confidence:
     """A gain that depends on the similarity, without doubt about how."""
-    return Confidence(np.array([intercept, slope, 0, 0]), np.zeros((4, 4)), 1.0)
+    return Confidence(np.array([intercept, slope, 0, 0]), np.zeros((4, 4)))
 
 
 def test_generate_tells_what_the_policy_would_do(

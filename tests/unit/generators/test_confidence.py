@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.stats import norm
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
-from sglora_fed.generators import Generated, Generator, make_generator
+from sglora_fed.generators import Generated, Generator, fit_generator, make_generator
 from sglora_fed.generators.confidence import (
     FOLDS,
     PENALTY,
-    PRIOR_CASES,
-    PRIOR_SPREAD,
     Confidence,
     features,
     fit_confidence,
@@ -35,38 +35,87 @@ def never(zoo: Zoo) -> Generator:
     raise AssertionError(zoo.ids)
 
 
-SPREAD = 0.07
-
-
 def planted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, expected gains and drawn gains."""
+    """Features, chances, and outcomes drawn from them."""
     rng = np.random.default_rng(seed)
     inputs = rng.normal(size=(count, 3)) * [0.1, 1.0, 2.0] + [0.7, 0.5, 1.0]
-    expected = -0.3 + inputs @ np.array([0.5, -0.02, 0.01])
-    return inputs, expected, expected + SPREAD * rng.normal(size=count)
+    chances = norm.cdf(-3 + inputs @ np.array([5.0, -0.2, 0.1]))
+    return inputs, chances, (rng.random(count) < chances).astype(float)
 
 
-def test_the_fit_is_the_posterior_of_a_regression_with_made_up_cases() -> None:
-    """Least squares with the prior as further rows, and the spread from its residuals."""
-    inputs, _, gains = planted(20)
+def some_judgements() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three of each of ten judges, ties among them."""
+    inputs, _, outcomes = planted(30, seed=4)
+    outcomes[[3, 17, 18]] = 0.5
+    return inputs, outcomes, np.tile(np.arange(10), 3)
+
+
+def test_the_fit_is_the_posterior_by_a_general_optimiser() -> None:
+    """The mode by BFGS on the log posterior, the covariance by its second differences there."""
+    inputs, outcomes, judges = some_judgements()
     scaled = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
-    prior = np.diag([1.0, *np.sqrt([PENALTY] * 3)])
-    rows = np.vstack([np.hstack([np.ones((20, 1)), scaled]), prior])
-    targets = np.append(gains, np.zeros(4))
-    weights, residuals, _, _ = np.linalg.lstsq(rows, targets, rcond=None)
-    variance = (PRIOR_CASES * PRIOR_SPREAD**2 + residuals[0]) / (PRIOR_CASES + 20)
+    rows = np.hstack([np.ones((30, 1)), scaled])
+    precision = np.array([1.0, *[PENALTY] * 3])
+
+    def loss(weights: np.ndarray) -> float:
+        up, down = norm.logcdf(rows @ weights), norm.logcdf(-rows @ weights)
+        told = (outcomes * up + (1 - outcomes) * down).sum() / 3
+        return float((precision * weights**2).sum() / 2 - told)
+
+    mode = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-9}).x
+    step = 1e-3 * np.eye(4)
+    hessian = np.array(
+        [
+            [
+                loss(mode + a + b) - loss(mode + a - b) - loss(mode - a + b) + loss(mode - a - b)
+                for b in step
+            ]
+            for a in step
+        ]
+    ) / (4e-6)
     fresh, _, _ = planted(5, seed=1)
     design = np.hstack([np.ones((5, 1)), (fresh - inputs.mean(axis=0)) / inputs.std(axis=0)])
-    doubt = np.diag(design @ np.linalg.inv(rows.T @ rows) @ design.T)
-    wanted = norm.cdf(design @ weights / np.sqrt(variance * (1 + doubt)))
-    np.testing.assert_allclose(fit_confidence(inputs, gains).chances(fresh), wanted, atol=1e-9)
+    doubt = np.diag(design @ np.linalg.inv(hessian) @ design.T)
+    wanted = norm.cdf(design @ mode / np.sqrt(1 + doubt))
+    found = fit_confidence(inputs, outcomes, judges).chances(fresh)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_what_one_judge_says_twice_is_said_once() -> None:
+    inputs, outcomes, judges = some_judgements()
+    once = fit_confidence(inputs, outcomes, judges)
+    twice = fit_confidence(np.tile(inputs, (2, 1)), np.tile(outcomes, 2), np.tile(judges, 2))
+    np.testing.assert_allclose(twice.weights, once.weights, atol=1e-9)
+    np.testing.assert_allclose(twice.covariance, once.covariance, atol=1e-9)
+
+
+def test_other_judges_who_say_the_same_make_it_surer() -> None:
+    inputs, outcomes, judges = some_judgements()
+    one = fit_confidence(inputs, outcomes, judges)
+    more = fit_confidence(
+        np.tile(inputs, (2, 1)), np.tile(outcomes, 2), np.append(judges, judges + 10)
+    )
+    assert np.trace(more.covariance) < 0.8 * np.trace(one.covariance)
+
+
+def test_a_tie_is_half_a_win_and_half_a_loss() -> None:
+    inputs, outcomes, judges = some_judgements()
+    ties = np.flatnonzero(outcomes == 0.5)
+    split = np.delete(np.arange(30), ties)
+    halves = fit_confidence(
+        np.vstack([inputs[split], inputs[split], inputs[ties], inputs[ties]]),
+        np.concatenate([outcomes[split], outcomes[split], [1, 1, 1], [0, 0, 0]]),
+        np.concatenate([judges[split], judges[split], judges[ties], judges[ties]]),
+    )
+    whole = fit_confidence(inputs, outcomes, judges)
+    np.testing.assert_allclose(halves.weights, whole.weights, atol=1e-9)
 
 
 def test_planted_chances_are_found_on_new_cases() -> None:
-    inputs, _, gains = planted(3000)
-    fresh, expected, _ = planted(1000, seed=1)
-    chances = fit_confidence(inputs, gains).chances(fresh)
-    assert np.abs(chances - norm.cdf(expected / SPREAD)).mean() < 0.02
+    inputs, _, outcomes = planted(3000)
+    fresh, wanted, _ = planted(1000, seed=1)
+    chances = fit_confidence(inputs, outcomes, np.arange(3000)).chances(fresh)
+    assert np.abs(chances - wanted).mean() < 0.02
 
 
 def test_what_it_says_happens_as_often() -> None:
@@ -76,20 +125,22 @@ def test_what_it_says_happens_as_often() -> None:
     for seed in range(400):
         rng = np.random.default_rng(seed)
         inputs = rng.normal(size=(36, 3))
-        slopes = PRIOR_SPREAD * rng.normal(size=3) / np.sqrt(PENALTY)
-        gains = PRIOR_SPREAD * (rng.normal() + rng.normal(size=36)) + inputs @ slopes
-        said.append(fit_confidence(inputs[:16], gains[:16]).chances(inputs[16:]))
-        won.append(gains[16:] > 0)
+        slopes = rng.normal(size=3) / np.sqrt(PENALTY)
+        wins = rng.normal() + inputs @ slopes + rng.normal(size=36) > 0
+        fit = fit_confidence(inputs[:16], wins[:16].astype(float), np.arange(16))
+        said.append(fit.chances(inputs[16:]))
+        won.append(wins[16:])
     chances, wins = np.concatenate(said), np.concatenate(won)
     for low in (0.1, 0.3, 0.5, 0.7):
         chosen = (chances >= low) & (chances < low + 0.2)
         assert abs(wins[chosen].mean() - chances[chosen].mean()) < 0.04
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_nothing_is_certain_after_a_few_equal_outcomes(sign: int) -> None:
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_nothing_is_certain_after_a_few_equal_outcomes(outcome: float) -> None:
     inputs, _, _ = planted(4)
-    chances = fit_confidence(inputs, np.full(4, sign * 0.05)).chances(inputs)
+    chances = fit_confidence(inputs, np.full(4, outcome), np.arange(4)).chances(inputs)
+    sign = 2 * outcome - 1
     assert np.all(sign * (chances - 0.5) > 0)
     assert np.all(sign * (chances - 0.5) < 0.45)
 
@@ -108,14 +159,12 @@ def test_features_are_what_they_say() -> None:
         ({"weights": np.zeros(3)}, "4 finite weights"),
         ({"covariance": np.zeros((3, 4))}, "4 finite weights"),
         ({"covariance": np.full((4, 4), np.inf)}, "finite"),
-        ({"spread": 0.0}, "above 0; found 0.0"),
     ],
 )
 def test_a_confidence_needs_finite_numbers(changes: dict[str, Any], words: str) -> None:
     fine: dict[str, Any] = {
         "weights": np.zeros(4),
         "covariance": np.zeros((4, 4)),
-        "spread": 1.0,
     }
     Confidence(**fine)
     with pytest.raises(GeneratorError, match=words):
@@ -139,21 +188,26 @@ def test_held_out_adapters_come_from_the_other_experts(
             assert np.sum(largest > 1000) >= 10 - 1 - 10 // FOLDS - 1
 
 
-def test_held_out_folds_of_neighbours_leave_nobody_near(
-    make_zoo: MakeZoo, settings: Settings
-) -> None:
-    """Two clusters of descriptions: without its own cluster an expert has no similar one."""
-    zoo, config = make_zoo(16, 6, seed=3), settings()
+def test_held_out_groups_leave_nobody_near(make_zoo: MakeZoo, settings: Settings) -> None:
+    """Five clusters of descriptions: random quarters leave some of each, groups leave none."""
+    zoo, config = make_zoo(30, 6, seed=3), settings()
     rng = np.random.default_rng(0)
-    texts = np.repeat(np.eye(6)[:2], 8, axis=0) + 0.05 * rng.normal(size=(16, 6))
+    texts = np.eye(6)[rng.permutation(30) % 5] + 0.05 * rng.normal(size=(30, 6))
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    wordings = texts[:, None].astype(np.float32)
-    clustered = Zoo(zoo.ids, wordings, zoo.means, zoo.variances, zoo.examples)
-    generator = make_generator(config, "topk")
-    generator.fit(clustered, 0)
-    random, near, _ = trial(generator, config, clustered, STRANGE, never, 0).made
+    clustered = replace(zoo, wordings=texts[:, None].astype(np.float32))
+    generator = fit_generator(config, "topk", clustered, 0)
+    random, far, _ = trial(generator, config, clustered, STRANGE, never, 0).made
     assert random.similarity.min() > 0.9
-    assert near.similarity.mean() <= random.similarity.mean() + 1e-6
+    # Four groups of five clusters: two stay together and have each other held out.
+    assert far.similarity.max() < 0.4
+
+
+def test_equal_descriptions_have_groups_too(make_zoo: MakeZoo, settings: Settings) -> None:
+    zoo, config = make_zoo(6, 6), settings()
+    alike = replace(zoo, wordings=np.broadcast_to(zoo.wordings[:1], zoo.wordings.shape))
+    generator = fit_generator(config, "topk", alike, 0)
+    random, far, _ = trial(generator, config, alike, STRANGE, never, 0).made
+    np.testing.assert_array_equal(random.adapters, far.adapters)
 
 
 def test_strangers_take_turns_with_the_whole_generator(
