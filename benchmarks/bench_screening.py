@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sglora_fed.adapters import Layout
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.zoo import Zoo, read_store, trusted
 
 DRAWS = 10
