@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -128,29 +127,20 @@ def test_the_hash_is_computed_once(copied: Path, monkeypatch: pytest.MonkeyPatch
     assert weights.weights_hash(file) == first
 
 
-def test_a_hub_that_never_answers_costs_two_seconds_once(
+def test_a_hub_that_never_answers_is_asked_once(
     minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with silent_server() as address:
+    monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(weights, "hf_hub_url", lambda *_, **__: f"http://{address}/file")
-        started = time.monotonic()
         assert weights.resolve_minilm(None, None, None) == minilm_folder
-        assert time.monotonic() - started < weights.HUB_TIMEOUT + 0.7
-        started = time.monotonic()
         assert weights.resolve_minilm(None, None, None) == minilm_folder
-        assert time.monotonic() - started < 0.7
-
-
-class silent_server:  # noqa: N801 (used like a function)
-    """A port that takes connections and says nothing."""
-
-    def __enter__(self) -> str:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        return f"127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_a_name_look_up_that_hangs_is_not_waited_for(
@@ -159,10 +149,8 @@ def test_a_name_look_up_that_hangs_is_not_waited_for(
     over = Event()
     monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.2)
     # No timeout of a request covers the look-up of its host, so this one ignores its own.
-    monkeypatch.setattr(weights, "get_hf_file_metadata", lambda *_, **__: over.wait(5))
-    started = time.monotonic()
+    monkeypatch.setattr(weights, "get_hf_file_metadata", lambda *_, **__: over.wait())
     assert weights.resolve_minilm(None, None, None) == minilm_folder
-    assert time.monotonic() - started < 1.5
     over.set()
 
 

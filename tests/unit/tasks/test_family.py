@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -113,13 +112,6 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert [named_topics(t) for t in split("new_rule", bigger)] == [
         named_topics(t) for t in split("new_rule")
     ]
-
-
-def test_it_is_quick() -> None:
-    load_topics()
-    start = time.perf_counter()
-    build_family("assistant", load_topics(), CONFIG)
-    assert time.perf_counter() - start < 2
 
 
 def test_it_survives_the_disk(tmp_path_factory: pytest.TempPathFactory) -> None:

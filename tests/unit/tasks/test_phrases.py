@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +37,9 @@ def test_at_most_so_many() -> None:
 
 
 @pytest.mark.parametrize("unit", [".", ",", " and", " = ", "a,", "、", "\n"])
-def test_long_texts_take_no_time(unit: str) -> None:
-    started = time.perf_counter()
-    phrases(unit * 20_000 + "x")
-    assert time.perf_counter() - started < 0.5
+def test_long_texts_end(unit: str) -> None:
+    """A pattern that backtracks would need days for so many."""
+    assert len(phrases(unit * 200_000 + "x")) <= MOST_PHRASES
 
 
 @given(st.text(max_size=300))
