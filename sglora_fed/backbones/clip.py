@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPModel
 
@@ -23,7 +24,7 @@ from sglora_fed.backbones.pictures import read_picture
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
-from sglora_fed.tasks.types import Modality
+from sglora_fed.tasks.types import Item, Modality
 
 CPU = torch.device("cpu")
 
@@ -91,11 +92,11 @@ class Clip:
         """Full names: ``vision_model.encoder.layers.<i>`` and what ends in a target."""
         return self._adapted
 
-    def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
-        """Pixels [3, height, width] of each image file.
+    def prepare_items(self, items: Sequence[Item]) -> list[Tensor]:
+        """Pixels [3, height, width] of each image: a file, or an array [height, width, 3] uint8.
 
         Raises:
-            BackboneInputError: for a file that is no readable image.
+            BackboneInputError: for a file that is no readable image, or another array.
         """
         return [self._pixels(item) for item in items]
 
@@ -129,11 +130,22 @@ class Clip:
         pooled = self._clip.text_model(ids).pooler_output
         return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
 
-    def _pixels(self, path: str) -> Tensor:
-        pixels = self._processor(read_picture(path), return_tensors="np")["pixel_values"][0]
+    def _pixels(self, item: Item) -> Tensor:
+        picture = read_picture(item) if isinstance(item, str) else _in_memory(item)
+        pixels = self._processor(picture, return_tensors="np")["pixel_values"][0]
         if pixels.shape != (3, self._side, self._side):
             raise BackboneInputError(
-                f"{path} became {pixels.shape} pixels; the model takes {self._side} x {self._side}:"
+                f"{item if isinstance(item, str) else 'a picture in memory'} became {pixels.shape}"
+                f" pixels; the model takes {self._side} x {self._side}:"
                 " preprocessor_config.json does not fit the checkpoint"
             )
         return torch.from_numpy(np.asarray(pixels, np.float32)).to(self.device)
+
+
+def _in_memory(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype != np.uint8:
+        raise BackboneInputError(
+            f"a picture in memory is {pixels.dtype} {list(pixels.shape)};"
+            " need [height, width, 3] uint8"
+        )
+    return Image.fromarray(pixels)

@@ -27,7 +27,7 @@ from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.phrases import phrases
-from sglora_fed.tasks.types import Modality
+from sglora_fed.tasks.types import Item, Modality
 
 SCALE = 20.0
 """Factor on cosines where the configuration names none."""
@@ -114,7 +114,7 @@ class MiniLM:
         """Full names: ``encoder.layer.<i>`` and what ends in a target, layer by layer."""
         return self._adapted
 
-    def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
+    def prepare_items(self, items: Sequence[Item]) -> list[Tensor]:
         """Activations [tokens, width] below the first adapted layer, one tensor per text.
 
         They are the same for every adapter, and simulated clients share many texts: recent ones are
@@ -122,8 +122,11 @@ class MiniLM:
         input: width is three times the hidden size then.
 
         Raises:
-            BackboneInputError: for a text without a word piece.
+            BackboneInputError: for a text without a word piece, or a picture.
         """
+        return self._remembering(_only_texts(items))
+
+    def _remembering(self, items: Sequence[str]) -> list[Tensor]:
         new = _places_of_new(items, self._remembered)
         known = {text: row for text in items if (row := self._remembered.get(text)) is not None}
         for text, row in zip(new, self._below(new), strict=True):
@@ -232,6 +235,13 @@ class DescriptionEncoder:
             hidden, packs = _embedded(self._bert, [ids[i] for i in chunk])
             embeddings[chunk] = _pool(_run(self._bert, hidden, packs, every), packs).numpy()
         return embeddings
+
+
+def _only_texts(items: Sequence[Item]) -> list[str]:
+    texts = [item for item in items if isinstance(item, str)]
+    if len(texts) < len(items):
+        raise BackboneInputError(f"{len(items) - len(texts)} items are pictures; texts are read")
+    return texts
 
 
 def _places_of_new(texts: Sequence[str], remembered: Container[str]) -> dict[str, int]:

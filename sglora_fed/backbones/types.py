@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sglora_fed.tasks.types import Modality
+from sglora_fed.tasks.types import Item, Modality
 
 
 class DualEncoder(Hashable, Protocol):
@@ -43,7 +43,7 @@ class DualEncoder(Hashable, Protocol):
         """Names of the linear modules that carry adapters."""
         ...
 
-    def prepare_items(self, items: Sequence[str]) -> list[Tensor]:
+    def prepare_items(self, items: Sequence[Item]) -> list[Tensor]:
         """One tensor per item, without gradient."""
         ...
 

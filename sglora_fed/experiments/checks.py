@@ -67,13 +67,14 @@ def _check_pictures(tasks: Sequence[Task]) -> None:
     from sglora_fed.backbones.pictures import check_picture
 
     images = [task for task in tasks if task.modality == "image"]
-    items = {e.item for task in images for e in (*task.train, *task.test)}
+    items = [e.item for task in images for e in (*task.train, *task.test)]
+    paths = {item for item in items if isinstance(item, str)}
     failed = []
-    for path in sorted(items):
+    for path in sorted(paths):
         try:
             check_picture(path)
         except BackboneInputError as error:
             failed.append(str(error.args[0]))
     if failed:
         named = "; ".join(failed[:NAMED])
-        raise BackboneInputError(f"{len(failed)} of {len(items)} pictures are unusable: {named}")
+        raise BackboneInputError(f"{len(failed)} of {len(paths)} pictures are unusable: {named}")

@@ -76,7 +76,7 @@ class Bench:
         scores = score_tasks(self._encoder, tests, layout, vectors)
         scored = (time.perf_counter() - started) / len(self.tasks)
         found = [
-            task_metrics(part.kind, score, part.targets, [(e.item, e.label) for e in task.test])
+            task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in task.test])
             for part, score, task in zip(tests, scores, self.tasks, strict=True)
         ]
         self.metrics = tuple(found[0])

@@ -223,7 +223,7 @@ def _measured(
     """[n] the main metric of each expert with its adapter [n, D]."""
     scores = score_tasks(node.encoder, parts, node.layout, vectors.astype(np.float32))
     found = [
-        task_metrics(part.kind, score, part.targets, [(e.item, e.label) for e in some])
+        task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in some])
         for part, score, some in zip(parts, scores, samples, strict=True)
     ]
     return np.array([next(iter(metrics.values())) for metrics in found])

@@ -17,9 +17,14 @@ def examples_sha256(task: Task, examples: Sequence[Example]) -> str:
     Raises:
         OSError: when an image cannot be read.
     """
-    image = task.modality == "image"
-    rows = [(sha256_of(Path(e.item)) if image else e.item, e.label) for e in examples]
+    rows = [(_content(task, example), example.label) for example in examples]
     return _sha256([task.kind, task.modality, list(task.labels.items()), rows])
+
+
+def _content(task: Task, example: Example) -> str:
+    if task.modality == "image" and isinstance(example.item, str):
+        return sha256_of(Path(example.item))
+    return example.key
 
 
 def tasks_sha256(tasks: Iterable[Task]) -> str:

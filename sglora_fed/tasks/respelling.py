@@ -74,7 +74,7 @@ def respelt(task: Task, share: float, count: int, seed: int) -> Task:
     spell = made_up_spelling(rng)
     return replace(
         task,
-        train=tuple(Example(spell(e.item), e.label) for e in _sample(task.train, count, rng)),
+        train=tuple(Example(spell(str(e.item)), e.label) for e in _sample(task.train, count, rng)),
         hints={k: tuple(dict.fromkeys((*said[k], *map(spell, said[k])))) for k in said},
     )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal
+
+import numpy as np
 
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.visible import is_visible
@@ -22,18 +25,38 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Hint = str | tuple[str, ...]
 
+Item = str | np.ndarray
+"""A text, the absolute path of an image, or an image itself: [height, width, 3] uint8."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One example: an item and what belongs to it.
+    """One example: an item and what belongs to it. Equal items in memory are equal examples.
 
     Attributes:
-        item: the text itself, or the absolute path of an image (see ``Task.modality``).
+        item: the text itself, or an image: its absolute path or its pixels (see
+            ``Task.modality``).
         label: a key of ``Task.labels`` for a labelled task, the caption for a retrieval task.
     """
 
-    item: str
+    item: Item
     label: str
+
+    @property
+    def key(self) -> str:
+        """What tells items apart: the text or the path itself, a hash of shape and pixels."""
+        if isinstance(self.item, str):
+            return self.item
+        return sha256(repr(self.item.shape).encode() + self.item.tobytes()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Example) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[str, str]:
+        return self.key, self.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,11 @@ class BackboneConfig(Group):
         "`minilm` (text-text), `clip` (image-text), or a registered one",
         one_of(BACKBONES),
     )
-    path: str | None = option(None, "checkpoint folder, or a hub id for `clip`; null: the default")
+    path: str | None = option(
+        None,
+        "checkpoint folder, or for `clip` a hub id or `package:cameras`, which ships with"
+        " sglora-fed; null: the default",
+    )
     revision: str | None = option(None, "hub revision; null: the pinned one")
     sha256: str | None = option(
         None,

@@ -14,6 +14,7 @@ FAMILIES = Registry(
     TaskError,
     {
         "assistant": "sglora_fed.tasks.assistant.family:assistant_family",
+        "cameras": "sglora_fed.tasks.cameras.family:cameras_family",
         "local": "sglora_fed.tasks.local:configured_family",
         "hub": "sglora_fed.tasks.hub:hub_family",
     },
@@ -29,11 +30,12 @@ class FamilyConfig(Group):
 
     name: str = option(
         "assistant",
-        "`assistant` (embedded), `local` (a folder), `hub`, or a registered one",
+        "`cameras` or `assistant` (embedded), `local` (a folder), `hub`, or a registered one",
         one_of(FAMILIES),
     )
     path: str | None = option(None, "folder of a `local` family, or of a saved `hub` data set")
     seed: int = option(0, "of the family's splits; fixed before any result is seen", at_least(0))
+    experts: int = option(48, "`cameras` only: experts, each with a camera", at_least(2))
     rule_experts: int = option(96, "experts with a personal rule", at_least(0))
     style_experts: int = option(24, "experts with a writing style", at_least(0))
     clients_per_split: int = option(26, "unseen clients in each split", at_least(1))

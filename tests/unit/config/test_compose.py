@@ -152,7 +152,7 @@ class TestMistakes:
             ("generator.temperature=0", "> 0"),
             ("generator.kl_weight=-1", ">= 0"),
             ("family=local", "family.path"),
-            ("family.name=cloud", "assistant, local, hub"),
+            ("family.name=cloud", "assistant, cameras, local, hub"),
             ("family.clients_per_split=0", ">= 1"),
             ("backbone=clip", "backbone.path"),
             ("backbone.device=tpu", "cpu, cuda, auto"),

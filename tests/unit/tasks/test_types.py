@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sglora_fed.errors import TaskError
@@ -62,6 +63,17 @@ def test_what_is_allowed(change: dict[str, Any]) -> None:
 def test_a_task_does_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         TASK.description = "other"  # type: ignore[misc]
+
+
+def test_pictures_in_memory_are_compared_by_their_pixels() -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    one, same = Example(pixels, "a cat"), Example(pixels.copy(), "a cat")
+    other, reshaped = Example(pixels + 1, "a cat"), Example(pixels.reshape(2, 8, 3), "a cat")
+    assert one == same
+    assert len({one, same, other, reshaped, Example(pixels, "a dog")}) == 4
+    assert len({example.key for example in (one, same, other, reshaped)}) == 3
+    assert Example("a text", "y").key == "a text"
+    assert one != "a cat"
 
 
 def test_ids_are_unique_in_a_family() -> None:

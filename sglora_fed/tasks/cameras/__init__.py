@@ -1,0 +1,1 @@
+"""The embedded family of pictures: cameras that are mounted wrongly, each in its own way."""

@@ -1,0 +1,164 @@
+"""The family `cameras`: retrieval tasks of wrongly mounted cameras, splits fixed by the seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import numpy as np
+
+from sglora_fed.config.schema import FamilyConfig
+from sglora_fed.errors import TaskError
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.cameras.captions import CAPTIONS
+from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
+from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render
+from sglora_fed.tasks.cameras.wording import OTHER, OWNERS, Author, sentences
+from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Role, Task, TaskFamily
+
+WAYS = 8
+"""Sentences for each camera: a description and its paraphrases."""
+
+MOST_TEST = 576
+"""Captions that hard groups hold: a place is left over for each object."""
+
+
+def cameras_family(config: FamilyConfig) -> TaskFamily:
+    """Experts and unseen clients of all splits.
+
+    One geometry and one colour fault are kept from the experts. ``new_combination``: conditions
+    whose elements experts have, never together. ``new_words``: the same conditions in another
+    author's words. ``new_element``: a geometry or colour that no expert has. Clients' conditions do
+    not depend on the number of experts, and more experts are those of fewer and further ones. No
+    client is plain: there an adapter has nothing to do.
+
+    Args:
+        config: sizes and seed.
+
+    Raises:
+        TaskError: when there are fewer conditions than tasks asked for, fewer captions than a test
+            needs, or experts who leave an element out.
+    """
+    if config.test_per_client > MOST_TEST:
+        raise TaskError(
+            f"family.test_per_client={config.test_per_client}: hard groups hold {MOST_TEST} scenes"
+        )
+    rng = np.random.default_rng(derive_seed(config.seed, "family", "cameras"))
+    known, foreign = _conditions(rng)
+    clients = _first(known, config.clients_per_split, "new_combination")
+    strangers = _first(foreign, config.clients_per_split, "new_element")
+    experts = _experts([c for c in (*known, PLAIN) if c not in clients], config.experts)
+    _check_elements(experts, clients)
+    return TaskFamily(
+        "cameras",
+        (
+            *_tasks("camera-expert", experts, "expert", EXPERT_SPLIT, OWNERS, config),
+            *_tasks("new_combination", clients, "client", "new_combination", OWNERS, config),
+            *_tasks("new_element", strangers, "client", "new_element", OWNERS, config),
+            *_tasks("new_words", clients, "client", "new_words", OTHER, config),
+        ),
+    )
+
+
+def _conditions(rng: np.random.Generator) -> tuple[list[Condition], list[Condition]]:
+    """Conditions of elements that experts may have, and those with one that they may not.
+
+    What is held out is a fault; the second list takes a held-out geometry and colour in turns.
+    """
+    geometry, colour = (
+        str(rng.choice(sorted({astuple(c)[axis] for c in CONDITIONS} - {astuple(PLAIN)[axis]})))
+        for axis in (0, 1)
+    )
+    order = [CONDITIONS[i] for i in rng.permutation(len(CONDITIONS)) if CONDITIONS[i] != PLAIN]
+    turned = [c for c in order if c.geometry == geometry and c.colour != colour]
+    coloured = [c for c in order if c.geometry != geometry and c.colour == colour]
+    known = [c for c in order if c.geometry != geometry and c.colour != colour]
+    return known, [c for pair in zip(turned, coloured, strict=True) for c in pair]
+
+
+def _first(conditions: Sequence[Condition], count: int, split: str) -> list[Condition]:
+    if count > len(conditions):
+        raise TaskError(
+            f"{split}: {len(conditions)} conditions; family.clients_per_split is {count}"
+        )
+    return list(conditions[:count])
+
+
+def _experts(conditions: list[Condition], count: int) -> list[Condition]:
+    """Conditions whose elements come as evenly as possible: the rarest next."""
+    if count > len(conditions):
+        raise TaskError(
+            f"family.experts={count}: {len(conditions)} conditions are left beside the clients';"
+            " ask for fewer, or for fewer family.clients_per_split"
+        )
+    chosen: list[Condition] = []
+    seen: Counter[str] = Counter()
+    while len(chosen) < count:
+        rarest = min(conditions, key=lambda c: sum(seen[part] for part in astuple(c)))
+        conditions.remove(rarest)
+        chosen.append(rarest)
+        seen.update(astuple(rarest))
+    return chosen
+
+
+def _check_elements(experts: Sequence[Condition], clients: Sequence[Condition]) -> None:
+    seen = {part for condition in experts for part in astuple(condition)}
+    if missing := sorted({part for c in clients for part in astuple(c)} - seen):
+        raise TaskError(
+            f"family.experts={len(experts)}: no expert has {', '.join(missing)}, which clients of"
+            " new_combination have; take more experts"
+        )
+
+
+def _tasks(
+    prefix: str,
+    conditions: Sequence[Condition],
+    role: Role,
+    split: str,
+    author: Author,
+    config: FamilyConfig,
+) -> list[Task]:
+    return [
+        _task(f"{prefix}-{number:03d}", condition, role, split, author, config)
+        for number, condition in enumerate(conditions)
+    ]
+
+
+def _task(
+    name: str, condition: Condition, role: Role, split: str, author: Author, config: FamilyConfig
+) -> Task:
+    rng = np.random.default_rng(derive_seed(config.seed, "camera", name))
+    description, *paraphrases = sentences(author, condition, WAYS, rng)
+    train = _captions(config.train_per_client, rng)
+    # An expert is never tested.
+    test = hard_groups(rng).ravel()[: config.test_per_client if role == "client" else 0]
+    return Task(
+        id=name,
+        description=description,
+        labels={},
+        train=_examples(train, condition, rng),
+        test=_examples(test, condition, rng),
+        role=role,
+        split=split,
+        paraphrases=tuple(paraphrases),
+        kind="retrieval",
+        modality="image",
+    )
+
+
+def _captions(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Scenes to train on; none comes again before all have: a batch has few of them twice."""
+    rounds = -(-count // len(SCENES))
+    return np.concatenate([rng.permutation(len(SCENES)) for _ in range(rounds)])[:count]
+
+
+def _examples(
+    numbers: np.ndarray, condition: Condition, rng: np.random.Generator
+) -> tuple[Example, ...]:
+    pictures = seen_by(condition, render(numbers, rng))
+    pictures.flags.writeable = False
+    return tuple(
+        Example(picture, CAPTIONS[number])
+        for picture, number in zip(pictures, numbers, strict=True)
+    )
