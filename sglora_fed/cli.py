@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sglora_fed import cli_family
 from sglora_fed.errors import ConfigError, PluginError, SgloraError, ZooForeignError
 from sglora_fed.files import new_folder
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 zoo_app = typer.Typer(help="Build a zoo of experts, or look at one.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
+app.add_typer(cli_family.app, name="family")
 
 console = Console()
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 from sglora_fed.config.schema import FAMILIES, FamilyConfig
 from sglora_fed.tasks.digest import tasks_sha256
+from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.family import build_family
-from sglora_fed.tasks.local import configured_folder, write_family
+from sglora_fed.tasks.local import configured_folder
 from sglora_fed.tasks.types import Example, Task, TaskFamily
 
 __all__ = [

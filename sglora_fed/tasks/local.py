@@ -8,16 +8,13 @@ Image paths are relative to the folder and stay inside it.
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from sglora_fed.config.schema import FamilyConfig
-from sglora_fed.errors import ResultsError, TaskError, TaskFileError
-from sglora_fed.files import write_atomically
+from sglora_fed.errors import TaskError, TaskFileError
 from sglora_fed.tasks.jsonl import check_fields, choice_of, read_lines, text_of, texts_of
 from sglora_fed.tasks.splits import UNSEEN_SPLIT, seeded_roles
 from sglora_fed.tasks.types import (
@@ -229,57 +226,3 @@ def _task(draft: _Draft, role: Role, split: str) -> Task:
         )
     except TaskError as error:
         raise TaskError(f"{draft.where}: {error.args[0]}") from error
-
-
-def write_family(family: TaskFamily, folder: Path) -> None:
-    """Write a family in the format that :func:`local_family` reads.
-
-    ``tasks.jsonl`` is written last: a new folder is readable only once it is whole.
-
-    Raises:
-        TaskError: when an image is not inside the folder.
-        ResultsError: when the files cannot be written, or a file of the other form (with or
-            without ``.gz``) is there already.
-    """
-    examples = [line for task in family.tasks for line in _example_lines(task, folder)]
-    files = {
-        # mtime 0: the same family gives the same bytes.
-        "examples.jsonl.gz": gzip.compress(_encoded(examples), mtime=0),
-        "tasks.jsonl": _encoded([_task_line(task) for task in family.tasks]),
-    }
-    for name in ("examples.jsonl", "tasks.jsonl.gz"):
-        if (folder / name).exists():
-            raise ResultsError(f"{folder / name} is in the way; remove it or choose another folder")
-    for name, data in files.items():
-        write_atomically(folder / name, data)
-
-
-def _encoded(lines: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
-
-
-def _task_line(task: Task) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "description": task.description,
-        "labels": dict(task.labels),
-        "role": task.role,
-        "split": task.split,
-        "paraphrases": list(task.paraphrases),
-        "hints": dict(task.hints),
-    }
-
-
-def _example_lines(task: Task, folder: Path) -> Iterator[dict[str, Any]]:
-    right = "caption" if task.kind == "retrieval" else "label"
-    for part, examples in (("train", task.train), ("test", task.test)):
-        for example in examples:
-            item = example.item if task.modality == "text" else _relative(example.item, folder)
-            yield {"task": task.id, task.modality: item, right: example.label, "part": part}
-
-
-def _relative(image: str, folder: Path) -> str:
-    path, root = Path(image).resolve(), folder.resolve()
-    if not path.is_relative_to(root):
-        raise TaskError(f"image {image!r} lies outside of {folder}; copy it there first")
-    return path.relative_to(root).as_posix()

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglora_fed.errors import ResultsError, TaskError, TaskFileError
+from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.jsonl import LONGEST_LINE
-from sglora_fed.tasks.local import local_family, write_family
+from sglora_fed.tasks.local import local_family
 from sglora_fed.tasks.types import Example, Task, TaskFamily
 from sglora_fed.tasks.visible import is_visible
 
@@ -146,13 +147,6 @@ def test_nothing_is_written_beside_a_file_of_the_other_form(tmp_path: Path) -> N
     with pytest.raises(ResultsError, match=r"examples\.jsonl is in the way"):
         write_family(family, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-def test_an_image_outside_is_not_written(tmp_path: Path) -> None:
-    family = TaskFamily("f", (captioned([picture(tmp_path, "far.png")] * 2),))
-    with pytest.raises(TaskError, match="outside"):
-        write_family(family, tmp_path / "family")
-    assert not (tmp_path / "family").exists()
 
 
 def test_compressed_files_and_a_byte_order_mark(tmp_path: Path) -> None:
