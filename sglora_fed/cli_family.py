@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sglora_fed.cli_output import say
+
 app = typer.Typer(help="Task families.", no_args_is_help=True)
 
 
@@ -32,5 +34,5 @@ def export(
     family = load_family(config.family)
     write_family(family, folder)
     experts, clients = (len(family.of_role(role)) for role in ("expert", "client"))
-    typer.echo(f"{experts} experts and {clients} clients of {family.name}")
-    typer.echo(str(folder.absolute()))
+    say(f"{experts} experts and {clients} clients of {family.name}")
+    say(str(folder.absolute()))

@@ -184,6 +184,12 @@ class DescriptionEncoder:
     Args:
         folder: of the checkpoint.
 
+    Attributes:
+        id: name of the model and of what is made of its sentences.
+        weights_sha256: of its weights.
+        fingerprint: both; embeddings of two encoders can be compared when it is the same.
+        dim: numbers of an embedding.
+
     Raises:
         BackboneFileError: when the files cannot be read as a BERT checkpoint.
     """
@@ -193,6 +199,8 @@ class DescriptionEncoder:
     def __init__(self, folder: Path) -> None:
         bert, self._tokenizer = load_bert(folder, CPU)
         self._bert = twin(bert)
+        self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
+        self.fingerprint = f"{self.id}:{self.weights_sha256}"
         self.dim = int(self._bert.config.hidden_size)
         self._remembered: dict[str, np.ndarray] = {}
 

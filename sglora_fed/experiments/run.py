@@ -177,7 +177,7 @@ def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
     return ZooIdentity(
         backbone=backbone.id,
         weights_sha256=backbone.weights_sha256,
-        encoder=load_describer(config.backbone).id,
+        encoder=load_describer(config.backbone).fingerprint,
         layout=layout.to_dict(),
         seed=seed,
         config_sha256=_training_sha256(config),

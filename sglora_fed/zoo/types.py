@@ -130,7 +130,7 @@ class ZooIdentity:
     Attributes:
         backbone: its name.
         weights_sha256: of its weights.
-        encoder: name of the description encoder.
+        encoder: fingerprint of the description encoder.
         layout: of the LoRA vectors, as plain values.
         seed: of the run.
         config_sha256: of the configuration that the experts depend on.

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
+import shutil
+import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from peft import PeftConfig
+from safetensors.torch import load_file, save_file
 
 from sglora_fed import cli
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_describer
-from sglora_fed.backbones.weights import MINILM_ID, MINILM_SHA256
+from sglora_fed.backbones.weights import MINILM_ID, MINILM_SHA256, WEIGHTS_FILE, resolve_minilm
 from sglora_fed.config import compose
+from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments import kept
 from sglora_fed.experiments import run as experiment
+from sglora_fed.federation.node import run_layout
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.launching import run as launching
 from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo, read_store
@@ -57,7 +65,7 @@ def planted(make_zoo: Callable[..., Zoo]) -> Zoo:
 @pytest.fixture
 def folder(tmp_path: Path, planted: Zoo, identity: ZooIdentity) -> Path:
     # Brackets, because Rich takes [red] for a colour.
-    encoder = load_describer(compose().backbone).id
+    encoder = load_describer(compose().backbone).fingerprint
     path = tmp_path / "zoo [red]"
     identity = dataclasses.replace(identity, encoder=encoder, weights_sha256=MINILM_SHA256)
     open_zoo(path, identity).add(planted)
@@ -111,6 +119,100 @@ def test_generate_refuses_a_zoo_of_another_encoder(
     assert code == 1
     assert "SGL-501" in errors
     assert not out.exists()
+
+
+def test_generate_refuses_a_zoo_of_another_minilm(run: Run, folder: Path, tmp_path: Path) -> None:
+    weights = resolve_minilm(None, None, None)
+    other = shutil.copytree(weights, tmp_path / "other")
+    tensors = load_file(other / WEIGHTS_FILE)
+    tensors["encoder.layer.0.output.dense.weight"] *= 1.5
+    save_file(tensors, other / WEIGHTS_FILE, {"format": "pt"})
+    digest = hashlib.sha256((other / WEIGHTS_FILE).read_bytes()).hexdigest()
+    out = tmp_path / "adapter"
+    own = (f"backbone.path={other}", f"backbone.sha256={digest}")
+    code, _, errors = run("generate", WISH, "--zoo", str(folder), "--out", str(out), NEAREST, *own)
+    assert code == 1
+    assert "SGL-501" in errors
+    assert digest in errors
+    assert not out.exists()
+
+
+class TestWithoutAZoo:
+    @pytest.fixture
+    def zoos(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path))
+        return tmp_path / "zoos"
+
+    @pytest.fixture
+    def make(self, zoos: Path, make_zoo: Callable[..., Zoo]) -> Callable[..., None]:
+        """A function of (name, age, overrides...) that leaves a zoo of such a run."""
+
+        def make(name: str, age: int, *overrides: str) -> None:
+            config = compose(overrides)
+            layout = run_layout(config)
+            store = open_zoo(zoos / name, experiment.zoo_identity(config, layout, age))
+            store.add(make_zoo(dim=384, size=layout.size, seed=age))
+            written = time.time_ns() - age * 10**9
+            os.utime(zoos / name / "manifest.json", ns=(written, written))
+
+        return make
+
+    def test_the_newest_that_fits_is_taken(
+        self, run: Run, zoos: Path, make: Callable[..., None], tmp_path: Path
+    ) -> None:
+        make("older", 30)
+        make("newer", 20)
+        make("of_another_rank", 10, "adapter.rank=2")
+        (zoos / "damaged").mkdir()
+        (zoos / "damaged" / "manifest.json").write_text("{")
+        code, printed, errors = run("generate", WISH, "--out", str(tmp_path / "out"), NEAREST)
+        assert code == 0, errors
+        assert printed.splitlines()[0] == f"zoo {zoos / 'newer'}"
+        _, printed, _ = run(
+            "generate", WISH, "--out", str(tmp_path / "out"), "adapter.rank=2", NEAREST
+        )
+        assert printed.splitlines()[0] == f"zoo {zoos / 'of_another_rank'}"
+
+    def test_none_that_fits_is_told(
+        self, run: Run, make: Callable[..., None], tmp_path: Path
+    ) -> None:
+        make("of_another_rank", 10, "adapter.rank=2")
+        code, _, errors = run("generate", WISH, "--out", str(tmp_path / "out"))
+        assert code == 1
+        assert "none of 1 zoos" in errors
+        assert "--zoo" in errors
+
+    def test_the_configured_one_comes_first(
+        self, run: Run, folder: Path, make: Callable[..., None], tmp_path: Path
+    ) -> None:
+        make("fits", 10)
+        own = f"zoo.path={quoted(str(folder))}"
+        _, printed, _ = run("generate", WISH, "--out", str(tmp_path / "out"), NEAREST, own)
+        assert "similarity 1.000" in printed
+
+
+def test_what_a_stranger_wrote_does_not_command_the_terminal(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    manifest = folder / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["identity"]["backbone"] = evil = "a\x1b[2J\u009b1m[red][link=x]\u202e"
+    manifest.write_text(json.dumps(values))
+    code, shown, _ = run("zoo", "show", str(folder))
+    assert (code, json.loads(shown)["backbone"]) == (0, evil)
+    _, _, errors = run("zoo", "list", str(tmp_path / evil))
+    assert "SGL-500" in errors
+    for text in (shown, errors):
+        assert "[red][link=x]" in text
+        assert all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+@pytest.mark.skipif(version("click") >= "8.5", reason="pyproject.toml allows an older one only")
+@pytest.mark.parametrize("command", ["simulate", "sweep", "report", "generate", "zoo list"])
+def test_help_says_what_positional_arguments_are(run: Run, command: str) -> None:
+    shown = run(*command.split(), "--help")[1]
+    said = ("Hydra overrides", "As for simulate", "Folder of a", "What the adapter should")
+    assert any(words in shown.partition("Options")[0] for words in said)
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""One adapter for a description, from a zoo on disk and what runs have kept beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.peft_io import write_peft
+from sglora_fed.backbones import base_with, description_reader, load_describer
+from sglora_fed.config import RunConfig
+from sglora_fed.errors import ZooForeignError
+from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
+from sglora_fed.experiments.words import check_known
+from sglora_fed.generators import Generated
+from sglora_fed.zoo import ZooStore
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far to trust an adapter.
+
+    Attributes:
+        similarity: cosine of the nearest expert's description.
+        entropy: of the experts' weights, in nats.
+        confidence: that it is better than the fall-back; None where no run has found out.
+    """
+
+    similarity: float
+    entropy: float
+    confidence: float | None
+
+
+def write_adapter(config: RunConfig, store: ZooStore, description: str, out: Path) -> Trust:
+    """Write a PEFT adapter for a description.
+
+    Args:
+        config: names the generator and the backbone's weights.
+        store: of the zoo.
+        description: what the adapter should be for.
+        out: folder to write.
+
+    Raises:
+        ZooForeignError: when the zoo's descriptions were encoded by other weights.
+        VocabularyError: when the model knows too few of the words.
+        GeneratorError: when the generator needs a run that was not made.
+    """
+    embedding = _embedding(config, store, description)
+    made = generator_for(config, store).generate(embedding, 1, store.identity.seed)
+    trust = Trust(
+        float(made.similarity[0]), float(made.entropy[0]), _confidence(config, store, made)
+    )
+    base = base_with(config.backbone, store.identity.weights_sha256)
+    write_peft(made.adapters[0, 0], Layout.from_dict(store.identity.layout), base, out)
+    return trust
+
+
+def _embedding(config: RunConfig, store: ZooStore, description: str) -> np.ndarray:
+    """[1, d] by the very encoder that the zoo's descriptions were encoded by."""
+    describer = load_describer(config.backbone)
+    if describer.fingerprint != store.identity.encoder:
+        raise ZooForeignError(
+            f"{store.path} holds descriptions encoded by {store.identity.encoder};"
+            f" backbone.path gives {describer.fingerprint}"
+        )
+    check_known("the description", description_reader(config.backbone).read([description]))
+    return np.asarray(describer.encode([description]))
+
+
+def _confidence(config: RunConfig, store: ZooStore, made: Generated) -> float | None:
+    kept = kept_confidence(config, store, trusted_zoo(store))
+    return float(kept[0].of(made, kept[1])[0]) if kept else None
