@@ -28,13 +28,12 @@ COMMAND = Path(sys.executable).parent / "sglora-fed"
 
 SMALL = (
     "generator=ridge",
-    "family.rule_experts=40",
+    "family.rule_experts=24",
     "family.style_experts=0",
-    "family.clients_per_split=12",
+    "family.clients_per_split=8",
     "family.train_per_client=64",
-    "experiment.methods=[zero_shot,described,topk,ridge,oracle]",
-    "experiment.tuning.oracle.steps=20",
-    "federation.clients_per_message=12",
+    "experiment.methods=[zero_shot,ridge]",
+    "federation.clients_per_message=8",
     "adapter.hints=none",
 )
 """Personal rules only, and fewer of everything than the main job has: enough to see what helps.
@@ -130,7 +129,7 @@ class Simulation:
             for row in csv.DictReader(file):
                 if row["split"] == "new_rule":
                     values.setdefault(row["client"], {})[row["method"]] = float(row["value"])
-        assert len(values) == 12
+        assert len(values) == 8
         pairs = [client[method] - client[other] for client in values.values()]
         return fmean(pairs), stdev(pairs) / len(pairs) ** 0.5
 
@@ -154,34 +153,28 @@ class TestSimulate:
         assert "error.json" not in names
 
     def test_counts_what_was_asked_for(self, simulation: Simulation) -> None:
-        counts = {
-            "experts": 40,
-            "clients": 36,
-            "virtual_clients_per_node": 18,
-            "refused_replies": 0,
-            "distrusted_experts": 0,
-        }
-        assert simulation.summary["counts"] == counts
-        assert simulation.entry("ridge")["clients"] == 12
+        counts = simulation.summary["counts"]
+        # In so small a zoo two adapters may well contradict all others.
+        assert counts["experts"] + counts["distrusted_experts"] == 24
+        assert counts["distrusted_experts"] <= 2
+        assert counts["clients"] == 3 * 8
+        assert counts["virtual_clients_per_node"] == counts["clients"] / 2
+        assert counts["refused_replies"] == 0
+        assert simulation.entry("ridge")["clients"] == 8
 
     # "Better" is what exceeds two standard errors of the mean difference between the same clients:
-    # by chance alone that happens once in 28 samples of 12 (Student's t). Merges can be level with
-    # fine-tuning on all local data, so all are held against the frozen model.
-    @pytest.mark.parametrize(
-        ("better", "worse"),
-        [("topk", "zero_shot"), ("ridge", "zero_shot"), ("oracle", "described")],
-    )
-    def test_on_unseen_rules_more_knowledge_is_more_accuracy(
-        self, simulation: Simulation, better: str, worse: str
+    # by chance alone that happens once in 23 samples of 8 (Student's t).
+    def test_a_generated_adapter_is_better_than_none_on_unseen_rules(
+        self, simulation: Simulation
     ) -> None:
-        mean, error = simulation.difference(better, worse)
+        mean, error = simulation.difference("ridge", "zero_shot")
         assert mean > 2 * error > 0
-        told = simulation.entry(better)["mean"] - simulation.entry(worse)["mean"]
+        told = simulation.entry("ridge")["mean"] - simulation.entry("zero_shot")["mean"]
         assert told == pytest.approx(mean, abs=1e-5)
 
     def test_somebody_elses_adapter_is_worth_nothing(self, simulation: Simulation) -> None:
         # Were it worth exactly nothing, the difference to no adapter would lie within 4 standard
-        # errors in 998 of 1,000 samples of 12 clients (Student's t). Rules share topics, so a
+        # errors in 995 of 1,000 samples of 8 clients (Student's t). Rules share topics, so a
         # little may be left: it must be less than what the own adapter brings.
         mean, error = simulation.difference("shuffled", "zero_shot")
         assert abs(mean) < 4 * error
