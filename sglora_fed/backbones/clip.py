@@ -22,11 +22,18 @@ from sglora_fed.backbones.checkpoint import (
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.pictures import read_picture
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
+from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.types import Item, Modality
 
 CPU = torch.device("cpu")
+
+CHUNK = 128
+"""Images or texts that run together through what lies below the adapters."""
+
+TEXT_BYTES = 64_000_000
+"""Budget of the texts' embeddings that are kept."""
 
 
 def configured(backbone: BackboneConfig, adapter: AdapterConfig) -> Clip:
@@ -87,59 +94,117 @@ class Clip:
         chosen = chosen_layers(layers, int(vision.num_hidden_layers))
         parents = [f"vision_model.encoder.layers.{layer}" for layer in chosen]
         self._adapted = adapted_names(self.model, parents, targets)
+        # As modules are put in place of layers' parts, not of layers, these stay what they are.
+        self._layers = list(self._clip.vision_model.encoder.layers)
+        self._first = chosen[0]
+        self._texts: ByteCache[Tensor] = ByteCache(TEXT_BYTES, lambda row: [row])
 
     def adaptable(self) -> tuple[str, ...]:
         """Full names: ``vision_model.encoder.layers.<i>`` and what ends in a target."""
         return self._adapted
 
     def prepare_items(self, items: Sequence[Item]) -> list[Tensor]:
-        """Pixels [3, height, width] of each image: a file, or an array [height, width, 3] uint8.
+        """Activations [tokens, width] below the first adapted layer, one tensor per image.
+
+        Args:
+            items: files, or arrays [height, width, 3] uint8.
 
         Raises:
             BackboneInputError: for a file that is no readable image, or another array.
         """
-        return [self._pixels(item) for item in items]
+        prepared: list[Tensor] = []
+        for start in range(0, len(items), CHUNK):
+            pixels = self._pixels(items[start : start + CHUNK])
+            # Copies, so that one image does not keep the whole chunk in memory.
+            prepared += [row.clone() for row in self._below(pixels)]
+        return prepared
+
+    @torch.no_grad()
+    def _below(self, pixels: Tensor) -> Tensor:
+        tower = self._clip.vision_model
+        hidden: Tensor = tower.pre_layrnorm(tower.embeddings(pixels))
+        for layer in self._layers[: self._first]:
+            hidden = layer(hidden, attention_mask=None)
+        return hidden
 
     def prepare_texts(self, texts: Sequence[str]) -> list[Tensor]:
-        """Token ids [tokens] of each text, cut at the model's length.
+        """Unit embeddings [dim] of each text, cut at the model's length; recent ones are kept.
+
+        No adapter lies in the text tower, so all of it is below the first adapted layer.
 
         Raises:
             BackboneInputError: for an empty text.
         """
         if empty := [index for index, text in enumerate(texts) if not text.strip()]:
             raise BackboneInputError(f"texts number {empty} are empty; each needs a character")
-        if not texts:
-            return []
-        ids = self._tokenizer(list(texts), truncation=True, max_length=self._longest)["input_ids"]
-        return [torch.tensor(row, device=self.device) for row in ids]
+        known = {text: row for text in texts if (row := self._texts.get(text)) is not None}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        for start in range(0, len(new), CHUNK):
+            chunk = new[start : start + CHUNK]
+            for text, row in zip(chunk, self._read(chunk), strict=True):
+                known[text] = row.clone()
+                self._texts.add(text, known[text])
+        return [known[text] for text in texts]
+
+    @torch.no_grad()
+    def _read(self, texts: list[str]) -> Tensor:
+        rows = self._tokenizer(texts, truncation=True, max_length=self._longest)["input_ids"]
+        padding = int(self._tokenizer.pad_token_id or 0)
+        ids = nn.utils.rnn.pad_sequence(
+            [torch.tensor(row) for row in rows], batch_first=True, padding_value=padding
+        )
+        # No mask: the tower is causal and reads a text at its end mark, before any padding.
+        pooled = self._clip.text_model(ids.to(self.device)).pooler_output
+        return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
 
     def encode_items(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
         """[n, dim] unit rows through the vision tower and its projection, an image a row."""
         if not prepared:
             return torch.empty(0, self.dim, device=self.device)
-        pooled = self._clip.vision_model(torch.stack(list(prepared))).pooler_output
+        hidden = torch.stack(list(prepared))
+        for layer in self._layers[self._first : -1]:
+            hidden = layer(hidden, attention_mask=None)
+        pooled = self._clip.vision_model.post_layernorm(_class_token(self._layers[-1], hidden))
         return nn.functional.normalize(self._clip.visual_projection(pooled), dim=-1)
 
     def encode_texts(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
-        """[n, dim] unit rows through the text tower and its projection, a text a row."""
+        """[n, dim] unit rows, a text a row."""
         if not prepared:
             return torch.empty(0, self.dim, device=self.device)
-        padding = int(self._tokenizer.pad_token_id or 0)
-        ids = nn.utils.rnn.pad_sequence(list(prepared), batch_first=True, padding_value=padding)
-        # No mask: the tower is causal and reads a text at its end mark, before any padding.
-        pooled = self._clip.text_model(ids).pooler_output
-        return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
+        return torch.stack(list(prepared))
 
-    def _pixels(self, item: Item) -> Tensor:
-        picture = read_picture(item) if isinstance(item, str) else _in_memory(item)
-        pixels = self._processor(picture, return_tensors="np")["pixel_values"][0]
-        if pixels.shape != (3, self._side, self._side):
-            raise BackboneInputError(
-                f"{item if isinstance(item, str) else 'a picture in memory'} became {pixels.shape}"
-                f" pixels; the model takes {self._side} x {self._side}:"
-                " preprocessor_config.json does not fit the checkpoint"
-            )
-        return torch.from_numpy(np.asarray(pixels, np.float32)).to(self.device)
+    def _pixels(self, items: Sequence[Item]) -> Tensor:
+        """[n, 3, side, side] by the checkpoint's own preprocessor."""
+        pictures = [read_picture(i) if isinstance(i, str) else _in_memory(i) for i in items]
+        pixels = self._processor(pictures)["pixel_values"]
+        for item, one in zip(items, pixels, strict=True):
+            if one.shape != (3, self._side, self._side):
+                raise BackboneInputError(
+                    f"{item if isinstance(item, str) else 'a picture in memory'} became {one.shape}"
+                    f" pixels; the model takes {self._side} x {self._side}:"
+                    " preprocessor_config.json does not fit the checkpoint"
+                )
+        return torch.from_numpy(np.stack(pixels).astype(np.float32)).to(self.device)
+
+
+def _class_token(layer: Any, hidden: Tensor) -> Tensor:
+    """[n, width] the first token after the last layer: nothing reads what becomes of the others.
+
+    Attention is Vaswani et al. 2017, eq. 1, for one query; every linear part is called as a module,
+    so that adapters take effect.
+    """
+    attention = layer.self_attn
+
+    def heads(rows: Tensor) -> Tensor:
+        return rows.view(*rows.shape[:2], attention.num_heads, -1).transpose(1, 2)
+
+    normed = layer.layer_norm1(hidden)
+    query = attention.q_proj(normed[:, :1])
+    key, value = attention.k_proj(normed), attention.v_proj(normed)
+    context = nn.functional.scaled_dot_product_attention(heads(query), heads(key), heads(value))
+    token = hidden[:, :1] + attention.out_proj(context.transpose(1, 2).flatten(2))
+    after: Tensor = token + layer.mlp(layer.layer_norm2(token))
+    return after[:, 0]
 
 
 def _in_memory(pixels: np.ndarray) -> Image.Image:

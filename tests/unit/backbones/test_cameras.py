@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, CLIPImageProcessorPil
 
 from sglora_fed.adapters.data import prepare
 from sglora_fed.adapters.evaluation import score_tasks
@@ -75,13 +75,14 @@ def test_stock_transformers_load_it(encoder: DualEncoder) -> None:
     assert (base.name, base.revision) == (str(FOLDER), None)
     model = AutoModel.from_pretrained(base.name, dtype=torch.float32).eval()
     task = gallery(1)
-    pixels = torch.stack(encoder.prepare_items([example.item for example in task.test]))
+    processor = CLIPImageProcessorPil.from_pretrained(base.name)
+    pixels = processor([Image.fromarray(example.item) for example in task.test])["pixel_values"]
     texts = AutoTokenizer.from_pretrained(base.name)(
         [example.label for example in task.test], padding=True, return_tensors="pt"
     )
     part = prepare(encoder, task, task.test)
     with torch.no_grad():
-        expected = model(**texts, pixel_values=pixels).logits_per_image
+        expected = model(**texts, pixel_values=torch.tensor(np.array(pixels))).logits_per_image
     torch.testing.assert_close(score_tasks(encoder, [part])[0], expected, atol=1e-4, rtol=1e-4)
 
 

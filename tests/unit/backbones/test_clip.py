@@ -187,3 +187,26 @@ def test_missing_parts_are_refused(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(BackboneFileError, match=str(copied)):
         Clip(copied)
+
+
+def test_what_lies_below_the_first_adapted_layer_runs_once(
+    clip_folder: Path, images: list[str]
+) -> None:
+    """All layers, the last two and the last: other activations are kept, scores are the same."""
+    expected = reference(clip_folder, images, TEXTS)
+    kept = []
+    for layers in ((), (1, 2), (2,)):
+        encoder = Clip(clip_folder, ("v_proj",), layers)
+        kept.append(torch.stack(encoder.prepare_items(images)))
+        torch.testing.assert_close(scores(encoder, images, TEXTS), expected, atol=1e-5, rtol=1e-5)
+    assert kept[0].shape == (len(images), 17, 16)
+    assert not torch.equal(kept[0], kept[1])
+    assert not torch.equal(kept[1], kept[2])
+
+
+def test_texts_are_kept_and_told_apart(encoder: DualEncoder) -> None:
+    first = encoder.prepare_texts(["a dog", "blue", "a dog"])
+    again = encoder.prepare_texts(["blue", "red"])
+    assert torch.equal(first[0], first[2])
+    assert torch.equal(first[1], again[0])
+    assert not torch.equal(again[0], again[1])
