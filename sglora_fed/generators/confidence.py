@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
@@ -213,6 +212,8 @@ def _alike(embeddings: np.ndarray) -> list[np.ndarray]:
     Complete linkage: groups are far apart rather than of one size, because every expert near one
     that judges would tell what its adapter is to be.
     """
+    from scipy.cluster.hierarchy import fcluster, linkage  # the server's alone
+
     tree = linkage(embeddings.astype(np.float64), "complete")
     groups = fcluster(tree, min(FOLDS, len(embeddings)), "maxclust")
     if len(names := np.unique(groups)) < 2:

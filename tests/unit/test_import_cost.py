@@ -46,7 +46,7 @@ def test_what_is_refused_costs_little(command: str) -> None:
     assert not found & heavy
 
 
-NOT_ON_A_NODE = {"matplotlib", "scipy.stats", "sglora_fed.report"}
+NOT_ON_A_NODE = {"matplotlib", "scipy.stats", "scipy.cluster", "sglora_fed.report"}
 """The server draws and tests hypotheses when all is done."""
 
 
