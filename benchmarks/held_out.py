@@ -131,13 +131,13 @@ class HeldOut:
             raise ValueError(f"{generator.name} is fitted to a zoo; take one that learns in rounds")
         rng = np.random.default_rng(derive_seed(self.seed, "functional_sample"))
         generator.begin(zoo, self.layout, self.shared)
-        for number in range(config.functional_rounds):
-            rows = self._sample(rng, config.functional_clients)
+        for number in range(config.generator_rounds):
+            rows = self._sample(rng, config.generator_clients)
             said = rng.integers(zoo.wordings.shape[1], size=len(rows))
             starts = generator.starts(rows, zoo.wordings[rows, said])
-            falling = 1 - 0.9 * number / max(config.functional_rounds - 1, 1)
+            falling = 1 - 0.9 * number / max(config.generator_rounds - 1, 1)
             rate = falling * self.config.adapter.train.lr
-            trained = self.local(starts, rows, config.functional_steps, rate, 1000 + number)
+            trained = self.local(starts, rows, config.generator_steps, rate, 1000 + number)
             generator.learn(rows, trained - starts)
         requests = self._embedded([task.description for task in self.judges])
         return generator.generate(requests, 1, self.seed).adapters[:, 0]

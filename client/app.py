@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from flwr.app import Context, Error, Message
@@ -14,17 +15,14 @@ from flwr.clientapp.typing import ClientAppCallable
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
-from sglora_fed.federation.calibration import CalibrateRequest, compare
-from sglora_fed.federation.functional import RoundRequest, train_round
-from sglora_fed.federation.messages import AdoptRequest, DescribeRequest, TrainRequest
-from sglora_fed.federation.node import (
-    Node,
-    adopt,
-    describe,
-    open_node,
-    train_experts,
-    train_shared,
-)
+from sglora_fed.federation.adopt import AdoptRequest, adopt
+from sglora_fed.federation.calibrate import CalibrateRequest, judge
+from sglora_fed.federation.compare import CompareRequest, measure
+from sglora_fed.federation.describe import DescribeRequest, describe
+from sglora_fed.federation.enrol import EnrolRequest, train_experts
+from sglora_fed.federation.node import Node, open_node
+from sglora_fed.federation.rounds import RoundRequest, train_round
+from sglora_fed.federation.shared import SharedRequest, train_shared_round
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ app = ClientApp(mods=[sanitised])
 
 
 def _node(context: Context) -> Node:
-    """The node that this context means; an edge node may name its own task folder."""
+    """The node that this context means; an edge node may name its own folders."""
     overrides = str(context.run_config.get("overrides", ""))
     folder = str(context.node_config.get("tasks", ""))
     partition = context.node_config.get("partition-id")
@@ -53,7 +51,9 @@ def _node(context: Context) -> Node:
     if not isinstance(partition, int) or not isinstance(partitions, int):
         raise MessageError("node config needs integers partition-id and num-partitions")
     torch.set_num_threads(1)
-    return open_node(_composed(overrides, folder), partition, partitions)
+    adapters = str(context.node_config.get("adapters", ""))
+    kept = Path(adapters).absolute() if adapters else None
+    return open_node(_composed(overrides, folder), partition, partitions, kept)
 
 
 @lru_cache(maxsize=2)
@@ -65,19 +65,33 @@ def _composed(overrides: str, folder: str) -> RunConfig:
 
 @app.train("expert")
 def train_expert(message: Message, context: Context) -> Message:
-    """Train experts, or one round of the shared LoRA."""
+    """Train experts."""
+    request = EnrolRequest.parse(message.content)
+    return Message(train_experts(_node(context), request).pack(), reply_to=message)
+
+
+@app.train("shared")
+def train_shared(message: Message, context: Context) -> Message:
+    """One round of the shared LoRA."""
     node = _node(context)
-    request = TrainRequest.parse(message.content, node.layout.size)
-    reply = train_experts(node, request) if request.start is None else train_shared(node, request)
-    return Message(reply.pack(), reply_to=message)
+    request = SharedRequest.parse(message.content, node.layout.size)
+    return Message(train_shared_round(node, request).pack(), reply_to=message)
 
 
 @app.train("round")
-def train_functional(message: Message, context: Context) -> Message:
-    """One round of the functional generator."""
+def train_generator(message: Message, context: Context) -> Message:
+    """One round of a generator that is trained in the federation."""
     node = _node(context)
-    request = RoundRequest.parse(message.content, node.describer.dim, node.layout.size)
+    request = RoundRequest.parse(message.content, node.layout.size)
     return Message(train_round(node, request).pack(), reply_to=message)
+
+
+@app.evaluate("calibrate")
+def evaluate_calibrate(message: Message, context: Context) -> Message:
+    """Let experts compare adapters made without them with the fall-back."""
+    node = _node(context)
+    request = CalibrateRequest.parse(message.content, node.layout.size)
+    return Message(judge(node, request).pack(), reply_to=message)
 
 
 @app.query("describe")
@@ -89,15 +103,15 @@ def query_describe(message: Message, context: Context) -> Message:
 
 @app.evaluate("adopt")
 def evaluate_adopt(message: Message, context: Context) -> Message:
-    """Check and measure the delivered adapters beside the client's alternatives."""
+    """Check the delivered adapters and keep them."""
     node = _node(context)
     request = AdoptRequest.parse(message.content, node.layout.size)
     return Message(adopt(node, request).pack(), reply_to=message)
 
 
-@app.evaluate("calibrate")
-def evaluate_calibrate(message: Message, context: Context) -> Message:
-    """Let experts compare adapters made without them with the fall-back."""
+@app.evaluate("compare")
+def evaluate_compare(message: Message, context: Context) -> Message:
+    """Measure the delivered adapters beside the client's alternatives."""
     node = _node(context)
-    request = CalibrateRequest.parse(message.content, node.layout.size)
-    return Message(compare(node, request).pack(), reply_to=message)
+    request = CompareRequest.parse(message.content, node.layout.size)
+    return Message(measure(node, request).pack(), reply_to=message)

@@ -14,11 +14,15 @@ from flwr.serverapp import Grid, ServerApp
 from sglora_fed.config import compose, home
 from sglora_fed.errors import SgloraError
 from sglora_fed.experiments.run import build_zoos, run_experiment
+from sglora_fed.experiments.service import serve_adapters
 from sglora_fed.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
 app = ServerApp()
+
+WORK = {"run": run_experiment, "zoo": build_zoos, "adopt": serve_adapters}
+"""What a run may be for; see ``goal`` in pyproject.toml."""
 
 
 @app.main()
@@ -29,8 +33,7 @@ def main(grid: Grid, context: Context) -> None:
     output = Path(asked) if asked else fallback
     try:
         config = compose(shlex.split(str(context.run_config.get("overrides", ""))))
-        work = build_zoos if context.run_config.get("goal") == "zoo" else run_experiment
-        folder = work(config, grid, output)
+        folder = WORK[str(context.run_config.get("goal", "run"))](config, grid, output)
     except SgloraError as error:
         _write_error(output, error)
         raise

@@ -18,8 +18,11 @@ n numbers is off by at most n u (Higham 2002, section 3.1), by some sqrt(n) u in
 at different places of a batch gave cosines 6 u apart. 128 u leaves room for towers that are wider.
 """
 
-METRICS = ("accuracy", *(f"{way}_r{k}" for way in ("i2t", "t2i") for k in RECALL_AT))
-"""Every metric that :func:`task_metrics` gives."""
+METRIC_SETS = (
+    ("accuracy",),
+    tuple(f"{way}_r{k}" for way in ("i2t", "t2i") for k in RECALL_AT),
+)
+"""What :func:`task_metrics` gives for a labelled task and for retrieval; the main metric first."""
 
 
 def task_metrics(

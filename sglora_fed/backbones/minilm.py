@@ -197,6 +197,7 @@ class DescriptionEncoder:
     id = f"{MiniLM.id}+phrases"
 
     def __init__(self, folder: Path) -> None:
+        self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         bert, self._tokenizer = load_bert(folder, CPU)
         self._bert = twin(bert)
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)

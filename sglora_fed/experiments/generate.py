@@ -12,9 +12,9 @@ from sglora_fed.adapters.peft_io import write_peft
 from sglora_fed.backbones import base_with, description_reader, load_describer
 from sglora_fed.config import RunConfig
 from sglora_fed.errors import ZooForeignError
-from sglora_fed.experiments.kept import generator_for, kept_confidence, trusted_zoo
 from sglora_fed.experiments.words import check_known
 from sglora_fed.generators import Generated
+from sglora_fed.kept.generators import confidence_for, generator_for
 from sglora_fed.zoo import ZooStore
 
 
@@ -70,5 +70,5 @@ def _embedding(config: RunConfig, store: ZooStore, description: str) -> np.ndarr
 
 
 def _confidence(config: RunConfig, store: ZooStore, made: Generated) -> float | None:
-    kept = kept_confidence(config, store, trusted_zoo(store))
+    kept = confidence_for(config, store)
     return float(kept[0].of(made, kept[1])[0]) if kept else None

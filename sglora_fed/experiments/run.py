@@ -2,78 +2,54 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from flwr.serverapp import Grid
 
-from sglora_fed import __version__
-from sglora_fed.adapters.layout import Layout
-from sglora_fed.backbones import load_backbone, load_describer
-from sglora_fed.config import config_sha256, config_yaml, home, subset_sha256
-from sglora_fed.config.schema import SHARED_METHOD, RunConfig
+from sglora_fed.adapters.start import federation_start
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import config_yaml
+from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, RunConfig
 from sglora_fed.experiments.finish import write_results
-from sglora_fed.experiments.kept import Trainer, trusted_zoo
 from sglora_fed.experiments.progress import ProgressLog
-from sglora_fed.experiments.reproduce import command
-from sglora_fed.federation.bench import LOCAL_METHODS, federation_start, norm_bound
-from sglora_fed.federation.coordinator import (
-    Federation,
-    Requests,
-    collect_requests,
-    deliver,
-    enrol,
+from sglora_fed.experiments.record import Record, facts
+from sglora_fed.federation.calibrate import confidence
+from sglora_fed.federation.compare import (
+    LOCAL_METHODS,
+    Delivery,
+    Measured,
+    agreeing,
+    compare,
 )
-from sglora_fed.federation.exchange import wait_for_nodes
-from sglora_fed.federation.finetuned import STARTED
-from sglora_fed.federation.messages import AdoptReply, ExpertReply
+from sglora_fed.federation.describe import Requests, collect_requests
+from sglora_fed.federation.enrol import enrol
+from sglora_fed.federation.exchange import Federation, wait_for_nodes
 from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.roster import Roster
+from sglora_fed.federation.rounds import trained_generator
+from sglora_fed.federation.shared import shared_lora
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import (
-    Generated,
-    Generator,
-    fit_generator,
-    is_federated,
-    make_generator,
-)
-from sglora_fed.privacy import make_mechanism
+from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
+from sglora_fed.generators.confidence import Confidence
+from sglora_fed.kept.zoos import trusted_zoo, zoo_identity, zoo_path
 from sglora_fed.results.files import ZOOS
-from sglora_fed.results.rows import Row
-from sglora_fed.results.summary import RunFacts
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks import known_tasks_sha256
-from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo
+from sglora_fed.zoo import Zoo, ZooStore, open_zoo
 
-COMMON = ("soup", SHARED_METHOD)
+SOUP = "soup"
+"""The generator whose adapter is the same for all clients: it is sent once in a message."""
+
 SHUFFLED = "shuffled"
+"""The adopted generator's adapter for somebody else's description."""
 
+NOT_GENERATED = (*LOCAL_METHODS, SHARED_METHOD, POLICY_METHOD, SHUFFLED)
 
-@dataclass
-class _Record:
-    """What a run has measured so far."""
-
-    rows: list[Row] = field(default_factory=list)
-    experts: int = 0
-    clients: set[str] = field(default_factory=set)
-    stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    distrusted: int = 0
-    confidence: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
-    bytes_up: int = 0
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.stages[stage] += time.perf_counter() - started
+GENERATED_AT_ONCE = 512
+"""Clients whose adapters are in memory together, whatever the number of clients."""
 
 
 def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
@@ -90,13 +66,12 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     Raises:
         SgloraError: of any part; nothing is reported as done then.
     """
-    started, record = time.perf_counter(), _Record()
-    progress = ProgressLog(output / "progress.jsonl")
-    layout, federation = _open_federation(config, grid)
+    started, record = time.perf_counter(), Record()
+    federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
     for seed in config.seeds:
-        _run_seed(config, federation, layout, seed, record, progress)
-    facts = _facts(config, record, federation, time.perf_counter() - started)
-    return write_results(output, record.rows, facts, config_yaml(config))
+        _run_seed(federation.of_seed(seed), record)
+    found = facts(config, record, federation, time.perf_counter() - started)
+    return write_results(output, record.rows, found, config_yaml(config))
 
 
 def build_zoos(config: RunConfig, grid: Grid, output: Path) -> Path:
@@ -113,212 +88,152 @@ def build_zoos(config: RunConfig, grid: Grid, output: Path) -> Path:
     Raises:
         SgloraError: of any part; experts that arrived before stay in the zoo.
     """
-    progress = ProgressLog(output / "progress.jsonl")
-    layout, federation = _open_federation(config, grid)
-    for seed in config.seeds:
-        store = open_zoo(zoo_path(config, seed), zoo_identity(config, layout, seed))
-        _enrol(federation, store, seed, progress)
-    folders = [str(zoo_path(config, seed)) for seed in config.seeds]
+    federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
+    folders = [str(enrolled(federation.of_seed(seed)).path) for seed in config.seeds]
     write_atomically(output / ZOOS, json.dumps(folders).encode())
     return output
 
 
-def _open_federation(config: RunConfig, grid: Grid) -> tuple[Layout, Federation]:
-    layout = run_layout(config)
-    nodes = tuple(wait_for_nodes(grid, config.federation))
-    dim = load_describer(config.backbone).dim
-    bound = norm_bound(layout)
-    return layout, Federation(grid, nodes, config.federation, dim, layout.size, bound)
-
-
-def _run_seed(
-    config: RunConfig,
-    federation: Federation,
-    layout: Layout,
-    seed: int,
-    record: _Record,
-    progress: ProgressLog,
-) -> None:
-    identity = zoo_identity(config, layout, seed)
-    store = open_zoo(zoo_path(config, seed), identity)
-    with record.timed("experts"):
-        _enrol(federation, store, seed, progress)
-    zoo = trusted_zoo(store)
-    record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
-    trainer = Trainer(config, federation, layout, store, zoo, seed, progress.reporter)
-    with record.timed("shared"):
-        shared = trainer.shared_lora() if SHARED_METHOD in config.experiment.methods else None
-    generators = _fit(config, trainer, record)
-    requests = collect_requests(federation, seed)
-    fallback = federation_start(layout, seed)[0] if shared is None else shared
-    with record.timed("confidence"):
-        sure = trainer.confidence(generators[config.generator.name], fallback)
-    made = _generate(config, generators, requests, seed, record)
-    chances = sure.of(made[config.generator.name], fallback)
-    _keep_confidence(record, requests, made[config.generator.name], chances)
-    adapters = {name: generated.adapters[:, 0] for name, generated in made.items()}
-    if shared is not None:
-        adapters[SHARED_METHOD] = np.broadcast_to(shared, (len(requests.ids), layout.size))
-    if config.experiment.controls:
-        order = _derangement(len(requests.ids), seed)
-        adapters[SHUFFLED] = adapters[config.generator.name][order]
-    common = {name: adapters.pop(name)[0] for name in COMMON if name in adapters}
-    with record.timed("evaluate"):
-        report = progress.reporter("evaluate")
-        replies = deliver(federation, seed, requests, adapters, chances, common, report)
-    record.experts = max(record.experts, len(zoo.ids))
-    record.bytes_up = federation.dim * 4 + max(len(name) for name in requests.ids)
-    _keep(replies, seed, record)
-
-
-def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
-    """What a zoo must match to be reused by a run."""
-    backbone = load_backbone(config.backbone, config.adapter)
-    return ZooIdentity(
-        backbone=backbone.id,
-        weights_sha256=backbone.weights_sha256,
-        encoder=load_describer(config.backbone).fingerprint,
-        layout=layout.to_dict(),
-        seed=seed,
-        config_sha256=_training_sha256(config),
-        tasks_sha256=known_tasks_sha256(config.family),
-        versions=_versions(),
+def open_federation(config: RunConfig, grid: Grid, progress: ProgressLog) -> Federation:
+    """The nodes of a run, once all wanted ones are there."""
+    return Federation(
+        grid=grid,
+        nodes=wait_for_nodes(grid, config.federation),
+        config=config,
+        layout=run_layout(config),
+        dim=load_describer(config.backbone).dim,
+        seed=config.seeds[0],
+        reporter=progress.reporter,
+        roster=Roster(config.federation),
     )
 
 
-def _training_sha256(config: RunConfig) -> str:
-    """What experts' training depends on: another version of this package may train otherwise."""
-    settings = subset_sha256(config, "family", "backbone", "adapter")
-    return hashlib.sha256(f"{settings} {__version__}".encode()).hexdigest()
+def enrolled(federation: Federation) -> ZooStore:
+    """The zoo of a federation's seed, with all experts that its nodes have."""
+    config, layout, seed = federation.config, federation.layout, federation.seed
+    store = open_zoo(zoo_path(config, layout, seed), zoo_identity(config, layout, seed))
+    enrol(federation, store)
+    return store
 
 
-def _versions() -> dict[str, str]:
-    libraries = ("flwr", "torch", "transformers", "peft", "numpy")
-    return {"sglora-fed": __version__, **{name: version(name) for name in libraries}}
+def fitted(federation: Federation, zoo: Zoo, start: np.ndarray, name: str) -> Generator:
+    """A generator of the zoo, fitted to it or trained in the federation, by its name."""
+    config = federation.config.generator
+    if is_federated(make_generator(config, name)):
+        return trained_generator(federation, name, zoo, start)
+    return fit_generator(config, name, zoo, federation.seed)
 
 
-def zoo_path(config: RunConfig, seed: int) -> Path:
-    """Where a run keeps its zoo: as configured, else by what it depends on."""
-    if config.zoo.path:
-        return Path(config.zoo.path).expanduser().absolute()
-    key = _training_sha256(config)[:12]
-    tasks = known_tasks_sha256(config.family)[:8]
-    return home() / "zoos" / f"{config.family.name}-{key}{tasks}-seed{seed}"
+@dataclass(frozen=True)
+class _Tools:
+    """What a seed's adapters are made with.
+
+    Attributes:
+        methods: all that are measured.
+        generators: by name.
+        shared: [D] the shared LoRA, where it is among the methods.
+        fallback: [D] what a client without a generated adapter uses.
+        sure: of the adopted generator's adapters; None without the policy.
+    """
+
+    methods: tuple[str, ...]
+    generators: dict[str, Generator]
+    shared: np.ndarray | None
+    fallback: np.ndarray
+    sure: Confidence | None
 
 
-def _enrol(federation: Federation, store: ZooStore, seed: int, progress: ProgressLog) -> None:
-    def keep(reply: ExpertReply) -> None:
-        store.add(Zoo(reply.ids, reply.wordings, reply.means, reply.variances, reply.examples))
+def _run_seed(federation: Federation, record: Record) -> None:
+    """From enrolment to measurements."""
+    with record.timed("experts"):
+        store = enrolled(federation)
+    zoo = trusted_zoo(store)
+    record.experts = max(record.experts, len(zoo.ids))
+    record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
+    tools = _prepared(federation, zoo, record)
+    requests = collect_requests(federation)
+    report, measured = federation.reporter("evaluate"), list[Measured]()
+    for start in range(0, len(requests.names), GENERATED_AT_ONCE):
+        rows = np.arange(start, min(start + GENERATED_AT_ONCE, len(requests.names)))
+        delivery = _delivery(federation, tools, requests, rows, record)
+        with record.timed("evaluate"):
+            for one in compare(federation, requests, delivery):
+                measured.append(one)
+                report(sum(len(some.names) for some in measured), len(requests.names))
+    record.weigh(requests, measured, federation.layout.size)
+    kept = agreeing(measured)
+    if left_out := len(measured) - len(kept):
+        federation.refusals.append(f"{left_out} replies measured something else than most nodes")
+    record.measured(kept, tools.methods, federation.seed)
 
-    enrol(federation, seed, store.ids(), keep, progress.reporter("experts"))
+
+def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:
+    """Train or recall all that the zoo's experts can give."""
+    config, methods = federation.config, _methods(federation.config)
+    names = [name for name in methods if name not in NOT_GENERATED]
+    fallback = federation_start(federation.layout, federation.seed)[0]
+    shared = None
+    if SHARED_METHOD in methods or any(_is_federated(config, name) for name in names):
+        with record.timed("shared"):
+            shared = shared_lora(federation, zoo)
+    start = fallback if shared is None else shared
+    generators, report = {}, federation.reporter("generators")
+    for done, name in enumerate(names, 1):
+        with record.timed(name if _is_federated(config, name) else "fit"):
+            generators[name] = fitted(federation, zoo, start, name)
+        report(done, len(names))
+    if SHARED_METHOD not in methods:
+        shared = None
+    fallback = fallback if shared is None else shared
+    sure = None
+    if POLICY_METHOD in methods:
+        adopted = generators[config.generator.name]
+        with record.timed("confidence"):
+            sure = confidence(federation, adopted, zoo, start, fallback)
+    return _Tools(methods, generators, shared, fallback, sure)
 
 
-def _fit(config: RunConfig, trainer: Trainer, record: _Record) -> dict[str, Generator]:
-    """Every generator of the run by name, fitted to the zoo or trained in the federation."""
-    wanted = [m for m in config.experiment.methods if m not in (*LOCAL_METHODS, SHARED_METHOD)]
-    if config.generator.name not in wanted:
-        wanted.append(config.generator.name)
-    generators = {}
-    for done, name in enumerate(wanted, 1):
-        with record.timed("functional" if _federated(config, name) else "fit"):
-            generators[name] = _fitted(config, trainer, name)
-        trainer.reporter("generators")(done, len(wanted))
-    return generators
+def _methods(config: RunConfig) -> tuple[str, ...]:
+    """All that a run measures: as configured, the adopted generator, and the control."""
+    control = (SHUFFLED,) if config.experiment.controls else ()
+    named = (*config.experiment.methods, config.generator.name, *control)
+    return tuple(dict.fromkeys(named))
 
 
-def _federated(config: RunConfig, name: str) -> bool:
+def _is_federated(config: RunConfig, name: str) -> bool:
     return is_federated(make_generator(config.generator, name))
 
 
-def _fitted(config: RunConfig, trainer: Trainer, name: str) -> Generator:
-    if _federated(config, name):
-        return trainer.functional()
-    return fit_generator(config.generator, name, trainer.zoo, trainer.seed)
+def _delivery(
+    federation: Federation, tools: _Tools, requests: Requests, rows: np.ndarray, record: Record
+) -> Delivery:
+    """Adapters of every generator for the clients in some rows."""
+    adopted, seed = federation.config.generator.name, federation.seed
+    started = time.perf_counter()
+    made = {
+        name: generator.generate(requests.embeddings[rows], 1, derive_seed(seed, "generate", name))
+        for name, generator in tools.generators.items()
+    }
+    seconds = (time.perf_counter() - started) / len(rows) / len(made)
+    record.stages["generate_per_adapter"] = seconds
+    chances = None if tools.sure is None else tools.sure.of(made[adopted], tools.fallback)
+    record.judge([requests.names[row] for row in rows], made[adopted], chances)
+    adapters = {name: generated.adapters[:, 0] for name, generated in made.items()}
+    if SHUFFLED in tools.methods:
+        others = derangement(len(requests.names), seed)[rows]
+        control = tools.generators[adopted].generate(
+            requests.embeddings[others], 1, derive_seed(seed, "generate", adopted)
+        )
+        adapters[SHUFFLED] = control.adapters[:, 0]
+    common = {SOUP: adapters.pop(SOUP)[0]} if SOUP in adapters else {}
+    if tools.shared is not None:
+        common[SHARED_METHOD] = tools.shared
+    return Delivery(rows, tools.methods, adapters, common, chances)
 
 
-def _generate(
-    config: RunConfig,
-    generators: dict[str, Generator],
-    requests: Requests,
-    seed: int,
-    record: _Record,
-) -> dict[str, Generated]:
-    """One adapter of every generator for each request."""
-    found = {}
-    for name, generator in generators.items():
-        started = time.perf_counter()
-        sample_seed = derive_seed(seed, "generate", name)
-        found[name] = generator.generate(requests.embeddings, 1, sample_seed)
-        record.method_seconds[name].append((time.perf_counter() - started) / len(requests.ids))
-        if name == config.generator.name:
-            record.stages["generate_per_adapter"] = record.method_seconds[name][-1]
-    return found
-
-
-def _keep_confidence(
-    record: _Record, requests: Requests, made: Generated, chances: np.ndarray
-) -> None:
-    rows = np.stack([made.similarity, made.entropy, chances], axis=1)
-    for client, row in zip(requests.ids, rows, strict=True):
-        record.confidence[client].append(row)
-
-
-def _derangement(count: int, seed: int) -> np.ndarray:
+def derangement(count: int, seed: int) -> np.ndarray:
     """[count] a seeded permutation in which nobody keeps its own place (one long cycle)."""
     order = np.random.default_rng(derive_seed(seed, SHUFFLED)).permutation(count)
     places = np.empty(count, np.int64)
     places[order] = np.roll(order, 1)
     return places
-
-
-def _keep(replies: list[AdoptReply], seed: int, record: _Record) -> None:
-    for reply in replies:
-        for client, split, values in zip(reply.ids, reply.splits, reply.values, strict=True):
-            record.clients.add(client)
-            record.rows += [
-                Row(client, split, seed, method, metric, float(values[m, k]))
-                for m, method in enumerate(reply.methods)
-                for k, metric in enumerate(reply.metrics)
-            ]
-        for method, seconds in zip(reply.methods, reply.seconds.tolist(), strict=True):
-            record.method_seconds[f"client:{method}"].append(seconds)
-    record.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
-
-
-def _facts(config: RunConfig, record: _Record, federation: Federation, seconds: float) -> RunFacts:
-    mechanism = make_mechanism(config.privacy, 1)
-    down = 2 * federation.size
-    methods = sorted({row.method for row in record.rows})
-    sent = {m: 0 if m in LOCAL_METHODS and m not in STARTED else down for m in methods}
-    return RunFacts(
-        name=config.name,
-        generator=config.generator.name,
-        seeds=config.seeds,
-        seconds=seconds,
-        config_sha256=config_sha256(config),
-        versions=_versions(),
-        experts=record.experts,
-        clients=len(record.clients),
-        virtual_clients_per_node=-(-len(record.clients) // len(federation.nodes)),
-        refused_replies=len(federation.refusals),
-        distrusted_experts=record.distrusted,
-        privacy={
-            "mechanism": config.privacy.mechanism,
-            "epsilon": mechanism.epsilon,
-            "delta": mechanism.delta,
-            "unit": "one description, local",
-        },
-        bytes_per_client={"up": record.bytes_up, "down": down},
-        seconds_by_stage=dict(record.stages),
-        seconds_by_method={m: _client_seconds(record, m) for m in methods},
-        bytes_by_method=sent,
-        confidence={
-            name: tuple(np.mean(rows, axis=0).tolist()) for name, rows in record.confidence.items()
-        },
-        command=command(config),
-    )
-
-
-def _client_seconds(record: _Record, method: str) -> float:
-    times = record.method_seconds[f"client:{method}"]
-    return float(np.mean(times)) if times else 0.0

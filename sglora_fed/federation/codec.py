@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from sglora_fed.errors import MessageError
 from sglora_fed.tasks.types import IDENTIFIER
+from sglora_fed.units import off_unit
 
 FIELDS, ARRAYS = "fields", "arrays"
+
+MOST_CLIENTS = 100_000
+"""Ids in one message, whatever a roster allows."""
+
+MOST_SEED = 2**62
 
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -33,6 +40,18 @@ HEADER_ERRORS = (
     MemoryError,
 )
 """What NumPy's header reader raises for headers that somebody made up."""
+
+
+def wire_bytes(body: RecordDict) -> int:
+    """Bytes of a message body as Flower sends it: every object once, with its headers."""
+    return sum(len(part.deflate()) for part in get_all_nested_objects(body).values())
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Embeddings [..., d] as they are; a MessageError unless all are unit vectors."""
+    if (norm := off_unit(rows)) is not None:
+        raise MessageError(f"an embedding has norm {norm:.4g}; need 1")
+    return rows
 
 
 def pack(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RecordDict:
@@ -56,20 +75,6 @@ class Reader:
         value = self._fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise MessageError(f"{name} is {_shown(value)}; need an integer in [{low}, {high}]")
-        return value
-
-    def number(self, name: str) -> float:
-        """A finite float."""
-        value = self._fields.get(name)
-        if not isinstance(value, float) or not math.isfinite(value):
-            raise MessageError(f"{name} is {_shown(value)}; need a finite float")
-        return value
-
-    def text(self, name: str, allowed: Collection[str]) -> str:
-        """One of some known words."""
-        value = self._fields.get(name)
-        if not isinstance(value, str) or value not in allowed:
-            raise MessageError(f"{name} is {_shown(value)}; need one of {sorted(allowed)}")
         return value
 
     def identifiers(self, name: str, most: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The server's side of an exchange: send to nodes, wait, check, and order what came back."""
+"""The server's side of every exchange: send to nodes, wait, check, order what came back."""
 
 from __future__ import annotations
 
@@ -6,28 +6,145 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from sglora_fed.config.schema import FederationConfig
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.start import norm_bound
+from sglora_fed.config.schema import FederationConfig, RunConfig
 from sglora_fed.errors import MessageError, RepliesError
+from sglora_fed.federation.codec import wire_bytes
+from sglora_fed.federation.roster import Reply, Roster
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 
+SLACK_BYTES = 65_536
+"""For names and headers, beyond the numbers that a reply must hold."""
 
-class _FromPartition(Protocol):
-    @property
-    def partition(self) -> int: ...
+ONE_REPLY = 1e-9
+"""Share of the nodes that must answer where one will do: any above zero asks for one."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+Reporter = Callable[[str], Progress]
+"""From a stage's name to what is told its progress."""
+
+Parsed = TypeVar("Parsed", bound=Reply)
 
 
-Parsed = TypeVar("Parsed", bound=_FromPartition)
+@dataclass(frozen=True)
+class Federation:
+    """Who takes part in a run of one seed, and what fits.
+
+    Attributes:
+        grid: Flower's, or the in-process one.
+        nodes: node ids.
+        config: of the run.
+        layout: of the adapters.
+        dim: numbers of a description embedding, d.
+        seed: of the run.
+        reporter: of progress.
+        roster: what each node may own.
+        refusals: reasons of refused replies, in the order they came.
+    """
+
+    grid: Grid
+    nodes: tuple[int, ...]
+    config: RunConfig
+    layout: Layout
+    dim: int
+    seed: int
+    reporter: Reporter
+    roster: Roster
+    refusals: list[str] = field(default_factory=list)
+
+    def of_seed(self, seed: int) -> Federation:
+        """The same nodes for another seed; what they own is asked anew."""
+        return replace(self, seed=seed, roster=Roster(self.config.federation))
+
+    def ask(
+        self,
+        kind: str,
+        bodies: Mapping[int, RecordDict],
+        parse: Callable[[int, RecordDict], Parsed],
+        most_bytes: int,
+        min_replies: float | None = None,
+    ) -> dict[int, Parsed]:
+        """Send one message per node and read the replies.
+
+        Args:
+            kind: message type.
+            bodies: node id -> body.
+            parse: checks and reads a node's reply; what it refuses counts as no reply.
+            most_bytes: of the numbers that an honest reply holds.
+            min_replies: share of the replies needed; by default the configured one.
+
+        Returns:
+            Node id -> reply, in the order of the roster.
+
+        Raises:
+            RepliesError: when fewer usable replies came than are needed.
+        """
+        messages = [Message(body, node, kind) for node, body in bodies.items()]
+        replies: dict[int, Parsed] = {}
+        refused: list[str] = []
+        for message in self.grid.send_and_receive(messages, timeout=self.config.federation.timeout):
+            try:
+                node = message.metadata.src_node_id
+                replies[node] = self._read(node, message, parse, most_bytes)
+            except MessageError as error:
+                refused.append(str(error))
+                logger.warning("%s: reply refused: %s", kind, error)
+        self.refusals.extend(refused)
+        share = self.config.federation.min_replies if min_replies is None else min_replies
+        self._check_enough(kind, len(replies), math.ceil(share * len(messages)), refused)
+        return dict(sorted(replies.items(), key=lambda item: self.roster.place(item[0])))
+
+    def _read(
+        self,
+        node: int,
+        message: Message,
+        parse: Callable[[int, RecordDict], Parsed],
+        most_bytes: int,
+    ) -> Parsed:
+        """The one place in which a reply is held against what its node may own."""
+        if message.has_error():
+            raise MessageError(f"a client failed with code {message.error.code}")
+        if (size := wire_bytes(message.content)) > most_bytes + SLACK_BYTES:
+            raise MessageError(f"a reply of {size} bytes; at most {most_bytes + SLACK_BYTES}")
+        reply = parse(node, message.content)
+        self.roster.admit(node, reply)
+        return reply
+
+    def _check_enough(self, kind: str, usable: int, needed: int, refused: list[str]) -> None:
+        if usable < needed:
+            silence = f"no answer within {self.config.federation.timeout:.0f} s"
+            reasons = "; ".join(sorted(set(refused))) or silence
+            raise RepliesError(f"{kind}: {usable} usable replies, need {needed}: {reasons}")
+
+    def check_norms(self, rows: np.ndarray, times: float = 1.0) -> None:
+        """Refuse vectors that no training could have made: one would spoil all made with it.
+
+        Args:
+            rows: [n, D].
+            times: the bound's multiple; a difference of two adapters may be twice as long.
+
+        Raises:
+            MessageError: when the largest norm is beyond the bound.
+        """
+        largest = float(np.linalg.norm(rows.astype(np.float64), axis=-1).max(initial=0.0))
+        if largest > (most := times * norm_bound(self.layout)):
+            raise MessageError(f"a vector has norm {largest:.4g}; at most {most:.4g}")
 
 
-def wait_for_nodes(grid: Grid, config: FederationConfig) -> list[int]:
+def wait_for_nodes(grid: Grid, config: FederationConfig) -> tuple[int, ...]:
     """Node ids once all wanted nodes have registered.
 
     Raises:
@@ -41,56 +158,4 @@ def wait_for_nodes(grid: Grid, config: FederationConfig) -> list[int]:
                 " nodes or lower federation.nodes"
             )
         time.sleep(POLL_SECONDS)
-    return nodes
-
-
-def exchange(
-    grid: Grid,
-    bodies: Mapping[int, RecordDict],
-    kind: str,
-    parse: Callable[[int, RecordDict], Parsed],
-    config: FederationConfig,
-    refused: list[str],
-) -> dict[int, Parsed]:
-    """Send one message per node and read the replies.
-
-    Args:
-        grid: Flower's, or the in-process one.
-        bodies: node id -> body.
-        kind: message type.
-        parse: checks and reads a node's reply; what it refuses counts as no reply.
-        config: time limit and the share of replies needed.
-        refused: the reason of every refusal is added here.
-
-    Returns:
-        Node id -> reply, ordered by partition (node ids are random).
-
-    Raises:
-        RepliesError: when fewer usable replies came than ``min_replies`` asks for.
-    """
-    messages = [Message(body, node, kind) for node, body in bodies.items()]
-    replies: dict[int, Parsed] = {}
-    refusals: list[str] = []
-    for message in grid.send_and_receive(messages, timeout=config.timeout):
-        node = message.metadata.src_node_id
-        if message.has_error():
-            refusals.append(f"a client failed with code {message.error.code}")
-            continue
-        try:
-            replies[node] = parse(node, message.content)
-        except MessageError as error:
-            refusals.append(str(error))
-    refused += refusals
-    _check_enough(len(replies), len(messages), kind, refusals, config)
-    return dict(sorted(replies.items(), key=lambda item: item[1].partition))
-
-
-def _check_enough(
-    usable: int, sent: int, kind: str, refusals: list[str], config: FederationConfig
-) -> None:
-    needed = math.ceil(config.min_replies * sent)
-    for refusal in refusals:
-        logger.warning("%s: reply refused: %s", kind, refusal)
-    if usable < needed:
-        reasons = "; ".join(sorted(set(refusals))) or f"no answer within {config.timeout:.0f} s"
-        raise RepliesError(f"{kind}: {usable} usable replies of {sent}, need {needed}: {reasons}")
+    return tuple(nodes)

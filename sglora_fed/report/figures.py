@@ -222,7 +222,9 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
 
 def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
     """Risk and gain when only the surest clients adopt and the others keep the shared LoRA."""
-    trust, adopted = summary.get("confidence") or {}, adopted_method(summary)
+    told, adopted = summary.get("confidence") or {}, adopted_method(summary)
+    # Similarity and entropy are told of every adapter, a probability only with the policy.
+    trust = {client: some for client, some in told.items() if len(some) > 2}
     chances, gains = [], []
     # Sorted: clients of equal confidence keep their order, and the figure is the same every time.
     for split in sorted({split for split, _ in values}):

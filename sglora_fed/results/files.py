@@ -16,6 +16,8 @@ PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
 """What every summary holds."""
 
 SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
+ADOPTED = "adopted.json"
+"""What a run that only serves adapters leaves: how many clients keep one."""
 ZOOS = "zoos.json"
 """What a run that only builds zoos leaves: the list of their folders."""
 

@@ -54,8 +54,8 @@ class RunFacts:
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
         seconds_by_method: on the client, per client: training and evaluation.
         bytes_by_method: down, per client.
-        confidence: client -> (nearest similarity, weight entropy in nats, probability that the
-            generated adapter beats the fall-back), means over seeds.
+        confidence: client -> (nearest similarity, weight entropy in nats, with the policy the
+            probability that the generated adapter beats the fall-back), means over seeds.
         command: what to type to repeat the run; empty when unknown.
     """
 

@@ -117,7 +117,7 @@ class ZooStore:
             )
         data = save({key: np.ascontiguousarray(getattr(part, key)) for key in ARRAYS})
         digest = hashlib.sha256(data).hexdigest()
-        entry = {
+        entry: dict[str, Any] = {
             "file": f"shard-{digest[:16]}.safetensors",
             "sha256": digest,
             **{name: list(getattr(part, name)) for name in NAMES},
@@ -231,11 +231,11 @@ def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
         raise ZooDamagedError(f"{file} has another sha256 than the manifest says")
     try:
         arrays = load(data)
-        names = {key: tuple(entry[key]) for key in NAMES}
+        names: dict[str, Any] = {key: tuple(entry[key]) for key in NAMES}
         # Removed experts have no id; the others' rows are the zoo's.
         rows = np.flatnonzero(np.array(entry["ids"]) != "")
-        names |= {"ids": tuple(n or f"/{i}" for i, n in enumerate(entry["ids"]))}
-        return Zoo(**names, **arrays).select(rows)
+        names["ids"] = tuple(n or f"/{i}" for i, n in enumerate(entry["ids"]))
+        return Zoo(**(names | arrays)).select(rows)
     except (SafetensorError, ZooDamagedError) as error:
         raise ZooDamagedError(f"{file}: {error.args[0]}") from error
 
@@ -255,6 +255,8 @@ def _joined(path: Path, parts: list[Zoo]) -> Zoo:
     texts = sorted({part.wordings.shape[1:] for part in parts})
     if len(texts) > 1:
         raise ZooDamagedError(f"{path} holds wordings x numbers {texts}; need one encoder's")
-    names = {key: tuple(n for part in parts for n in getattr(part, key)) for key in NAMES}
-    arrays = {key: np.concatenate([getattr(part, key) for part in parts]) for key in ARRAYS}
-    return Zoo(**names, **arrays)
+    fields: dict[str, Any] = {
+        key: tuple(name for part in parts for name in getattr(part, key)) for key in NAMES
+    }
+    fields |= {key: np.concatenate([getattr(part, key) for part in parts]) for key in ARRAYS}
+    return Zoo(**fields)

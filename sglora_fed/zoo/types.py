@@ -116,11 +116,15 @@ class Zoo:
 
     def select(self, rows: np.ndarray) -> Zoo:
         """The experts in some rows, in that order."""
-        arrays = (self.wordings, self.means, self.variances, self.examples)
-        ids, owners, digests = (
-            tuple(names[i] for i in rows) for names in (self.ids, self.owners, self.task_digests)
+        return Zoo(
+            tuple(self.ids[i] for i in rows),
+            self.wordings[rows],
+            self.means[rows],
+            self.variances[rows],
+            self.examples[rows],
+            tuple(self.owners[i] for i in rows),
+            tuple(self.task_digests[i] for i in rows),
         )
-        return Zoo(ids, *(array[rows] for array in arrays), owners, digests)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,6 @@ def assert_equal_where_settings_are(run: Any, first: Any) -> None:
     """The policy alone depends on which generator is adopted, and on what there is besides."""
     expected, found = values_of(first.rows), values_of(run.rows)
     same = {key: value for key, value in found.items() if key[2] != "policy"}
-    assert len(same) == len(found) - len(unseen(first))
     assert same == {key: expected[key] for key in same}
 
 
@@ -111,7 +110,7 @@ def assert_same_confidence(one: Any, other: Any) -> None:
     assert found.keys() == expected.keys()
     differences = np.abs([np.subtract(found[name], expected[name]) for name in expected])
     assert differences[:, :2].max() < 1e-4
-    assert differences[:, 2].max() < 0.1
+    assert differences[:, 2:].max(initial=0.0) < 0.1
 
 
 def private_texts(tasks: tuple[Task, ...]) -> set[str]:

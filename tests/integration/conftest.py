@@ -20,12 +20,12 @@ import client.app
 import server.app
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.config.schema import TRAINED_METHODS
+from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.messages import TRAIN
 
 METHODS = (
     *("zero_shot", "described", "soup", "nearest", "topk", "ridge", "sglora", "functional"),
-    *("shared_lora", *TRAINED_METHODS),
+    *("shared_lora", *TRAINED_METHODS, "policy"),
 )
 
 TINY = (
@@ -47,9 +47,9 @@ TINY = (
     "federation.shared_rounds=2",
     "federation.shared_steps=2",
     "federation.shared_clients=3",
-    "federation.functional_rounds=2",
-    "federation.functional_steps=2",
-    "federation.functional_clients=3",
+    "federation.generator_rounds=2",
+    "federation.generator_steps=2",
+    "federation.generator_clients=3",
     f"experiment.methods=[{','.join(METHODS)}]",
     *(f"experiment.tuning.{name}.steps=2" for name in TRAINED_METHODS),
     "experiment.tuning.oracle.steps=10",
@@ -184,8 +184,8 @@ class Loop:
 
     def trained(self) -> list[str]:
         """Experts that came in this run, in the order of their arrival."""
-        replies = [e for e in self.of_kind(TRAIN) if not e.reply.has_error()]
-        return [name for e in replies for name in e.fields().get("ids", [])]
+        replies = [e for e in self.of_kind(ENROL) if not e.reply.has_error()]
+        return [name for e in replies for name in e.fields().get("trained", [])]
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def home(enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture
 def home_for(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """By a message's kind: experts are trained in a cold home, the rest is asked with a zoo."""
-    return lambda kind: request.getfixturevalue("cold_home" if kind == TRAIN else "home")
+    return lambda kind: request.getfixturevalue("cold_home" if kind == ENROL else "home")
 
 
 @pytest.fixture(scope="module")

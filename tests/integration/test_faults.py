@@ -30,8 +30,9 @@ from sglora_fed.errors import (
     ZooDamagedError,
     ZooForeignError,
 )
-from sglora_fed.federation.calibration import CALIBRATE
-from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
+from sglora_fed.federation.compare import COMPARE
+from sglora_fed.federation.describe import DESCRIBE
+from sglora_fed.federation.enrol import ENROL
 from tests.integration.comparing import zoo_folder, zoo_in
 
 MakeLoop = Callable[..., Any]
@@ -45,9 +46,9 @@ SECRET = "call my sister Xanthippe about the biopsy"
 
 def shared_in(run: Any) -> np.ndarray:
     """The shared LoRA that clients got."""
-    request = run.of_kind(ADOPT)[0].request.content
-    assert list(request["fields"]["common_methods"]) == ["shared_lora"]
-    vector: np.ndarray = request["arrays"]["common"].numpy()[0]
+    request = run.of_kind(COMPARE)[0].request.content
+    assert list(request["fields"]["common"]) == ["shared_lora"]
+    vector: np.ndarray = request["arrays"]["shared"].numpy()[0]
     return vector
 
 
@@ -61,7 +62,7 @@ def silent(_: Any) -> None:
 
 
 class TestDeath:
-    @pytest.mark.parametrize("kind", [TRAIN, DESCRIBE, CALIBRATE, ADOPT])
+    @pytest.mark.parametrize("kind", [ENROL, DESCRIBE, COMPARE])
     @pytest.mark.parametrize(("death", "reason"), [(stopped, "code 8"), (silent, "no answer")])
     def test_the_run_fails_or_goes_on_as_configured(
         self,
@@ -80,16 +81,15 @@ class TestDeath:
         with pytest.raises(RepliesError, match=f"{kind}: 1 usable.*{reason}"):
             run.run()
         run = make_fast(HALF, between=between, output="half").run()
-        # Where experts or their word are lost, that node's clients are served all the same.
-        assert run.summary["counts"]["clients"] == (6 if kind in (TRAIN, CALIBRATE) else 3)
-        assert run.summary["counts"]["experts"] == (3 if kind == TRAIN else 6)
+        # Where experts are lost, that node's clients are served all the same.
+        assert run.summary["counts"]["clients"] == (6 if kind == ENROL else 3)
+        assert run.summary["counts"]["experts"] == (3 if kind == ENROL else 6)
 
     def test_what_was_made_without_a_node_is_not_kept_as_if_whole(
         self, make_loop: MakeLoop, cold_home: Path, undisturbed: Any
     ) -> None:
         def without_experts(exchange: Any) -> Message:
-            expert = exchange.kind == TRAIN and not exchange.request.content["fields"]["shared"]
-            dead = expert and exchange.partition == LOST
+            dead = exchange.kind == ENROL and exchange.partition == LOST
             return stopped(exchange) if dead else exchange.reply
 
         partial = make_loop(*undisturbed.overrides, HALF, between=without_experts).run()
@@ -101,7 +101,7 @@ class TestDeath:
     def test_nobody_left_is_an_error_whatever_is_configured(
         self, make_fast: MakeLoop, home: Path
     ) -> None:
-        with pytest.raises(RepliesError, match="0 usable replies of 2, need 1"):
+        with pytest.raises(RepliesError, match="0 usable replies, need 1"):
             make_fast(HALF, between=stopped).run()
 
     def test_too_few_nodes_are_told_apart_from_silence(
@@ -118,10 +118,9 @@ class TestRaisingClient:
     @pytest.mark.parametrize(
         ("kind", "work"),
         [
-            (TRAIN, "train_experts"),
+            (ENROL, "train_experts"),
             (DESCRIBE, "describe"),
-            (CALIBRATE, "compare"),
-            (ADOPT, "adopt"),
+            (COMPARE, "measure"),
         ],
     )
     @pytest.mark.parametrize("kind_of_error", [ValueError, TaskError])
@@ -267,8 +266,7 @@ class TestFullDisk:
             ("*/zoos/*/shard-*.safetensors", True),
             ("*/adapter_model.safetensors", False),
             ("*/adapter_config.json", False),
-            ("*/confidence-*.json", False),
-            ("*/trained/*", False),
+            ("*/kept/trained/*", False),
             ("*/clients.csv", False),
             ("*/summary.json", False),
         ],

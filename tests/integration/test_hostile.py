@@ -14,10 +14,11 @@ from flwr.app import Array, Message, RecordDict
 from safetensors.numpy import load_file
 
 from sglora_fed.errors import RepliesError
-from sglora_fed.federation.calibration import CALIBRATE
-from sglora_fed.federation.functional import ROUND
-from sglora_fed.federation.messages import ADOPT, DESCRIBE, TRAIN
-from tests.integration.comparing import zoo_folder, zoo_in
+from sglora_fed.federation.compare import COMPARE
+from sglora_fed.federation.describe import DESCRIBE
+from sglora_fed.federation.enrol import ENROL
+from sglora_fed.federation.rounds import ROUND
+from tests.integration.comparing import zoo_in
 
 MakeLoop = Callable[..., Any]
 Damage = Callable[[RecordDict], None]
@@ -88,11 +89,10 @@ def in_double(values: np.ndarray) -> np.ndarray:
 
 
 def empty_but_more_to_come(body: RecordDict) -> None:
-    """No expert at all, and a claim that some remain: the server would ask for ever."""
+    """Experts that remain, but none of them: the server would ask for ever."""
     for name in ("wordings", "means", "variances", "examples"):
         array(name, lambda values: values[:0])(body)
-    field("ids", [])(body)
-    field("remaining", 3)(body)
+    field("trained", [])(body)
 
 
 def npy(shape: str) -> bytes:
@@ -107,11 +107,14 @@ def npz() -> bytes:
     return buffer.getvalue()
 
 
-def one_method_only(body: RecordDict) -> None:
-    fields: Any = body["fields"]
-    field("methods", list(fields["methods"])[:1])(body)
-    array("values", lambda values: values[:, :1])(body)
-    array("seconds", lambda values: values[:1])(body)
+def one_method_less(body: RecordDict) -> None:
+    array("values", lambda values: values[:, :-1])(body)
+    array("seconds", lambda values: values[:-1])(body)
+
+
+def one_method_more(body: RecordDict) -> None:
+    array("values", lambda values: np.concatenate([values, values[:, :1]], axis=1))(body)
+    array("seconds", lambda values: np.append(values, 0.0))(body)
 
 
 def wordings_cancel(body: RecordDict) -> None:
@@ -121,55 +124,53 @@ def wordings_cancel(body: RecordDict) -> None:
 
 
 GARBAGE = [
-    pytest.param(TRAIN, array("means", narrower), "means", id="expert-shape"),
-    pytest.param(TRAIN, array("means", nan_first), "NaN", id="expert-nan"),
-    pytest.param(TRAIN, array("means", in_double), "float64", id="expert-type"),
-    pytest.param(TRAIN, without("wordings"), "'wordings' is missing", id="expert-missing"),
-    pytest.param(TRAIN, field("ids", ["a", "a"]), "twice", id="expert-twice"),
-    pytest.param(TRAIN, field("ids", ["a", "../b"]), "no identifier", id="expert-path"),
-    pytest.param(TRAIN, array("variances", lambda v: v - 1), "negative", id="expert-variance"),
-    pytest.param(TRAIN, array("wordings", doubled), "norm 2", id="expert-norm"),
-    pytest.param(TRAIN, array("examples", lambda v: v * 0), "no examples", id="expert-examples"),
-    pytest.param(TRAIN, empty_but_more_to_come, "none came", id="expert-none"),
-    pytest.param(TRAIN, nothing_at_all, "need 'fields'", id="expert-empty"),
-    pytest.param(TRAIN, raw("means", lambda d: d[: len(d) // 2]), "decoded", id="expert-half"),
+    pytest.param(ENROL, array("means", narrower), "means", id="expert-shape"),
+    pytest.param(ENROL, array("means", nan_first), "NaN", id="expert-nan"),
+    pytest.param(ENROL, array("means", in_double), "float64", id="expert-type"),
+    pytest.param(ENROL, without("wordings"), "'wordings' is missing", id="expert-missing"),
+    pytest.param(ENROL, field("ids", ["a", "a"]), "twice", id="expert-twice"),
+    pytest.param(ENROL, field("ids", ["a", "../b"]), "no identifier", id="expert-path"),
+    pytest.param(ENROL, field("trained", ["stranger"]), "not asked for", id="expert-foreign"),
+    pytest.param(ENROL, array("variances", lambda v: v - 1), "negative", id="expert-variance"),
+    pytest.param(ENROL, array("wordings", doubled), "norm 2", id="expert-norm"),
+    pytest.param(ENROL, array("examples", lambda v: v * 0), "no examples", id="expert-examples"),
+    pytest.param(ENROL, empty_but_more_to_come, "none came", id="expert-none"),
+    pytest.param(ENROL, nothing_at_all, "need 'fields'", id="expert-empty"),
+    pytest.param(ENROL, raw("means", lambda d: d[: len(d) // 2]), "decoded", id="expert-half"),
     pytest.param(
-        TRAIN, raw("means", lambda _: npy("(2,)")), r"means is float32\(2,\)", id="expert-liar"
+        ENROL, raw("means", lambda _: npy("(2,)")), r"means is float32\(2,\)", id="expert-liar"
     ),
     pytest.param(
-        TRAIN, raw("means", lambda _: npy("(10000000000000,)")), "means", id="expert-memory"
+        ENROL, raw("means", lambda _: npy("(10000000000000,)")), "means", id="expert-memory"
     ),
-    pytest.param(TRAIN, raw("means", lambda _: npy("(((((")), "decoded", id="expert-header"),
-    pytest.param(TRAIN, raw("means", lambda _: npz()), "decoded", id="expert-archive"),
+    pytest.param(ENROL, raw("means", lambda _: npy("(((((")), "decoded", id="expert-header"),
+    pytest.param(ENROL, raw("means", lambda _: npz()), "decoded", id="expert-archive"),
     pytest.param(DESCRIBE, array("embeddings", nan_first), "NaN", id="request-nan"),
     pytest.param(DESCRIBE, array("embeddings", narrower), "embeddings", id="request-shape"),
     pytest.param(DESCRIBE, array("embeddings", doubled), "norm 2", id="request-norm"),
     pytest.param(DESCRIBE, field("ids", ["a", "a"]), "twice", id="request-twice"),
     pytest.param(DESCRIBE, field("ids", [SECRET, "a"]), "no identifier", id="request-text"),
-    pytest.param(CALIBRATE, array("gains", lambda v: v * 0 + 1.1), "a gain is", id="gain-range"),
-    pytest.param(CALIBRATE, array("gains", nan_first), "NaN", id="gain-nan"),
-    pytest.param(CALIBRATE, array("gains", narrower), "gains", id="gain-shape"),
-    pytest.param(CALIBRATE, field("ids", ["a", "a", "b"]), "twice", id="gain-twice"),
-    pytest.param(CALIBRATE, field("ids", ["x", "y", "z"]), "not asked", id="gain-foreign"),
-    pytest.param(CALIBRATE, field("ids", [SECRET, "a", "b"]), "no identifier", id="gain-text"),
-    pytest.param(ADOPT, array("values", lambda v: v + 1), r"outside \[0, 1\]", id="result-range"),
-    pytest.param(ADOPT, array("values", nan_first), "NaN", id="result-nan"),
-    pytest.param(ADOPT, array("values", lambda v: v[:1]), "values", id="result-shape"),
-    pytest.param(ADOPT, array("seconds", lambda v: v - 9), "negative", id="result-time"),
-    pytest.param(ADOPT, field("splits", ["one"]), "1 splits", id="result-splits"),
-    pytest.param(ADOPT, without("seconds"), "'seconds' is missing", id="result-missing"),
+    pytest.param(COMPARE, array("values", lambda v: v + 1), r"outside \[0, 1\]", id="result-range"),
+    pytest.param(COMPARE, array("values", nan_first), "NaN", id="result-nan"),
+    pytest.param(COMPARE, array("values", lambda v: v[:1]), "values", id="result-shape"),
+    pytest.param(COMPARE, array("seconds", lambda v: v - 9), "a time", id="result-time"),
+    pytest.param(COMPARE, array("seconds", lambda v: v + 1e300), "a time", id="result-ages"),
+    pytest.param(COMPARE, field("splits", ["one"]), "1 splits", id="result-splits"),
+    pytest.param(COMPARE, without("seconds"), "'seconds' is missing", id="result-missing"),
     # The other node's clients.
     pytest.param(
-        ADOPT,
+        COMPARE,
         field("ids", ["new_rule-000", "new_rule-002", "new_topic-001"]),
         "",
         id="result-foreign",
     ),
-    pytest.param(ADOPT, one_method_only, "", id="result-methods"),
-    pytest.param(ADOPT, field("metrics", ["luck"]), "", id="result-metric"),
-    pytest.param(TRAIN, wordings_cancel, "cancel", id="expert-cancel"),
+    pytest.param(COMPARE, one_method_less, "values", id="result-less"),
+    pytest.param(COMPARE, one_method_more, "values", id="result-more"),
+    pytest.param(COMPARE, field("metrics", ["luck"]), "no task's", id="result-metric"),
+    pytest.param(COMPARE, field("metrics", []), "0 metrics", id="result-nothing"),
+    pytest.param(ENROL, wordings_cancel, "cancel", id="expert-cancel"),
     pytest.param(
-        TRAIN, array("means", lambda v: v * np.float32(1e6)), "has norm", id="expert-length"
+        ENROL, array("means", lambda v: v * np.float32(1e6)), "has norm", id="expert-length"
     ),
 ]
 
@@ -197,9 +198,9 @@ class TestGarbage:
         reason: str,
     ) -> None:
         home_for(kind)
-        few = "federation.clients_per_message=" + ("1" if kind == TRAIN else "3")
+        few = "federation.clients_per_message=" + ("1" if kind == ENROL else "3")
         run = make_fast(few, between=damaging(kind, damage))
-        with pytest.raises(RepliesError, match=f"{kind}: 1 usable replies of 2, need 2.*{reason}"):
+        with pytest.raises(RepliesError, match=f"{kind}: 1 usable replies, need 2.*{reason}"):
             run.run()
         assert run.error["code"] == RepliesError.code
         assert SECRET not in run.error["message"]
@@ -209,41 +210,53 @@ class TestGarbage:
     def test_nothing_of_a_refused_expert_is_kept(
         self, make_fast: MakeLoop, cold_home: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        run = make_fast(HALF, goal="zoo", between=damaging(TRAIN, array("means", nan_first)))
+        run = make_fast(HALF, goal="zoo", between=damaging(ENROL, array("means", nan_first)))
         run.run()
         honest = {
             name
             for exchange in run.exchanges
             if exchange.partition == HONEST
-            for name in exchange.fields()["ids"]
+            for name in exchange.fields()["trained"]
         }
         assert set(zoo_in(cold_home).ids) == honest
         assert len(honest) == 3
         assert "reply refused" in caplog.text
         assert "NaN" in caplog.text
 
-    def test_an_expert_that_two_nodes_claim_ends_nothing(
+    def test_what_two_nodes_call_alike_are_two_experts(
         self, make_fast: MakeLoop, cold_home: Path
     ) -> None:
-        claimed: list[str] = []
+        """Neither can keep the other out by taking its names."""
+        names: dict[str, str] = {}
 
         def between(exchange: Any) -> Message:
-            claimed.extend(exchange.fields()["ids"] if exchange.partition == HONEST else [])
-            if exchange.partition == HOSTILE:
-                field("ids", claimed)(exchange.reply.content)
+            body: Any = exchange.reply.content
+            if exchange.partition == HONEST:
+                for own in exchange.fields()["ids"]:
+                    names.setdefault(f"r{len(names)}", own)
+            else:
+                renamed = {own: names[f"r{i}"] for i, own in enumerate(exchange.fields()["ids"])}
+                for key in ("ids", "trained"):
+                    field(key, [renamed[own] for own in exchange.fields()[key]])(body)
             reply: Message = exchange.reply
             return reply
 
-        make_fast(HALF, goal="zoo", between=between).run()
-        assert set(zoo_in(cold_home).ids) == set(claimed)
+        told = (HALF, "federation.clients_per_message=6")
+        honest = make_fast(*told, goal="zoo", output="honest", between=between).run()
+        zoo = zoo_in(cold_home)
+        assert len(zoo.ids) == 6
+        assert set(names.values()) < set(zoo.ids)
+        mine = [zoo.means[zoo.ids.index(name)] for name in sorted(names.values())]
+        (sent,) = (e for e in honest.exchanges if e.partition == HONEST)
+        np.testing.assert_array_equal(np.stack(mine), sent.array("means"))
 
 
 ROUNDS = (
     "generator=functional",
     "experiment.methods=[functional]",
     "federation.shared_rounds=1",
-    "federation.functional_rounds=1",
-    "federation.functional_clients=6",
+    "federation.generator_rounds=1",
+    "federation.generator_clients=6",
 )
 """Every expert takes part in the one round: three on each node."""
 
@@ -285,15 +298,14 @@ class TestRounds:
             return reply
 
         run = make_fast(*ROUNDS, HALF, between=between).run()
-        # Once in every round, those of the calibration included.
         rounds = len(run.of_kind(ROUND)) // 2
-        assert run.summary["counts"]["refused_replies"] == rounds == 2
+        assert run.summary["counts"]["refused_replies"] == rounds == 1
 
 
 def generator_of(run: Any, home: Path) -> dict[str, np.ndarray]:
     """What a run trains; it is not kept for the next run."""
     run.run()
-    (file,) = zoo_folder(home).glob("functional*")
+    (file,) = (home / "kept" / "generator").iterdir()
     arrays: dict[str, np.ndarray] = load_file(file)
     file.unlink()
     return arrays

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sglora_fed.adapters.start import federation_start
+from sglora_fed.cache import ByteCache
 from sglora_fed.config import compose
 from sglora_fed.federation import node as nodes
-from sglora_fed.federation.bench import federation_start
-from sglora_fed.federation.functional import RoundRequest, train_round
-from sglora_fed.federation.messages import TrainRequest
-from sglora_fed.federation.node import Node, cached_train, train_shared
-from sglora_fed.generators.functional import LinearGenerator
+from sglora_fed.federation.node import Node
+from sglora_fed.federation.rounds import RoundRequest, train_round
+from sglora_fed.federation.shared import SharedRequest, train_shared_round
 from tests.integration.conftest import TINY
 
 # Writing styles beside rules, which stay as they are; a round takes fewer examples than an expert
@@ -21,7 +21,7 @@ from tests.integration.conftest import TINY
 STYLES = (
     "family.style_experts=5",
     "adapter.train.batch_size=3",
-    "federation.functional_steps=3",
+    "federation.generator_steps=3",
 )
 
 
@@ -33,10 +33,9 @@ def one_round(node: Node, kind: str) -> np.ndarray:
     """What the node's experts make of a round."""
     start, experts = federation_start(node.layout, 0)[0], tuple(sorted(node.experts))
     if kind == "shared":
-        return train_shared(node, TrainRequest(0, experts, 1, 1, start)).total
-    dim = node.describer.dim
-    nothing = LinearGenerator(np.zeros(dim), np.zeros((dim, 1)), np.zeros((1, start.size)), start)
-    return train_round(node, RoundRequest(0, 1, experts, nothing)).updates
+        return train_shared_round(node, SharedRequest(0, 1, experts, start)).mean
+    starts = np.tile(start, (len(experts), 1)).astype(np.float16)
+    return train_round(node, RoundRequest(0, 1, experts, starts)).updates
 
 
 @pytest.fixture
@@ -50,7 +49,8 @@ def studied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
         return prepare(encoder, task, examples, hints)
 
     monkeypatch.setattr(nodes, "prepare", watched)
-    cached_train.cache_clear()
+    fresh = ByteCache[Any](2**30, lambda part: [*part.items, *part.texts])
+    monkeypatch.setattr(nodes, "PREPARED", fresh)
     return found
 
 
@@ -83,7 +83,7 @@ def test_another_round_has_other_spellings(studied: list[tuple[Any, Any]]) -> No
     texts = []
     for number in (1, 2):
         studied.clear()
-        train_shared(node, TrainRequest(0, experts, 1, number, start))
+        train_shared_round(node, SharedRequest(0, number, experts, start))
         some = [examples for task, examples in studied if task not in node.experts.values()]
         texts.append({example.item for examples in some for example in examples})
     assert len(texts[0] & texts[1]) < 0.3 * len(texts[0])

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +23,18 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.weights import MINILM_ID, MINILM_SHA256, WEIGHTS_FILE, resolve_minilm
-from sglora_fed.config import compose
+from sglora_fed.config import compose, home
 from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import LaunchError
-from sglora_fed.experiments import kept
-from sglora_fed.experiments import run as experiment
+from sglora_fed.experiments.run import fitted
+from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.roster import Roster
 from sglora_fed.generators.confidence import Confidence
+from sglora_fed.kept.adapters import keep_shared
+from sglora_fed.kept.facts import confidence_facts, shared_facts
+from sglora_fed.kept.generators import generator_for, keep_confidence
+from sglora_fed.kept.zoos import zoo_identity
 from sglora_fed.launching import run as launching
 from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo, read_store
 
@@ -99,12 +104,12 @@ def test_generate_refuses_a_description_of_unknown_words(
 
 def test_generate_fits_the_generator_that_a_run_fits(folder: Path) -> None:
     config, store = compose(["generator=sglora", "generator.steps=5"]), read_store(folder)
-    layout, seed, nobody = Layout.from_dict(store.identity.layout), store.identity.seed, None
-    trainer = kept.Trainer(
-        config, cast(Any, nobody), layout, store, kept.trusted_zoo(store), seed, lambda _: print
-    )
-    mine = kept.generator_for(config, store).state()
-    theirs = experiment._fitted(config, trainer, "sglora").state()
+    mine = generator_for(config, store).state()
+    layout, seed = Layout.from_dict(store.identity.layout), store.identity.seed
+    nobody: Any = None
+    roster = Roster(config.federation)
+    federation = Federation(nobody, (), config, layout, 384, seed, nobody, roster)
+    theirs = fitted(federation, store.load(), np.empty(0), "sglora").state()
     assert mine.keys() == theirs.keys()
     for name, array in mine.items():
         np.testing.assert_array_equal(array, theirs[name])
@@ -150,7 +155,7 @@ class TestWithoutAZoo:
         def make(name: str, age: int, *overrides: str) -> None:
             config = compose(overrides)
             layout = run_layout(config)
-            store = open_zoo(zoos / name, experiment.zoo_identity(config, layout, age))
+            store = open_zoo(zoos / name, zoo_identity(config, layout, age))
             store.add(make_zoo(dim=384, size=layout.size, seed=age))
             written = time.time_ns() - age * 10**9
             os.utime(zoos / name / "manifest.json", ns=(written, written))
@@ -216,22 +221,17 @@ def test_help_says_what_positional_arguments_are(run: Run, command: str) -> None
 
 
 @pytest.fixture
-def keep_confidence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function of (confidence, overrides...) that leaves beside the zoo what a run leaves."""
+def keep_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function of (confidence, overrides...) that leaves what a run leaves."""
+    monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path / "home"))
 
     def keep(found: Confidence, *overrides: str) -> None:
-        store = read_store(folder)
-        layout = Layout.from_dict(store.identity.layout)
+        store, config = read_store(folder), compose(overrides)
+        layout, seed = Layout.from_dict(store.identity.layout), store.identity.seed
+        zoo = store.load()
         shared = np.zeros(layout.size, np.float32)
-        monkeypatch.setattr(kept, "train_shared_lora", lambda *_: shared)
-        monkeypatch.setattr(kept, "calibrate", lambda *_: found)
-        federation: Any = None  # nobody is asked
-        config = compose(overrides)
-        trainer = kept.Trainer(
-            config, federation, layout, store, store.load(), 7, lambda _: lambda *_: None
-        )
-        fallback = trainer.shared_lora()
-        trainer.confidence(kept.generator_for(config, store), fallback)
+        keep_shared(shared, layout, config, shared_facts(config, layout, zoo, seed), ())
+        keep_confidence(found, confidence_facts(config, layout, zoo, seed))
 
     return keep
 
@@ -245,12 +245,12 @@ def expecting(intercept: float, slope: float) -> Confidence:
 
 
 def test_generate_tells_what_the_policy_would_do(
-    run: Run, folder: Path, tmp_path: Path, keep_confidence: Callable[..., None]
+    run: Run, folder: Path, tmp_path: Path, keep_told: Callable[..., None]
 ) -> None:
     command = ("generate", WISH, "--zoo", str(folder), "--out", str(tmp_path / "out"))
     assert "confidence" not in run(*command, NEAREST)[1]
     # An expected gain of 1.128 standard deviations at a similarity of 1.
-    keep_confidence(expecting(-1.0, 2.128), NEAREST)
+    keep_told(expecting(-1.0, 2.128), NEAREST)
     printed = run(*command, NEAREST)[1].splitlines()
     assert "similarity 1.000" in printed[0]
     assert printed[1] == "confidence 0.87 (adopt; the default policy falls back below 0.5)"
@@ -260,16 +260,16 @@ def test_generate_tells_what_the_policy_would_do(
     others = ("generator=topk", *(f"federation.{change}" for change in rounds))
     for other in (*others, "experiment.methods=[soup]"):
         assert "confidence" not in run(*command, NEAREST, other)[1]
-    keep_confidence(expecting(-5.0, 3.773), NEAREST, "experiment.methods=[soup]")
+    keep_told(expecting(-5.0, 3.773), NEAREST, "experiment.methods=[soup]")
     printed = run(*command, NEAREST, "experiment.methods=[soup]")[1].splitlines()
     assert printed[1].startswith("confidence 0.11 (fall back; ")
 
 
 def test_generate_refuses_a_damaged_confidence_and_writes_nothing(
-    run: Run, folder: Path, tmp_path: Path, keep_confidence: Callable[..., None]
+    run: Run, folder: Path, tmp_path: Path, keep_told: Callable[..., None]
 ) -> None:
-    keep_confidence(expecting(0.0, 0.0), NEAREST)
-    (path,) = folder.glob("confidence-*.json")
+    keep_told(expecting(0.0, 0.0), NEAREST)
+    (path,) = (home() / "kept" / "confidence").iterdir()
     path.write_text("{")
     out = tmp_path / "out"
     code, _, errors = run("generate", WISH, "--zoo", str(folder), "--out", str(out), NEAREST)

@@ -8,6 +8,7 @@ from sglora_fed.config.schema.adapter import AdapterConfig, TrainConfig
 from sglora_fed.config.schema.backbone import BACKBONES, ITEMS, BackboneConfig
 from sglora_fed.config.schema.experiment import (
     NO_ADAPTER_METHODS,
+    POLICY_METHOD,
     SHARED_METHOD,
     TRAINED_METHODS,
     ExperimentConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_EPSILON",
     "MECHANISMS",
     "NO_ADAPTER_METHODS",
+    "POLICY_METHOD",
     "SHARED_METHOD",
     "TRAINED_METHODS",
     "AdapterConfig",

@@ -13,11 +13,12 @@ from sglora_fed.config.schema.tuning import TuningConfig
 NO_ADAPTER_METHODS = ("zero_shot", "described")
 TRAINED_METHODS = tuple(item.name for item in fields(TuningConfig))
 SHARED_METHOD = "shared_lora"
+POLICY_METHOD = "policy"
 
 
 def _methods(names: Sequence[str]) -> str:
     """Some methods, each known and named once."""
-    known = [*NO_ADAPTER_METHODS, *GENERATORS, SHARED_METHOD, *TRAINED_METHODS]
+    known = [*NO_ADAPTER_METHODS, *GENERATORS, SHARED_METHOD, *TRAINED_METHODS, POLICY_METHOD]
     unknown = [name for name in names if name not in known]
     return f"{unknown} must be of {', '.join(known)}" if unknown else SOME(names)
 
@@ -35,7 +36,8 @@ class ExperimentConfig(Group):
             SHARED_METHOD,
             *TRAINED_METHODS,
         ),
-        "methods in the table; generators by their names",
+        "methods in the table; generators by their names. `policy` adopts where the experts' own"
+        " comparisons say so, for which a generator that learns in rounds is trained twice",
         _methods,
     )
     tuning: TuningConfig = field(default_factory=TuningConfig)

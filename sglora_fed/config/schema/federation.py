@@ -32,11 +32,18 @@ class FederationConfig(Group):
         "momentum of the server's FedAvg step, in [0, 1); 0 is FedAvg as it was published",
         where(lambda value: 0 <= value < 1, "must lie in [0, 1)"),
     )
-    functional_rounds: int = option(
-        5, "rounds of `functional`, from the shared LoRA on", at_least(1)
+    generator_rounds: int = option(
+        5,
+        "rounds of a generator that is trained in the federation, such as `functional`",
+        at_least(1),
     )
-    functional_steps: int = option(10, "local steps in each round", at_least(1))
-    functional_clients: int = option(48, "experts that take part in a round", at_least(1))
+    generator_steps: int = option(10, "local steps in each round", at_least(1))
+    generator_clients: int = option(48, "experts that take part in a round", at_least(1))
+    experts_per_node: int = option(10_000, "experts that a node may own", at_least(1))
+    clients_per_node: int = option(100_000, "virtual clients that a node may carry", at_least(1))
+    examples_per_expert: int = option(
+        10_000, "training examples that an expert counts for in a mean, at most", at_least(1)
+    )
     respelt: float = option(
         0.0,
         "share of the experts that train in a made-up spelling in a round, in [0, 1]; for writing"

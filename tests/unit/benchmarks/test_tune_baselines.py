@@ -23,7 +23,7 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 TINY = (
     "family=assistant", "family.rule_experts=6", "family.style_experts=2",
     "family.clients_per_split=1", "federation.shared_rounds=1", "federation.shared_steps=1",
-    "federation.functional_rounds=1", "federation.functional_steps=1",
+    "federation.generator_rounds=1", "federation.generator_steps=1",
 )  # fmt: skip
 RATES, STEPS = (1e-9, 5e-3), (1, 2)
 

@@ -11,21 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglora_fed.errors import MessageError
-from sglora_fed.federation.codec import pack
-from sglora_fed.federation.functional import RoundReply, RoundRequest
-from sglora_fed.federation.messages import (
-    WORDINGS,
-    AdoptReply,
-    AdoptRequest,
-    DescribeReply,
-    DescribeRequest,
-    ExpertReply,
-    SharedReply,
-    TrainRequest,
-)
-from sglora_fed.generators.functional import LinearGenerator
+from sglora_fed.federation.adopt import AdoptReply, AdoptRequest
+from sglora_fed.federation.codec import pack, wire_bytes
+from sglora_fed.federation.compare import CompareReply, CompareRequest
+from sglora_fed.federation.describe import DescribeReply, DescribeRequest
+from sglora_fed.federation.enrol import WORDINGS, EnrolReply, EnrolRequest
+from sglora_fed.federation.rounds import RoundReply, RoundRequest
+from sglora_fed.federation.shared import SharedReply, SharedRequest
 
-DIM, SIZE = 5, 7
+DIM, SIZE, METHODS = 5, 7, 2
 IDS = ("a", "b-1")
 
 
@@ -38,42 +32,48 @@ def expert_wordings() -> np.ndarray:
     return unit(2 * WORDINGS).reshape(2, WORDINGS, DIM)
 
 
-def expert_reply(**changes: object) -> ExpertReply:
-    reply = ExpertReply(
+def enrol_reply(**changes: object) -> EnrolReply:
+    reply = EnrolReply(
         partition=1,
-        ids=IDS,
+        ids=(*IDS, "c"),
+        task_digests=("1" * 64, "2" * 64, "3" * 64),
+        trained=IDS,
         wordings=expert_wordings(),
         means=np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE),
         variances=np.ones((2, SIZE), np.float32),
         examples=np.array([3, 4]),
-        remaining=0,
     )
     return dataclasses.replace(reply, **changes)
 
 
-def adopt_request() -> AdoptRequest:
-    return AdoptRequest(
+def compare_request(**changes: object) -> CompareRequest:
+    request = CompareRequest(
         seed=3,
         ids=IDS,
-        methods=("topk", "ridge", "sglora"),
-        adapters=np.arange(2 * 3 * SIZE, dtype=np.float16).reshape(2, 3, SIZE),
+        methods=("topk", "oracle", "soup", "ridge", "policy"),
+        made=("topk", "ridge"),
+        adapters=np.arange(2 * 2 * SIZE, dtype=np.float16).reshape(2, 2, SIZE),
+        common=("soup",),
+        shared=np.ones((1, SIZE), np.float16),
         confidence=np.array([0.25, 0.75], np.float32),
-        common_methods=("soup",),
-        common=np.ones((1, SIZE), np.float16),
     )
+    return dataclasses.replace(request, **changes)
 
 
-def adopt_reply(**changes: object) -> AdoptReply:
-    reply = AdoptReply(
+def compare_reply(**changes: object) -> CompareReply:
+    reply = CompareReply(
         partition=0,
         ids=IDS,
         splits=("combo", "combo"),
-        methods=("topk", "soup"),
         metrics=("accuracy",),
-        values=np.full((2, 2, 1), 0.5),
+        values=np.full((2, METHODS, 1), 0.5),
         seconds=np.array([0.1, 0.2]),
     )
     return dataclasses.replace(reply, **changes)
+
+
+def parsed(reply: CompareReply) -> CompareReply:
+    return CompareReply.parse(reply.pack(), METHODS, longest=60.0)
 
 
 def same(left: object, right: object) -> None:
@@ -86,22 +86,36 @@ def same(left: object, right: object) -> None:
 
 
 def test_round_trips() -> None:
-    same(expert_reply(), ExpertReply.parse(expert_reply().pack(), DIM, SIZE))
-    same(adopt_request(), AdoptRequest.parse(adopt_request().pack(), SIZE))
-    same(adopt_reply(), AdoptReply.parse(adopt_reply().pack()))
+    same(enrol_reply(), EnrolReply.parse(enrol_reply().pack(), DIM, SIZE))
+    same(EnrolRequest(1, IDS, 4), EnrolRequest.parse(EnrolRequest(1, IDS, 4).pack()))
+    same(compare_request(), CompareRequest.parse(compare_request().pack(), SIZE))
+    same(compare_reply(), parsed(compare_reply()))
     same(DescribeRequest(9), DescribeRequest.parse(DescribeRequest(9).pack()))
-    described = DescribeReply(1, IDS, unit(2))
-    same(described, DescribeReply.parse(described.pack(), DIM))
-    shared = SharedReply(0, np.linspace(0, 1, SIZE), 12)
+    asked = SharedRequest(1, 2, IDS, np.linspace(0, 1, SIZE).astype(np.float32))
+    same(asked, SharedRequest.parse(asked.pack(), SIZE))
+    shared = SharedReply(0, IDS, np.linspace(0, 1, SIZE))
     same(shared, SharedReply.parse(shared.pack(), SIZE))
-    for start in (None, np.zeros(SIZE, np.float32)):
-        request = TrainRequest(1, IDS, 4, 2, start)
-        same(request, TrainRequest.parse(request.pack(), SIZE))
+    starts = RoundRequest(1, 2, IDS, np.arange(2 * SIZE, dtype=np.float16).reshape(2, SIZE))
+    same(starts, RoundRequest.parse(starts.pack(), SIZE))
+    adopted = AdoptRequest(IDS, np.arange(2 * SIZE, dtype=np.float16).reshape(2, SIZE))
+    same(adopted, AdoptRequest.parse(adopted.pack(), SIZE))
+    same(AdoptReply(1, IDS), AdoptReply.parse(AdoptReply(1, IDS).pack()))
+
+
+def test_a_request_travels_in_half_precision_and_stays_a_direction() -> None:
+    read = DescribeReply.parse(DescribeReply(1, IDS, unit(2)).pack(), DIM)
+    assert (read.partition, read.ids) == (1, IDS)
+    np.testing.assert_allclose(read.embeddings, unit(2), atol=2**-11)
 
 
 def test_an_empty_node_is_a_valid_reply() -> None:
     described = DescribeReply(1, (), np.empty((0, DIM), np.float32))
     assert DescribeReply.parse(described.pack(), DIM).ids == ()
+    empty = np.empty((0, SIZE), np.float32)
+    nobody = EnrolReply(
+        1, (), (), (), np.empty((0, WORDINGS, DIM), np.float32), empty, empty, np.empty(0, np.int64)
+    )
+    assert EnrolReply.parse(nobody.pack(), DIM, SIZE).ids == ()
 
 
 @pytest.mark.parametrize(
@@ -117,43 +131,82 @@ def test_an_empty_node_is_a_valid_reply() -> None:
         ({"examples": np.array([0, 1])}, "examples"),
         ({"ids": ("a", "a")}, "twice"),
         ({"ids": ("a", "../b")}, "identifier"),
-        ({"remaining": -1}, "remaining"),
+        ({"trained": ("a", "a")}, "twice"),
+        ({"task_digests": ("1", "2", "three words here")}, "identifier"),
         ({"partition": -1}, "partition"),
     ],
 )
 def test_a_wrong_expert_reply_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(MessageError, match=words):
-        ExpertReply.parse(expert_reply(**changes).pack(), DIM, SIZE)
+        EnrolReply.parse(enrol_reply(**changes).pack(), DIM, SIZE)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("request_", "changes", "words"),
     [
-        {"values": np.full((2, 2, 1), 1.5)},
-        {"values": np.full((2, 2, 1), np.nan)},
-        {"values": np.full((2, 1, 1), 0.5)},
-        {"splits": ("combo",)},
-        {"seconds": np.array([-1.0, 0.0])},
-        {"methods": ("topk", "topk")},
+        (EnrolRequest(0, (), 2), {"task_digests": ("1", "2")}, "2 task hashes of 3"),
+        (EnrolRequest(0, (), 1), {}, "2 experts, of which 0 were not asked for; at most 1"),
+        (EnrolRequest(0, ("a",), 2), {}, "of which 1 were not asked"),
+        (EnrolRequest(0, (), 2), {"trained": ("a", "x")}, "of which 1 were not asked"),
+        # An inventory alone is what limit 0 asks for, and else the server would ask for ever.
+        (EnrolRequest(0, ("a",), 2), {"trained": ()}, "2 experts remain, but none came"),
     ],
 )
-def test_a_wrong_measurement_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(MessageError):
-        AdoptReply.parse(adopt_reply(**changes).pack())
+def test_what_was_not_asked_for_is_refused(
+    request_: EnrolRequest, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(MessageError, match=words):
+        enrol_reply(**changes).answering(request_)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"values": np.full((2, 2, 1), 1.5)}, "outside"),
+        ({"values": np.full((2, 2, 1), np.nan)}, "NaN"),
+        ({"values": np.full((2, 1, 1), 0.5)}, "values"),
+        # Results of a method that nobody asked for, or of one less.
+        ({"values": np.full((2, 3, 1), 0.5)}, "values"),
+        ({"splits": ("combo",)}, "1 splits for 2"),
+        ({"seconds": np.array([-1.0, 0.0])}, "a time"),
+        # Its mean over clients would be infinite, and no summary could be written.
+        ({"seconds": np.array([1e308, 0.0])}, "a time"),
+        ({"metrics": ("luck",)}, "no task's"),
+        ({"metrics": (), "values": np.empty((2, 2, 0))}, "0 metrics"),
+        ({"metrics": ("i2t_r1",)}, "1 metrics"),
+    ],
+)
+def test_a_wrong_measurement_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(MessageError, match=words):
+        parsed(compare_reply(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"made": ("topk", "luck")}, "1 methods that are not to be measured"),
+        ({"confidence": np.array([0.5, 1.1], np.float32)}, "outside"),
+        ({"confidence": np.empty(0, np.float32)}, "confidence"),
+        ({"methods": ("topk", "ridge", "soup")}, "confidence"),
+    ],
+)
+def test_a_wrong_delivery_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(MessageError, match=words):
+        CompareRequest.parse(compare_request(**changes).pack(), SIZE)
 
 
 def test_single_precision_adapters_are_refused() -> None:
-    body = adopt_request().pack()
-    body["arrays"]["adapters"] = Array(np.zeros((2, 3, SIZE), np.float32))
+    body = compare_request().pack()
+    body["arrays"]["adapters"] = Array(np.zeros((2, 2, SIZE), np.float32))
     with pytest.raises(MessageError, match="float16"):
-        AdoptRequest.parse(body, SIZE)
+        CompareRequest.parse(body, SIZE)
 
 
 def test_an_array_that_lies_about_its_shape_is_refused() -> None:
-    body = SharedReply(0, np.zeros(SIZE), 1).pack()
-    honest = body["arrays"]["total"]
+    body = SharedReply(0, IDS, np.zeros(SIZE)).pack()
+    honest = body["arrays"]["mean"]
     lying = Array(dtype="float64", shape=(SIZE,), stype=honest.stype, data=b"garbage")
-    body["arrays"]["total"] = lying
+    body["arrays"]["mean"] = lying
     with pytest.raises(MessageError, match="decoded"):
         SharedReply.parse(body, SIZE)
 
@@ -163,9 +216,9 @@ def test_a_pickled_array_is_refused() -> None:
 
     buffer = io.BytesIO()
     np.save(buffer, np.array([{"a": 1}] * SIZE, object), allow_pickle=True)
-    body = SharedReply(0, np.zeros(SIZE), 1).pack()
-    stype = body["arrays"]["total"].stype
-    body["arrays"]["total"] = Array("float64", (SIZE,), stype, buffer.getvalue())
+    body = SharedReply(0, IDS, np.zeros(SIZE)).pack()
+    stype = body["arrays"]["mean"].stype
+    body["arrays"]["mean"] = Array("float64", (SIZE,), stype, buffer.getvalue())
     with pytest.raises(MessageError):
         SharedReply.parse(body, SIZE)
 
@@ -187,15 +240,15 @@ values = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from(["seed", "known", "limit", "round", "shared"]), values))
+@given(st.dictionaries(st.sampled_from(["seed", "known", "limit"]), values))
 def test_random_fields_never_raise_anything_else(fields: dict[str, object]) -> None:
     body = RecordDict({"fields": ConfigRecord(fields), "arrays": ArrayRecord({})})  # type: ignore[arg-type]
     try:
-        TrainRequest.parse(body, SIZE)
+        EnrolRequest.parse(body)
     except MessageError:
         return
     # Only a complete, well-typed request may pass.
-    assert set(fields) == {"seed", "known", "limit", "round", "shared"}
+    assert set(fields) == {"seed", "known", "limit"}
 
 
 def test_what_travels_holds_no_text_of_a_user() -> None:
@@ -207,37 +260,13 @@ def test_a_request_needs_less_than_two_kilobytes() -> None:
     embeddings = np.zeros((1, 384), np.float32)
     embeddings[0, 0] = 1
     body = DescribeReply(1, ("new_rule-001",), embeddings).pack()
-    assert sum(len(array.data) for array in body["arrays"].values()) < 2048
+    assert wire_bytes(body) < 2048
 
 
 def test_pack_keeps_names() -> None:
     body = pack({"a": 1}, {"b": np.zeros(2)})
     assert list(body["fields"]) == ["a"]
     assert list(body["arrays"]) == ["b"]
-
-
-def round_request() -> RoundRequest:
-    random = np.random.default_rng(3)
-    shapes = ((DIM,), (DIM, 2), (2, SIZE), (SIZE,))
-    return RoundRequest(1, 2, IDS, LinearGenerator(*(random.normal(size=s) for s in shapes)))
-
-
-def test_a_generator_travels_in_half_precision_to_the_same_adapters() -> None:
-    request = round_request()
-    read = RoundRequest.parse(request.pack(), DIM, SIZE)
-    assert (read.seed, read.round, read.experts) == (1, 2, IDS)
-    wanted = request.generator.adapters(unit(4))
-    np.testing.assert_allclose(read.generator.adapters(unit(4)), wanted, atol=0.02)
-
-
-@pytest.mark.parametrize("name", ["centre", "map", "basis", "offset"])
-def test_a_generator_of_another_shape_or_with_nan_is_refused(name: str) -> None:
-    for spoil in (lambda a: np.append(a, a[-1:], axis=0), lambda a: np.full_like(a, np.nan)):
-        body = round_request().pack()
-        array = body["arrays"][name].numpy()
-        body["arrays"][name] = Array(spoil(array))
-        with pytest.raises(MessageError, match=r"map|basis|centre|offset"):
-            RoundRequest.parse(body, DIM, SIZE)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from sglora_fed.adapters.layout import Layout, initial_vector, layout_of
 from sglora_fed.backbones import load_backbone
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig, TrainConfig
-from sglora_fed.federation.trained import Lesson, train_or_recall
+from sglora_fed.kept.local import Lesson, train_or_recall
 from sglora_fed.tasks.types import Example, Task
 
 CONFIG = TrainConfig(steps=1, batch_size=2, checkpoints=1)
@@ -44,9 +44,9 @@ def test_a_phrase_that_moves_to_another_label_is_another_lesson(
         lesson(layout, "travel, money", "sports"),
     ]
     vectors, _ = train_or_recall(encoder, layout, CONFIG, lessons, "phrases")
-    assert len(list((tmp_path / "trained").iterdir())) == 2
+    assert len(list((tmp_path / "kept" / "trained").iterdir())) == 2
     np.testing.assert_array_equal(vectors[0], vectors[2])
     assert not np.array_equal(vectors[0], vectors[1])
     again, _ = train_or_recall(encoder, layout, CONFIG, lessons[:1], "phrases")
     np.testing.assert_array_equal(again[0], vectors[0])
-    assert len(list((tmp_path / "trained").iterdir())) == 2
+    assert len(list((tmp_path / "kept" / "trained").iterdir())) == 2

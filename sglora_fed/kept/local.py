@@ -7,26 +7,24 @@ out of date. Only what the client could have done alone is kept here; nothing of
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load, save
 
-from sglora_fed import __version__
 from sglora_fed.adapters.candidates import candidate_texts
 from sglora_fed.adapters.data import prepare
 from sglora_fed.adapters.layout import Layout, check_vectors
 from sglora_fed.adapters.training import train_adapters
 from sglora_fed.backbones.types import DualEncoder
-from sglora_fed.config import home
 from sglora_fed.config.schema import TrainConfig
 from sglora_fed.errors import AdapterFileError
 from sglora_fed.files import write_atomically
+from sglora_fed.kept.facts import code_facts
+from sglora_fed.kept.store import kept_path
 from sglora_fed.tasks.digest import examples_sha256
 from sglora_fed.tasks.types import Example, Task
 from sglora_fed.tensors import read_header
@@ -106,7 +104,7 @@ def _path(
 ) -> Path:
     texts, owners = candidate_texts(encoder, lesson.task, hints)
     facts = {
-        "versions": [__version__, version("torch"), version("transformers")],
+        "code": code_facts(),
         "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
         "layout": layout.fingerprint,
         "train": asdict(config),
@@ -115,8 +113,7 @@ def _path(
         "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
         "seed": lesson.seed,
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return home() / "trained" / f"{digest}.safetensors"
+    return kept_path("trained", facts, ".safetensors")
 
 
 def _keep(path: Path, vector: np.ndarray, seconds: float) -> None:

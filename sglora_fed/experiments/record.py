@@ -1,0 +1,125 @@
+"""What a run has measured so far, and what its results say of it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sglora_fed.config import config_sha256
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.experiments.reproduce import command
+from sglora_fed.federation.adopt import AdoptRequest
+from sglora_fed.federation.codec import wire_bytes
+from sglora_fed.federation.compare import CompareReply, Measured, delivered_adapters
+from sglora_fed.federation.describe import DescribeReply, Requests
+from sglora_fed.federation.exchange import Federation
+from sglora_fed.generators import Generated
+from sglora_fed.kept.zoos import versions
+from sglora_fed.privacy import make_mechanism
+from sglora_fed.results.rows import Row
+from sglora_fed.results.summary import RunFacts
+
+
+@dataclass
+class Record:
+    """Grows over the seeds of a run.
+
+    Attributes:
+        rows: results.
+        experts: most that a seed's zoo held, without the distrusted.
+        distrusted: most experts that were not used.
+        stages: stage -> seconds.
+        method_seconds: method -> seconds that each node's clients needed.
+        confidence: client -> similarity, entropy and perhaps probability of each seed.
+        wire: up, down and results -> bytes of one client's message.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    experts: int = 0
+    distrusted: int = 0
+    stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    confidence: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    wire: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds within to a stage."""
+        started = time.perf_counter()
+        yield
+        self.stages[stage] += time.perf_counter() - started
+
+    def judge(self, names: Sequence[str], made: Generated, chances: np.ndarray | None) -> None:
+        """Note how far to trust the adapters of some clients."""
+        told = [made.similarity, made.entropy, *([] if chances is None else [chances])]
+        for client, row in zip(names, np.stack(told, axis=1), strict=True):
+            self.confidence[client].append(row)
+
+    def measured(self, found: Sequence[Measured], methods: Sequence[str], seed: int) -> None:
+        """Add a seed's results."""
+        for one in found:
+            reply = one.reply
+            for client, split, values in zip(one.names, reply.splits, reply.values, strict=True):
+                self.rows += [
+                    Row(client, split, seed, method, metric, float(values[m, k]))
+                    for m, method in enumerate(methods)
+                    for k, metric in enumerate(reply.metrics)
+                ]
+            for method, seconds in zip(methods, reply.seconds.tolist(), strict=True):
+                self.method_seconds[method].append(seconds)
+        self.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
+
+    def weigh(self, requests: Requests, found: Sequence[Measured], size: int) -> None:
+        """Measure what one client's messages weigh on the wire, that of the longest id."""
+        row = max(range(len(requests.own_ids)), key=lambda i: len(requests.own_ids[i]))
+        ids = (requests.own_ids[row],)
+        adapter = np.zeros((1, size), np.float16)
+        self.wire = {
+            "up": wire_bytes(DescribeReply(0, ids, requests.embeddings[row : row + 1]).pack()),
+            "down": wire_bytes(AdoptRequest(ids, adapter).pack()),
+        }
+        if found:
+            reply = found[0].reply
+            one = CompareReply(
+                0, ids, reply.splits[:1], reply.metrics, reply.values[:1], reply.seconds
+            )
+            self.wire["results"] = wire_bytes(one.pack())
+
+
+def facts(config: RunConfig, record: Record, federation: Federation, seconds: float) -> RunFacts:
+    """What the results of a finished run say of it."""
+    mechanism = make_mechanism(config.privacy, 1)
+    methods = sorted({row.method for row in record.rows})
+    clients = {row.client for row in record.rows}
+    return RunFacts(
+        name=config.name,
+        generator=config.generator.name,
+        seeds=config.seeds,
+        seconds=seconds,
+        config_sha256=config_sha256(config),
+        versions=versions(),
+        experts=record.experts,
+        clients=len(clients),
+        virtual_clients_per_node=-(-len(clients) // len(federation.nodes)),
+        refused_replies=len(federation.refusals),
+        distrusted_experts=record.distrusted,
+        privacy={
+            "mechanism": config.privacy.mechanism,
+            "epsilon": mechanism.epsilon,
+            "delta": mechanism.delta,
+            "unit": "one description, local",
+        },
+        bytes_per_client=dict(record.wire),
+        seconds_by_stage=dict(record.stages),
+        seconds_by_method={m: float(np.mean(record.method_seconds[m])) for m in methods},
+        bytes_by_method={m: delivered_adapters(m, config) * record.wire["down"] for m in methods},
+        confidence={
+            name: tuple(np.mean(rows, axis=0).tolist()) for name, rows in record.confidence.items()
+        },
+        command=command(config),
+    )

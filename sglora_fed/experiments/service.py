@@ -1,0 +1,56 @@
+"""The service: descriptions in, one adapter for each client out, and nothing of the experiment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from sglora_fed.adapters.start import federation_start
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.experiments.progress import ProgressLog
+from sglora_fed.experiments.run import GENERATED_AT_ONCE, enrolled, fitted, open_federation
+from sglora_fed.federation.adopt import deliver
+from sglora_fed.federation.describe import collect_requests
+from sglora_fed.federation.shared import shared_lora
+from sglora_fed.files import write_atomically
+from sglora_fed.generators import is_federated, make_generator
+from sglora_fed.kept.zoos import trusted_zoo
+from sglora_fed.results.files import ADOPTED
+from sglora_fed.seeds import derive_seed
+
+
+def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
+    """Give every client of the nodes the configured generator's adapter, which it keeps.
+
+    Args:
+        config: of the run; its first seed counts.
+        grid: Flower's, or the in-process one.
+        output: folder for the progress and for ``adopted.json``: how many clients keep an adapter.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SgloraError: of any part.
+    """
+    federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
+    zoo, name = trusted_zoo(enrolled(federation)), config.generator.name
+    if is_federated(make_generator(config.generator, name)):
+        start = shared_lora(federation, zoo)
+    else:
+        start = federation_start(federation.layout, federation.seed)[0]
+    generator = fitted(federation, zoo, start, name)
+    requests, report = collect_requests(federation), federation.reporter("adopt")
+    adopted = 0
+    for first in range(0, len(requests.names), GENERATED_AT_ONCE):
+        rows = np.arange(first, min(first + GENERATED_AT_ONCE, len(requests.names)))
+        seed = derive_seed(federation.seed, "generate", name)
+        made = generator.generate(requests.embeddings[rows], 1, seed)
+        adopted += sum(map(len, deliver(federation, requests, rows, made).values()))
+        report(adopted, len(requests.names))
+    told = {"clients": len(requests.names), "adopted": adopted}
+    write_atomically(output / ADOPTED, json.dumps(told).encode())
+    return output

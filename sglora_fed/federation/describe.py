@@ -1,0 +1,146 @@
+"""``query.describe``: a node answers with its clients' privatised description embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import ClassVar
+
+import numpy as np
+from flwr.app import RecordDict
+
+from sglora_fed.errors import RepliesError
+from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
+from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.node import Node, spoken
+from sglora_fed.federation.roster import Part, another_name
+from sglora_fed.privacy import make_mechanism
+from sglora_fed.tasks.types import Task
+
+DESCRIBE = "query.describe"
+
+
+@dataclass(frozen=True)
+class DescribeRequest:
+    """Ask a node for its virtual clients' requests."""
+
+    seed: int
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        return pack({"seed": self.seed}, {})
+
+    @classmethod
+    def parse(cls, body: RecordDict) -> DescribeRequest:
+        """Check and read a body."""
+        return cls(Reader(body).integer("seed", 0, MOST_SEED))
+
+
+@dataclass(frozen=True)
+class DescribeReply:
+    """The requests of a node's virtual clients.
+
+    Attributes:
+        partition: of the node.
+        ids: n virtual clients; opaque to the server.
+        embeddings: [n, d] privatised description embeddings, unit rows; they travel in half
+            precision.
+    """
+
+    about: ClassVar[Part] = "clients"
+    partition: int
+    ids: tuple[str, ...]
+    embeddings: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        fields = {"partition": self.partition, "ids": list(self.ids)}
+        return pack(fields, {"embeddings": self.embeddings.astype(np.float16)})
+
+    @classmethod
+    def parse(cls, body: RecordDict, dim: int) -> DescribeReply:
+        """Check and read a body; ``dim`` is d."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        return cls(
+            partition=read.integer("partition", 0, MOST_CLIENTS),
+            ids=ids,
+            embeddings=unit_rows(
+                read.array("embeddings", "float16", (len(ids), dim)).astype(np.float32)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Requests:
+    """All virtual clients' requests, ordered by name.
+
+    Attributes:
+        names: n names, all different: a client's own id, unless another node has used it.
+        own_ids: what their nodes call them.
+        nodes: [n] the node that carries each.
+        embeddings: [n, d] privatised.
+    """
+
+    names: tuple[str, ...]
+    own_ids: tuple[str, ...]
+    nodes: np.ndarray
+    embeddings: np.ndarray
+
+    def of_node(self, node: int) -> np.ndarray:
+        """Rows of a node's clients."""
+        return np.flatnonzero(self.nodes == node)
+
+    def called(self, rows: np.ndarray) -> tuple[str, ...]:
+        """The own ids in some rows."""
+        return tuple(self.own_ids[row] for row in rows)
+
+
+def collect_requests(federation: Federation) -> Requests:
+    """Ask every node for its virtual clients' privatised description embeddings.
+
+    Raises:
+        RepliesError: when too few nodes answer, or there is no client.
+    """
+    most = federation.config.federation.clients_per_node
+    replies = federation.ask(
+        DESCRIBE,
+        dict.fromkeys(federation.nodes, DescribeRequest(federation.seed).pack()),
+        lambda _, body: DescribeReply.parse(body, federation.dim),
+        most * (2 * federation.dim + 80),
+    )
+    found = [(own, node) for node, reply in replies.items() for own in reply.ids]
+    if not found:
+        raise RepliesError(f"{DESCRIBE}: {len(replies)} nodes have no client; need at least one")
+    names = _distinct([own for own, _ in found])
+    order = np.argsort(np.array(names))
+    embeddings = np.concatenate([reply.embeddings for reply in replies.values()])
+    nodes = np.array([node for _, node in found], object)
+    own_ids = tuple(found[i][0] for i in order)
+    return Requests(tuple(names[i] for i in order), own_ids, nodes[order], embeddings[order])
+
+
+def _distinct(ids: Sequence[str]) -> list[str]:
+    """A name for each id: itself, with a number behind it where it was used before."""
+    names: dict[str, None] = {}
+    for own in ids:
+        numbered = (another_name(own, str(number)) for number in count(2))
+        names[next(name for name in chain([own], numbered) if name not in names)] = None
+    return list(names)
+
+
+def describe(node: Node, request: DescribeRequest) -> DescribeReply:
+    """The requests of the node's virtual clients: embed on the device, then privatise."""
+    tasks = list(node.clients.values())
+    clear = node.embed([words(task, request.seed) for task in tasks])
+    mechanism = make_mechanism(node.config.privacy, clear.shape[1])
+    released = [mechanism.release(embedding) for embedding in clear]
+    ids = tuple(task.id for task in tasks)
+    return DescribeReply(node.partition, ids, np.array(released, np.float32).reshape(clear.shape))
+
+
+def words(task: Task, seed: int) -> str:
+    """The words this client uses for its task in a run: its description or a paraphrase."""
+    choices = (task.description, *task.paraphrases)
+    return choices[spoken(task.id, len(choices), seed)]

@@ -1,0 +1,268 @@
+"""``train.expert``: nodes train their experts and send descriptions' embeddings and statistics.
+
+A node tells which experts it has, each with a hash of its task, and sends those that the server
+lacks. An expert whose task has changed on its node is trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
+from typing import ClassVar
+
+import numpy as np
+from flwr.app import RecordDict
+
+from sglora_fed.adapters.data import prepare
+from sglora_fed.adapters.start import federation_start
+from sglora_fed.adapters.training import train_adapters
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
+from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.node import Node
+from sglora_fed.federation.roster import Part, another_name
+from sglora_fed.seeds import derive_seed
+from sglora_fed.units import UNIT_TOLERANCE
+from sglora_fed.zoo import Zoo, ZooStore
+
+ENROL = "train.expert"
+
+WORDINGS = 6
+"""Wordings of its description that an expert sends: one user's words must not decide alone."""
+
+SHOWN = (8, 32)
+"""Digits of a task's hash in the name of an expert whose own id another node uses; nobody can find
+a task whose hash has 32 given ones."""
+
+
+@dataclass(frozen=True)
+class EnrolRequest:
+    """Ask a node for its experts.
+
+    Attributes:
+        seed: of the run.
+        known: the node's experts that the server has.
+        limit: experts to train for one reply; 0 to tell only which ones there are.
+    """
+
+    seed: int
+    known: tuple[str, ...]
+    limit: int
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        return pack({"seed": self.seed, "known": list(self.known), "limit": self.limit}, {})
+
+    @classmethod
+    def parse(cls, body: RecordDict) -> EnrolRequest:
+        """Check and read a body."""
+        read = Reader(body)
+        return cls(
+            seed=read.integer("seed", 0, MOST_SEED),
+            known=read.identifiers("known", MOST_CLIENTS),
+            limit=read.integer("limit", 0, MOST_CLIENTS),
+        )
+
+
+@dataclass(frozen=True)
+class EnrolReply:
+    """A node's experts, and some of them trained: embeddings and statistics, no examples.
+
+    Attributes:
+        partition: of the node.
+        ids: all its experts.
+        task_digests: of their tasks, in hexadecimal.
+        trained: n of the ids.
+        wordings: [n, W, d] unit embeddings of W wordings of each description.
+        means, variances: [n, D] over the last M checkpoints.
+        examples: [n] numbers of training examples.
+    """
+
+    about: ClassVar[Part] = "experts"
+    partition: int
+    ids: tuple[str, ...]
+    task_digests: tuple[str, ...]
+    trained: tuple[str, ...]
+    wordings: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+    examples: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        names = {name: list(getattr(self, name)) for name in ("ids", "task_digests", "trained")}
+        arrays: dict[str, np.ndarray] = {
+            "wordings": self.wordings.astype(np.float32),
+            "means": self.means.astype(np.float32),
+            "variances": self.variances.astype(np.float32),
+            "examples": self.examples.astype(np.int64),
+        }
+        return pack({"partition": self.partition, **names}, arrays)
+
+    @classmethod
+    def parse(cls, body: RecordDict, dim: int, size: int) -> EnrolReply:
+        """Check and read a body; ``dim`` is d, ``size`` is D."""
+        read = Reader(body)
+        trained = read.identifiers("trained", MOST_CLIENTS)
+        count = len(trained)
+        variances = read.array("variances", "float32", (count, size))
+        examples = read.array("examples", "int64", (count,))
+        if (variances < 0).any() or (examples < 1).any():
+            raise MessageError("an expert has a negative variance or no examples")
+        wordings = unit_rows(read.array("wordings", "float32", (count, WORDINGS, dim)))
+        if (np.linalg.norm(wordings.mean(axis=1), axis=-1) < UNIT_TOLERANCE).any():
+            raise MessageError("the wordings of an expert cancel out; they have no direction")
+        return cls(
+            partition=read.integer("partition", 0, MOST_CLIENTS),
+            ids=read.identifiers("ids", MOST_CLIENTS),
+            task_digests=read.names("task_digests", MOST_CLIENTS),
+            trained=trained,
+            wordings=wordings,
+            means=read.array("means", "float32", (count, size)),
+            variances=variances,
+            examples=examples,
+        )
+
+    def answering(self, request: EnrolRequest) -> EnrolReply:
+        """This reply; a MessageError unless it brings what was asked for, and no more."""
+        if len(self.task_digests) != len(self.ids):
+            raise MessageError(f"{len(self.task_digests)} task hashes of {len(self.ids)} experts")
+        missing = set(self.ids) - set(request.known)
+        if not set(self.trained) <= missing or len(self.trained) > request.limit:
+            raise MessageError(
+                f"{len(self.trained)} experts, of which"
+                f" {len(set(self.trained) - missing)} were not asked for; at most {request.limit}"
+            )
+        if missing and request.limit and not self.trained:
+            raise MessageError(f"{len(missing)} experts remain, but none came")
+        return self
+
+
+def enrol(federation: Federation, store: ZooStore) -> None:
+    """Have the nodes train the experts that the zoo lacks; each reply is stored at once.
+
+    Raises:
+        RepliesError: when too few nodes answer.
+    """
+    report, limit = federation.reporter("experts"), federation.config.federation.clients_per_message
+    # A zoo with experts is held against what the nodes have before anything is trained.
+    first = EnrolRequest(federation.seed, (), 0 if store.ids() else limit)
+    asked = dict.fromkeys(federation.nodes, first)
+    totals: dict[int, int] = {}
+    while asked:
+        replies = federation.ask(
+            ENROL,
+            {node: request.pack() for node, request in asked.items()},
+            partial(_parse, federation, asked),
+            limit * _expert_bytes(federation),
+        )
+        again = {}
+        for node, reply in replies.items():
+            known = _store(federation, store, node, reply)
+            totals[node] = len(reply.ids)
+            # Nobody is asked for ever: each answer but the first brings one expert at least.
+            told_more = len(known) > len(asked[node].known) or not asked[node].limit
+            if told_more and set(known) < set(reply.ids):
+                again[node] = EnrolRequest(federation.seed, known, limit)
+        asked = again
+        report(len(federation.roster.owners), sum(totals.values()))
+    store.assign({name: str(node) for name, node in federation.roster.owners.items()})
+
+
+def _expert_bytes(federation: Federation) -> int:
+    return 4 * (WORDINGS * federation.dim + 2 * federation.layout.size) + 8
+
+
+def _parse(
+    federation: Federation, asked: Mapping[int, EnrolRequest], node: int, body: RecordDict
+) -> EnrolReply:
+    reply = EnrolReply.parse(body, federation.dim, federation.layout.size).answering(asked[node])
+    federation.check_norms(reply.means)
+    federation.check_norms(np.sqrt(reply.variances))
+    return reply
+
+
+def _store(
+    federation: Federation, store: ZooStore, node: int, reply: EnrolReply
+) -> tuple[str, ...]:
+    """Store what a reply brings; the node's experts that the zoo has then."""
+    digests = dict(zip(reply.ids, reply.task_digests, strict=True))
+    names = _names(store, str(node), {own: digests[own] for own in reply.trained})
+    rows = np.array([row for row, own in enumerate(reply.trained) if own in names], np.int64)
+    if len(rows) < len(reply.trained):
+        federation.refusals.append(f"{ENROL}: {len(reply.trained) - len(rows)} experts' names")
+    if len(rows):
+        store.remove(set(names.values()) & set(store.ids()))
+        store.add(
+            Zoo(
+                tuple(names.values()),
+                reply.wordings[rows],
+                reply.means[rows],
+                reply.variances[rows],
+                reply.examples[rows],
+                (str(node),) * len(rows),
+                tuple(digests[own] for own in names),
+            )
+        )
+    return _claimed(federation, store, node, digests)
+
+
+def _candidates(own: str, digest: str) -> list[str]:
+    """Names that an expert may have in the zoo: its own id, if no other node's expert has it."""
+    return [own, *(another_name(own, digest[:digits]) for digits in SHOWN)]
+
+
+def _names(store: ZooStore, owner: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """Own id of new experts -> name: one that is free, or that of the owner's older version."""
+    owners, names = store.owners(), dict[str, str]()
+    for own, digest in digests.items():
+        free = (
+            name
+            for name in _candidates(own, digest)
+            if owners.get(name, owner) == owner and name not in names.values()
+        )
+        if name := next(free, None):
+            names[own] = name
+    return names
+
+
+def _claimed(
+    federation: Federation, store: ZooStore, node: int, digests: Mapping[str, str]
+) -> tuple[str, ...]:
+    """A node's experts that are in the zoo; only who has a task knows its hash."""
+    stored, roster, known = store.task_digests(), federation.roster, []
+    for own, digest in digests.items():
+        found = (name for name in _candidates(own, digest) if stored.get(name) == digest)
+        if (name := next(found, None)) and roster.owners.get(name, node) == node:
+            roster.enlist(node, own, name)
+            known.append(own)
+    return tuple(known)
+
+
+def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
+    """Train the node's next experts that the server does not know yet."""
+    waiting = [task for name, task in node.experts.items() if name not in set(request.known)]
+    tasks = waiting[: request.limit]
+    parts = [prepare(node.encoder, task, task.train, node.config.adapter.hints) for task in tasks]
+    trained = train_adapters(
+        node.encoder,
+        node.layout,
+        federation_start(node.layout, request.seed),
+        parts,
+        node.config.adapter.train,
+        [derive_seed(request.seed, "expert", task.id) for task in tasks],
+    )
+    texts = [islice(cycle((task.description, *task.paraphrases)), WORDINGS) for task in tasks]
+    rows = node.embed([text for some in texts for text in some])
+    return EnrolReply(
+        partition=node.partition,
+        ids=tuple(node.task_digests),
+        task_digests=tuple(node.task_digests.values()),
+        trained=tuple(task.id for task in tasks),
+        wordings=rows.reshape(len(tasks), WORDINGS, rows.shape[1]),
+        means=trained.mean,
+        variances=trained.variance,
+        examples=np.array([len(part) for part in parts], np.int64),
+    )

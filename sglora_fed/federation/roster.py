@@ -1,0 +1,105 @@
+"""What each node of a run may own. What a node says first binds it; nobody can own too much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from sglora_fed.config.schema import FederationConfig
+from sglora_fed.errors import MessageError
+
+Part = Literal["experts", "clients"]
+
+LONGEST_ID = 64
+
+
+class Reply(Protocol):
+    """What every node's reply says of itself."""
+
+    @property
+    def about(self) -> Part:
+        """What its ids name."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Of the node."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Experts or clients of the node."""
+        ...
+
+
+class Roster:
+    """The nodes of a run with their partitions, experts and clients.
+
+    A node's ids are its own: two nodes may use the same ones, and neither can speak for the other.
+
+    Args:
+        config: how many experts and clients a node may own.
+
+    Attributes:
+        owners: expert in the zoo -> node.
+    """
+
+    def __init__(self, config: FederationConfig) -> None:
+        self._most = {"experts": config.experts_per_node, "clients": config.clients_per_node}
+        self._partitions: dict[int, int] = {}
+        self._ids: dict[tuple[int, Part], frozenset[str]] = {}
+        self._own_ids: dict[str, str] = {}
+        self._names: dict[tuple[int, str], str] = {}
+        self.owners: dict[str, int] = {}
+
+    def admit(self, node: int, reply: Reply) -> None:
+        """Check a reply against what its node may own and has said before.
+
+        Raises:
+            MessageError: for another partition than before, more ids than a node may own, or an id
+                that was not among the node's first.
+        """
+        if self._partitions.get(node, reply.partition) != reply.partition:
+            raise MessageError(f"partition {reply.partition}; it was {self._partitions[node]}")
+        if len(reply.ids) > self._most[reply.about]:
+            raise MessageError(
+                f"{len(reply.ids)} {reply.about}; a node has at most {self._most[reply.about]}"
+            )
+        known = self._ids.get((node, reply.about), frozenset(reply.ids))
+        if foreign := set(reply.ids) - known:
+            raise MessageError(f"{len(foreign)} {reply.about} that the node did not name at first")
+        self._partitions[node] = reply.partition
+        self._ids[node, reply.about] = known
+
+    def place(self, node: int) -> tuple[int, int]:
+        """By which nodes are ordered: partitions may be equal, ids are random in simulation."""
+        return self._partitions[node], node
+
+    def enlist(self, node: int, own: str, name: str) -> None:
+        """An expert of a node, by the node's own id and by its name in the zoo."""
+        self.owners[name] = node
+        self._own_ids[name], self._names[node, own] = own, name
+
+    def present(self, names: Sequence[str]) -> list[str]:
+        """Those of some experts whose node takes part in this run."""
+        return [name for name in names if name in self.owners]
+
+    def by_node(self, names: Sequence[str]) -> dict[int, list[str]]:
+        """Node -> those of some experts that are its own, nodes by their place."""
+        found: dict[int, list[str]] = {}
+        for node in sorted({self.owners[name] for name in names}, key=self.place):
+            found[node] = [name for name in names if self.owners[name] == node]
+        return found
+
+    def own_ids(self, names: Sequence[str]) -> tuple[str, ...]:
+        """What their nodes call some experts."""
+        return tuple(self._own_ids[name] for name in names)
+
+    def names(self, node: int, own: Sequence[str]) -> list[str]:
+        """The inverse of :meth:`own_ids` for one node."""
+        return [self._names[node, name] for name in own]
+
+
+def another_name(own: str, addition: str) -> str:
+    """A name for something whose own id another node uses already."""
+    return f"{own[: LONGEST_ID - len(addition) - 1]}.{addition}"

@@ -1,0 +1,256 @@
+"""``train.round``: rounds of a generator that is trained through the experts' losses.
+
+The server makes each expert's adapter from one of its wordings; the expert trains a few steps on
+its own data and returns what it changed. Which generator learns from that is nobody's business
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from flwr.app import RecordDict
+
+from sglora_fed.adapters.layout import check_vectors
+from sglora_fed.adapters.training import train_adapters
+from sglora_fed.config.schema import FederationConfig
+from sglora_fed.errors import GeneratorError, MessageError, RepliesError
+from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
+from sglora_fed.federation.exchange import ONE_REPLY, Federation, Progress
+from sglora_fed.federation.node import Node, practice, spoken
+from sglora_fed.federation.roster import Part
+from sglora_fed.generators import FederatedGenerator, Generator, is_federated, make_generator
+from sglora_fed.kept.facts import generator_facts
+from sglora_fed.kept.generators import keep_generator, kept_generator
+from sglora_fed.kept.zoos import zoo_identity
+from sglora_fed.seeds import derive_seed
+from sglora_fed.zoo import Zoo
+
+ROUND = "train.round"
+
+LAST_RATE = 0.1
+"""The learning rate falls evenly over the rounds; in the last it is this share of the first."""
+
+
+@dataclass(frozen=True)
+class RoundRequest:
+    """One round for a node's experts.
+
+    Attributes:
+        seed: of the run.
+        round: from 1 on.
+        ids: n of the node's experts.
+        starts: [n, D] half precision, the adapters from which they train.
+    """
+
+    seed: int
+    round: int
+    ids: tuple[str, ...]
+    starts: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        fields = {"seed": self.seed, "round": self.round, "ids": list(self.ids)}
+        return pack(fields, {"starts": self.starts.astype(np.float16)})
+
+    @classmethod
+    def parse(cls, body: RecordDict, size: int) -> RoundRequest:
+        """Check and read a body; ``size`` is D."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        return cls(
+            seed=read.integer("seed", 0, MOST_SEED),
+            round=read.integer("round", 1, 1_000_000),
+            ids=ids,
+            starts=read.array("starts", "float16", (len(ids), size)),
+        )
+
+
+@dataclass(frozen=True)
+class RoundReply:
+    """What a node's experts learnt in one round.
+
+    Attributes:
+        partition: of the node.
+        ids: n experts that took part.
+        updates: [n, D] half precision, after less before.
+    """
+
+    about: ClassVar[Part] = "experts"
+    partition: int
+    ids: tuple[str, ...]
+    updates: np.ndarray
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        fields = {"partition": self.partition, "ids": list(self.ids)}
+        return pack(fields, {"updates": self.updates.astype(np.float16)})
+
+    @classmethod
+    def parse(cls, body: RecordDict, size: int) -> RoundReply:
+        """Check and read a body; ``size`` is D."""
+        read = Reader(body)
+        ids = read.identifiers("ids", MOST_CLIENTS)
+        return cls(
+            partition=read.integer("partition", 0, MOST_CLIENTS),
+            ids=ids,
+            updates=read.array("updates", "float16", (len(ids), size)),
+        )
+
+
+def trained_generator(federation: Federation, name: str, zoo: Zoo, start: np.ndarray) -> Generator:
+    """A generator of the zoo's experts: kept from an earlier run, or trained and kept.
+
+    Args:
+        federation: who takes part.
+        name: of a generator that learns in rounds.
+        zoo: whose experts train.
+        start: [D] the adapter that they start from in the first round.
+
+    Raises:
+        GeneratorFileError: when the kept one is damaged.
+        RepliesError: when no usable reply comes in a round.
+    """
+    config, layout, seed = federation.config, federation.layout, federation.seed
+    facts = generator_facts(config, name, layout, zoo, seed)
+    identity = zoo_identity(config, layout, seed)
+    if (kept := kept_generator(facts, identity)) is not None:
+        return kept
+    generator = make_generator(config.generator, name)
+    absent = train_in_rounds(federation, generator, zoo, start, federation.reporter(name))
+    keep_generator(generator, config.generator, identity, facts, absent)
+    return generator
+
+
+def train_in_rounds(
+    federation: Federation,
+    generator: Generator,
+    zoo: Zoo,
+    start: np.ndarray,
+    report: Progress,
+) -> tuple[str, ...]:
+    """Let a generator learn from the experts' local updates.
+
+    A reply that is refused costs its experts one round; the round goes on with the others.
+
+    Args:
+        federation: who takes part.
+        generator: learns.
+        zoo: whose experts train.
+        start: [D] one adapter for everybody, what the words alone can do is learnt before what a
+            description adds to it.
+        report: told the number of rounds.
+
+    Returns:
+        The experts that were asked in vain in some round, or whose node is away.
+
+    Raises:
+        RepliesError: when no usable reply comes in a round.
+        GeneratorError: for a generator that does not learn in rounds.
+    """
+    if not is_federated(generator):
+        raise GeneratorError(f"{generator.name} is fitted to a zoo; it does not learn in rounds")
+    config = federation.config.federation
+    rng = np.random.default_rng(derive_seed(federation.seed, "functional_sample"))
+    present = federation.roster.present(zoo.ids)
+    absent = set(zoo.ids) - set(present)
+    generator.begin(zoo, federation.layout, start)
+    for number in range(1, config.generator_rounds + 1):
+        count = min(config.generator_clients, len(present))
+        chosen = sorted(present[i] for i in rng.choice(len(present), count, replace=False))
+        updates = _updates(federation, number, _starts(federation, generator, zoo, number, chosen))
+        rows = np.array([zoo.ids.index(name) for name in updates])
+        if scaled := generator.learn(rows, np.stack(list(updates.values()))):
+            federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
+        absent |= set(chosen) - set(updates)
+        report(number, config.generator_rounds)
+    return tuple(sorted(absent))
+
+
+def _starts(
+    federation: Federation, generator: FederatedGenerator, zoo: Zoo, number: int, chosen: list[str]
+) -> dict[str, np.ndarray]:
+    """Expert -> the adapter [D] for one of its wordings, in half precision as it travels."""
+    rows = np.array([zoo.ids.index(name) for name in chosen])
+    seed = _round_seed(federation.seed, number)
+    said = [spoken(name, zoo.wordings.shape[1], seed) for name in chosen]
+    made = generator.starts(rows, zoo.wordings[rows, said])
+    return dict(zip(chosen, made.astype(np.float16), strict=True))
+
+
+def _updates(
+    federation: Federation, number: int, starts: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Expert -> its update [D], for those that replied."""
+    roster = federation.roster
+    asked = {
+        node: RoundRequest(
+            federation.seed,
+            number,
+            roster.own_ids(names),
+            np.stack([starts[name] for name in names]),
+        )
+        for node, names in roster.by_node(list(starts)).items()
+    }
+    replies = federation.ask(
+        ROUND,
+        {node: request.pack() for node, request in asked.items()},
+        partial(_parse, federation, asked),
+        2 * federation.layout.size * max(len(request.ids) for request in asked.values()),
+        ONE_REPLY,
+    )
+    found = {
+        name: update.astype(np.float64)
+        for node, reply in replies.items()
+        for name, update in zip(roster.names(node, reply.ids), reply.updates, strict=True)
+    }
+    if not found:
+        raise RepliesError(f"round {number}: no update of {len(starts)} experts")
+    return found
+
+
+def _parse(
+    federation: Federation, asked: Mapping[int, RoundRequest], node: int, body: RecordDict
+) -> RoundReply:
+    reply = RoundReply.parse(body, federation.layout.size)
+    if foreign := set(reply.ids) - set(asked[node].ids):
+        raise MessageError(f"{len(foreign)} updates of experts that were not asked")
+    federation.check_norms(reply.updates, times=2)
+    return reply
+
+
+def _round_seed(seed: int, number: int) -> int:
+    return derive_seed(seed, "functional", number)
+
+
+def train_round(node: Node, request: RoundRequest) -> RoundReply:
+    """The node's experts that take part train a little from the adapters made for them.
+
+    Raises:
+        AdapterValueError: for a start that is no adapter.
+    """
+    rows = [row for row, name in enumerate(request.ids) if name in node.experts]
+    tasks = [node.experts[request.ids[row]] for row in rows]
+    if not tasks:
+        return RoundReply(node.partition, (), np.empty((0, node.layout.size), np.float16))
+    starts = request.starts[rows].astype(np.float32)
+    check_vectors(starts, node.layout)
+    config, seed = node.config, _round_seed(request.seed, request.round)
+    steps = config.federation.generator_steps
+    rate = rate_of_round(request.round, config.federation) * config.adapter.train.lr
+    train = replace(config.adapter.train, steps=steps, lr=rate, checkpoints=1, patience=0)
+    seeds = [derive_seed(seed, task.id) for task in tasks]
+    parts = [practice(node, task, own, steps) for task, own in zip(tasks, seeds, strict=True)]
+    trained = train_adapters(node.encoder, node.layout, starts, parts, train, seeds)
+    updates = (trained.final - starts).astype(np.float16)
+    return RoundReply(node.partition, tuple(task.id for task in tasks), updates)
+
+
+def rate_of_round(number: int, config: FederationConfig) -> float:
+    """Share of the learning rate: 1 in round 1, ``LAST_RATE`` in the last, evenly between."""
+    steps = max(config.generator_rounds - 1, 1)
+    return 1 - (1 - LAST_RATE) * min(number - 1, steps) / steps

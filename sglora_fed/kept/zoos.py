@@ -1,0 +1,53 @@
+"""A run's zoo: where it lies and what it must have been made for."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from sglora_fed import __version__
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.backbones import load_backbone, load_describer
+from sglora_fed.config import home
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.kept.facts import expert_facts, task_facts
+from sglora_fed.kept.store import digest
+from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, trusted
+
+LIBRARIES = ("flwr", "torch", "transformers", "peft", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """This package and the libraries that results depend on -> version."""
+    return {"sglora-fed": __version__, **{name: version(name) for name in LIBRARIES}}
+
+
+def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
+    """What a zoo must match to be reused by a run."""
+    backbone = load_backbone(config.backbone, config.adapter)
+    return ZooIdentity(
+        backbone=backbone.id,
+        weights_sha256=backbone.weights_sha256,
+        encoder=load_describer(config.backbone).fingerprint,
+        layout=layout.to_dict(),
+        seed=seed,
+        config_sha256=digest(expert_facts(config)),
+        tasks_sha256=digest(task_facts(config)),
+        versions=versions(),
+    )
+
+
+def zoo_path(config: RunConfig, layout: Layout, seed: int) -> Path:
+    """Where a run keeps its zoo: as configured, else by what it depends on."""
+    if config.zoo.path:
+        return Path(config.zoo.path).expanduser().absolute()
+    facts = [expert_facts(config), task_facts(config), layout.fingerprint]
+    return home() / "zoos" / f"{config.family.name}-{digest(facts)[:20]}-seed{seed}"
+
+
+def trusted_zoo(store: ZooStore) -> Zoo:
+    """The zoo's experts without those that contradict the majority of the nodes."""
+    zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
+    return zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout, zoo.owners)))

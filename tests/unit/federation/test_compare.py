@@ -1,0 +1,45 @@
+"""What the server makes of nodes' results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sglora_fed.backbones.metrics import METRIC_SETS
+from sglora_fed.config import compose
+from sglora_fed.federation.compare import CompareReply, Measured, agreeing, delivered_adapters
+
+LABELLED, RETRIEVAL = METRIC_SETS
+
+
+def measured(node: int, metrics: tuple[str, ...], clients: int) -> Measured:
+    names = tuple(f"n{node}-{place}" for place in range(clients))
+    values = np.full((clients, 2, len(metrics)), 0.5)
+    splits = ("combo",) * clients
+    return Measured(node, names, CompareReply(0, names, splits, metrics, values, np.zeros(2)))
+
+
+def test_a_node_has_one_vote_on_what_is_measured_however_many_results_it_sends() -> None:
+    honest = [measured(1, LABELLED, 2), measured(2, LABELLED, 2)]
+    flood = [measured(3, RETRIEVAL, 50) for _ in range(10)]
+    assert agreeing([*flood, *honest]) == honest
+    assert agreeing(flood) == flood
+
+
+@pytest.mark.parametrize(
+    ("method", "shared", "count"),
+    [
+        ("zero_shot", True, 0),
+        ("oracle", True, 0),
+        ("shared_full", True, 1),
+        ("generated_5shot", True, 1),
+        ("functional", True, 1),
+        # What it adopts and what it falls back to; without a shared LoRA that is no adapter.
+        ("policy", True, 2),
+        ("policy", False, 1),
+    ],
+)
+def test_adapters_that_a_method_needs(method: str, shared: bool, count: int) -> None:
+    methods = "shared_lora," if shared else ""
+    config = compose([f"experiment.methods=[{methods}functional,policy]"])
+    assert delivered_adapters(method, config) == count

@@ -1,0 +1,68 @@
+"""What a node may say of itself, and what it cannot take back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sglora_fed.config.schema import FederationConfig
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.roster import Part, Roster, another_name
+from sglora_fed.tasks.types import IDENTIFIER
+
+CONFIG = FederationConfig(experts_per_node=3, clients_per_node=2)
+Say = Callable[[Part, int, tuple[str, ...]], Any]
+
+
+@pytest.mark.parametrize(("about", "most"), [("experts", 3), ("clients", 2)])
+def test_a_node_owns_so_many_and_no_more(said: Say, about: Part, most: int) -> None:
+    Roster(CONFIG).admit(7, said(about, 0, tuple("abcdef"[:most])))
+    with pytest.raises(MessageError, match=f"{most + 1} {about}; a node has at most {most}"):
+        Roster(CONFIG).admit(7, said(about, 0, tuple("abcdef"[: most + 1])))
+
+
+def test_what_a_node_says_first_binds_it(said: Say) -> None:
+    roster = Roster(CONFIG)
+    roster.admit(7, said("experts", 4, ("a", "b")))
+    roster.admit(7, said("experts", 4, ("b",)))
+    roster.admit(7, said("clients", 4, ("x",)))
+    with pytest.raises(MessageError, match="1 experts that the node did not name"):
+        roster.admit(7, said("experts", 4, ("b", "c")))
+    with pytest.raises(MessageError, match="partition 3; it was 4"):
+        roster.admit(7, said("experts", 3, ("a",)))
+
+
+def test_a_refused_reply_binds_nobody(said: Say) -> None:
+    roster = Roster(CONFIG)
+    with pytest.raises(MessageError):
+        roster.admit(7, said("experts", 4, tuple("abcd")))
+    roster.admit(7, said("experts", 5, ("e",)))
+
+
+def test_nodes_may_use_the_same_ids(said: Say) -> None:
+    roster = Roster(CONFIG)
+    for node in (7, 8):
+        roster.admit(node, said("experts", 0, ("a",)))
+    roster.enlist(7, "a", "a")
+    roster.enlist(8, "a", "a.1f")
+    assert roster.own_ids(["a", "a.1f"]) == ("a", "a")
+    assert roster.by_node(["a.1f", "a"]) == {7: ["a"], 8: ["a.1f"]}
+    assert roster.names(8, ["a"]) == ["a.1f"]
+    assert roster.present(["gone", "a.1f"]) == ["a.1f"]
+
+
+def test_equal_partitions_are_ordered_by_node_whoever_answers_first(said: Say) -> None:
+    """On edge nodes all claim 0: the order of arrival must not decide sums."""
+    roster = Roster(CONFIG)
+    for node in (9, 3, 5):
+        roster.admit(node, said("experts", 0, (f"e{node}",)))
+        roster.enlist(node, f"e{node}", f"e{node}")
+    assert list(roster.by_node(["e9", "e5", "e3"])) == [3, 5, 9]
+
+
+def test_other_names_are_identifiers_however_long_the_own_one_is() -> None:
+    for own in ("a", "a" * 64):
+        assert IDENTIFIER.fullmatch(another_name(own, "1" * 32))
+    assert another_name("a", "1f") == "a.1f"
