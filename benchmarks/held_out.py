@@ -20,6 +20,7 @@ from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config.schema import RunConfig
+from sglora_fed.federation.rounds import rate_of_round
 from sglora_fed.generators import make_generator
 from sglora_fed.generators.base import is_federated
 from sglora_fed.seeds import derive_seed
@@ -135,8 +136,7 @@ class HeldOut:
             rows = self._sample(rng, config.generator_clients)
             said = rng.integers(zoo.wordings.shape[1], size=len(rows))
             starts = generator.starts(rows, zoo.wordings[rows, said])
-            falling = 1 - 0.9 * number / max(config.generator_rounds - 1, 1)
-            rate = falling * self.config.adapter.train.lr
+            rate = rate_of_round(number + 1, config) * self.config.adapter.train.lr
             trained = self.local(starts, rows, config.generator_steps, rate, 1000 + number)
             generator.learn(rows, trained - starts)
         requests = self._embedded([task.description for task in self.judges])

@@ -1,6 +1,6 @@
 """Choose the learning rate and the steps of every method that trains on the client.
 
-    python benchmarks/tune_baselines.py family=assistant [--seeds 0 1] [--device cuda]
+    python benchmarks/tune_baselines.py family=assistant [--seeds 0 1 2] [--jobs 8] [--device cuda]
 
 On held-out experts, never on clients: a quarter of the experts is held out, the others train the
 shared LoRA and the generator, and each held-out expert fine-tunes as a client would, from every
@@ -12,8 +12,10 @@ held back from its own. The same grid for all methods: none is tuned harder than
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -36,8 +38,11 @@ from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 
-RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2)
-STEPS = (5, 10, 20, 40, 80, 160)
+RATES = (2.5e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+STEPS = (10, 20, 40, 80, 160)
+
+TOLERANCE = 0.005
+"""Accuracy that these few experts cannot tell from none; it is not worth a client's time."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +56,112 @@ class Grid:
         return (FineTuning(rate, steps) for rate, steps in product(self.rates, self.steps))
 
 
-def tried(world: HeldOut, grid: Grid) -> dict[str, list[list[float]]]:
-    """Method -> the held-out experts' accuracies [points of the grid, J]; ``none`` is no training.
+@dataclass(frozen=True)
+class Trial:
+    """What held-out experts fine-tune with.
+
+    Attributes:
+        world: a federation without them.
+        starts: start -> [J, D].
+        parts: method -> what each of them learns from.
+        tests: what each is measured on.
+    """
+
+    world: HeldOut
+    starts: Mapping[str, np.ndarray]
+    parts: Mapping[str, list[Prepared]]
+    tests: list[Prepared]
+
+    def start(self, name: str) -> list[float]:
+        """[J] accuracies before anybody fine-tunes."""
+        return list(map(float, self.world.accuracy(self.starts[name], self.tests)))
+
+    def point(self, job: tuple[str, FineTuning]) -> list[float]:
+        """[J] accuracies after fine-tuning by a method, with a rate and a number of steps."""
+        world, (name, tuned) = self.world, job
+        vectors = train_adapters(
+            world.encoder,
+            world.layout,
+            self.starts[FINE_TUNED[name].start],
+            self.parts[name],
+            training_of(tuned, world.config),
+            [derive_seed(world.seed, "local", task.id) for task in world.judges],
+        ).final
+        return list(map(float, self.world.accuracy(vectors, self.tests)))
+
+
+def opened(world: HeldOut) -> Trial:
+    """Train what the held-out experts start from, and prepare their examples."""
+    shape = (len(world.judges), world.layout.size)
+    learnt = {
+        name: [replace(task, train=examples_of(name, task, world.seed)) for task in world.judges]
+        for name in FINE_TUNED
+    }
+    return Trial(
+        world,
+        {
+            "untrained": np.broadcast_to(world.untrained, shape),
+            "shared": np.broadcast_to(world.shared, shape),
+            "generated": world.generated,
+        },
+        {name: world.prepared(tasks) for name, tasks in learnt.items()},
+        world.prepared(world.judges, test=True),
+    )
+
+
+def tried(trial: Trial, grid: Grid, jobs: int) -> dict[str, list[list[float]]]:
+    """Method -> the held-out experts' accuracies [points of the grid, J]; ``none``: no training.
 
     Args:
-        world: a federation without them.
+        trial: the experts.
         grid: what to try.
+        jobs: processes that share the work.
     """
-    tests = world.prepared(world.judges, test=True)
-    starts = {
-        "untrained": np.broadcast_to(world.untrained, (len(tests), world.layout.size)),
-        "shared": np.broadcast_to(world.shared, (len(tests), world.layout.size)),
-        "generated": world.generated,
-    }
-    found = {
-        f"none: {name}": [world.accuracy(vectors, tests).tolist()]
-        for name, vectors in starts.items()
-    }
-    for name, method in FINE_TUNED.items():
-        learnt = [replace(task, train=examples_of(name, task, world.seed)) for task in world.judges]
-        parts = world.prepared(learnt)
-        found[name] = [
-            world.accuracy(trained(world, starts[method.start], parts, tuned), tests).tolist()
-            for tuned in grid
-        ]
-    return found
+    wanted = [(name, tuned) for name in FINE_TUNED for tuned in grid]
+    measured = iter(in_processes(trial, wanted, jobs))
+    before = {f"none: {name}": [trial.start(name)] for name in trial.starts}
+    return before | {name: [next(measured) for _ in grid] for name in FINE_TUNED}
 
 
-def trained(
-    world: HeldOut, starts: np.ndarray, parts: list[Prepared], tuned: FineTuning
-) -> np.ndarray:
-    """[J, D] what the held-out experts have after fine-tuning."""
-    config = training_of(tuned, world.config)
-    seeds = [derive_seed(world.seed, "local", task.id) for task in world.judges]
-    return train_adapters(world.encoder, world.layout, starts, parts, config, seeds).final
+def in_processes(
+    trial: Trial, wanted: list[tuple[str, FineTuning]], jobs: int
+) -> list[list[float]]:
+    """Each point in its order; children get the trial by fork, a GPU allows no children."""
+    if jobs == 1:
+        return list(map(trial.point, wanted))
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, fork, _inherit, (trial,)) as pool:
+        return list(pool.map(_point, wanted))
+
+
+def _inherit(trial: Trial) -> None:
+    _inherited.append(trial)
+
+
+def _point(job: tuple[str, FineTuning]) -> list[float]:
+    return _inherited[0].point(job)
+
+
+_inherited: list[Trial] = []
+"""In a child process: what it works on."""
 
 
 def chosen(grid: Grid, found: Sequence[dict[str, list[list[float]]]]) -> dict[str, FineTuning]:
-    """Method -> the point of the grid with the highest mean over all seeds' held-out experts.
+    """Method -> its point of the grid, by the mean over all seeds' held-out experts.
 
-    Of equal ones the first: the smaller rate, then fewer steps.
+    Of all points within ``TOLERANCE`` of the highest mean those with the fewest steps, and of these
+    the highest.
     """
     points = list(grid)
-    means = {name: pooled(found, name).mean(axis=1) for name in FINE_TUNED}
-    return {name: points[int(values.argmax())] for name, values in means.items()}
+    means = {name: pooled(found, name).mean(axis=1).tolist() for name in FINE_TUNED}
+    return {name: best(dict(zip(points, values, strict=True))) for name, values in means.items()}
+
+
+def best(means: Mapping[FineTuning, float]) -> FineTuning:
+    """The point that :func:`chosen` takes."""
+    enough = max(means.values()) - TOLERANCE
+    fewest = min(point.steps for point, mean in means.items() if mean >= enough)
+    return max((p for p in means if p.steps == fewest), key=means.__getitem__)
 
 
 def pooled(found: Sequence[dict[str, list[list[float]]]], name: str) -> np.ndarray:
@@ -106,10 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Try, choose, write and print; returns what was written."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("overrides", nargs="*", help="of the run, such as family=assistant")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, on a CPU")
     given = parser.parse_intermixed_args(arguments)
     config = compose([*given.overrides, f"backbone.device={given.device}"])
     if given.device == "cpu":
@@ -118,7 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         training.FOLD = 64  # a GPU has room for more adapters in one batch
     grid = Grid(given.rates, given.steps)
     tasks = load_family(config.family).of_role("expert")
-    found = [tried(HeldOut(config, seed, tasks), grid) for seed in given.seeds]
+    worlds = [HeldOut(config, seed, tasks) for seed in given.seeds]
+    found = [tried(opened(world), grid, given.jobs) for world in worlds]
     choice = {
         name: {"lr": tuned.lr, "steps": tuned.steps} for name, tuned in chosen(grid, found).items()
     }

@@ -15,7 +15,7 @@ from sglora_fed.tasks.phrases import said_of
 from sglora_fed.tasks.types import Task
 from sglora_fed.tasks.wording import join_names
 
-UNNAMED = 16
+UNNAMED = len(EVERYDAY_TOPICS) // 2
 """Everyday topics that stand beside a phrase such as "everything else"."""
 
 
@@ -64,14 +64,20 @@ def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str
 
 @lru_cache(maxsize=1024)
 def unnamed_topics(encoder: DualEncoder, named: tuple[str, ...]) -> tuple[str, ...]:
-    """The everyday topics whose greatest similarity to any of the named things is smallest.
+    """The everyday topics that are least like any of the named things.
 
     Remembered, since a task is prepared anew for every method that trains on it.
     """
-    rows = encoder.encode_texts(encoder.prepare_texts([*EVERYDAY_TOPICS, *named]), 1)
-    topics, things = rows[: len(EVERYDAY_TOPICS)], rows[len(EVERYDAY_TOPICS) :]
-    nearest = (topics @ things.T).amax(dim=1)
-    return tuple(EVERYDAY_TOPICS[i] for i in sorted(nearest.argsort()[:UNNAMED].tolist()))
+    return least_similar(encoder, EVERYDAY_TOPICS, named, UNNAMED)
+
+
+def least_similar(
+    encoder: DualEncoder, topics: tuple[str, ...], named: tuple[str, ...], count: int
+) -> tuple[str, ...]:
+    """So many topics, those whose greatest similarity to any of the named things is smallest."""
+    rows = encoder.encode_texts(encoder.prepare_texts([*topics, *named]), 1)
+    nearest = (rows[: len(topics)] @ rows[len(topics) :].T).amax(dim=1)
+    return tuple(topics[i] for i in sorted(nearest.argsort()[:count].tolist()))
 
 
 def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:

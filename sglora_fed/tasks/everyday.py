@@ -10,11 +10,16 @@ EVERYTHING_ELSE = frozenset(
 """Phrases of a client's words that mean whatever no other label names."""
 
 EVERYDAY_TOPICS = (
-    "animals", "art", "books", "business", "cars", "children", "computers", "education",
-    "family", "fashion", "films", "food", "friends", "games", "gardening", "health",
-    "history", "home", "jobs", "law", "money", "music", "nature", "news",
-    "politics", "religion", "science", "shopping", "sports", "television", "travel", "weather",
+    "arts", "culture", "conflict", "war", "peace", "crime", "law", "justice", "disaster",
+    "accident", "emergency incident", "economy", "business", "finance", "education", "environment",
+    "human interest", "labour", "lifestyle", "leisure", "politics", "government", "religion",
+    "science", "technology", "society",
 )  # fmt: skip
+"""What the news is sorted by: the first level of IPTC Media Topics, cut at commas and at "and".
+
+It was made for no family of this project. Five of its headings are left out, because a topic of
+the embedded family is called so: entertainment, health, media, sport, weather.
+"""
 
 
 def means_the_rest(phrase: str) -> bool:

@@ -51,6 +51,7 @@ TINY = (
     "federation.generator_steps=2",
     "federation.generator_clients=3",
     f"experiment.methods=[{','.join(METHODS)}]",
+    *(f"experiment.tuning.{name}.lr=0.005" for name in TRAINED_METHODS),
     *(f"experiment.tuning.{name}.steps=2" for name in TRAINED_METHODS),
     "experiment.tuning.oracle.steps=10",
 )

@@ -22,12 +22,12 @@ class TuningConfig(Group):
     ``benchmarks/tune_baselines.py`` chooses; its grid is in ``benchmarks/results/``.
     """
 
-    local_1shot: FineTuning = field(default=FineTuning(5e-3, 10))
-    local_5shot: FineTuning = field(default=FineTuning(5e-3, 10))
-    generated_5shot: FineTuning = field(default=FineTuning(5e-3, 10))
-    shared_5shot: FineTuning = field(default=FineTuning(5e-3, 10))
-    oracle: FineTuning = field(default=FineTuning(5e-3, 20))
-    shared_full: FineTuning = field(default=FineTuning(5e-3, 20))
+    local_1shot: FineTuning = field(default=FineTuning(0.001, 10))
+    local_5shot: FineTuning = field(default=FineTuning(0.0005, 80))
+    generated_5shot: FineTuning = field(default=FineTuning(0.0005, 10))
+    shared_5shot: FineTuning = field(default=FineTuning(0.0005, 10))
+    oracle: FineTuning = field(default=FineTuning(0.0005, 160))
+    shared_full: FineTuning = field(default=FineTuning(0.001, 80))
 
     def problems(self) -> list[str]:
         """All mistakes, each with the name of its method."""
