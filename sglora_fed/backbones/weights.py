@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -117,25 +116,14 @@ def resolve_checkpoint(path: str, revision: str | None, sha256: str | None) -> P
 
 
 def _packaged(name: str, sha256: str | None) -> Path:
-    """The folder of a checkpoint that ships; its hash decides, wherever it is found.
-
-    Flower's bundle of an app holds no weights, and goes before the installed package when modules
-    are searched: so the search goes on as if the bundle were not there.
-    """
+    """The folder of a checkpoint that ships, beside this module."""
     if name not in PACKAGED:
         raise BackboneMissingError(
             f"{PACKAGE}{name}: no such checkpoint ships; there is {', '.join(PACKAGED)}"
         )
-    inside = Path("sglora_fed", "backbones", name)
-    places = [Path(__file__).parent / name, *(Path(entry) / inside for entry in sys.path)]
-    for folder in places:
-        if (folder / WEIGHTS_FILE).is_file():
-            check_hash(folder / WEIGHTS_FILE, sha256 or PACKAGED[name])
-            return folder.absolute()
-    raise BackboneMissingError(
-        f"{PACKAGE}{name}: {inside / WEIGHTS_FILE} is in none of the places that Python searches"
-        " for modules; install sglora-fed here"
-    )
+    folder = Path(__file__).resolve().parent / name
+    check_hash(folder / WEIGHTS_FILE, sha256 or PACKAGED[name])
+    return folder
 
 
 def _local(path: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,21 +108,6 @@ def test_arrays_that_are_no_rgb_pictures_are_refused(
         encoder.prepare_items([np.zeros((32, 32, 3))])
 
 
-def test_a_bundle_without_weights_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = tmp_path / "bundle"
-    (bundle / "sglora_fed" / "backbones" / "cameras").mkdir(parents=True)
-    installed = tmp_path / "site" / "sglora_fed" / "backbones" / "cameras"
-    shutil.copytree(FOLDER, installed)
-    monkeypatch.setattr(weights, "__file__", str(bundle / "sglora_fed/backbones/weights.py"))
-    monkeypatch.setattr(sys, "path", [str(bundle), str(tmp_path / "site")])
-    assert resolve_checkpoint(PATH, None, None) == installed
-    monkeypatch.setattr(sys, "path", [str(bundle)])
-    with pytest.raises(BackboneMissingError, match="install sglora-fed here"):
-        resolve_checkpoint(PATH, None, None)
-
-
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackboneHashError, match="f" * 64):
         resolve_checkpoint(PATH, None, "f" * 64)
@@ -133,6 +117,9 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         file.write(b" ")
     monkeypatch.setattr(weights, "__file__", str(tmp_path / "weights.py"))
     with pytest.raises(BackboneHashError, match=PACKAGED["cameras"]):
+        resolve_checkpoint(PATH, None, None)
+    (folder / weights.WEIGHTS_FILE).unlink()
+    with pytest.raises(BackboneMissingError, match="reinstall"):
         resolve_checkpoint(PATH, None, None)
 
 

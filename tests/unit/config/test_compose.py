@@ -72,7 +72,7 @@ class TestOverrides:
         usual: dict[str, Any] = yaml.safe_load(config_yaml(RunConfig()))
         if not path.read_text().startswith("# @package _global_"):
             usual = usual[path.parent.name]
-        for option in ("name", "mechanism"):  # what the file is called after
+        for option in ("name", "mechanism", "defaults"):  # what the file is called after, and takes
             chosen.pop(option, None)
         assert {option for option in chosen if chosen[option] == usual[option]} == set()
 
