@@ -1,0 +1,49 @@
+"""A run on the cameras, and one on their export: the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sglora_fed.config import compose
+from sglora_fed.tasks import load_family, write_family
+
+FAMILY = (
+    "family=cameras",
+    "family.experts=6",
+    "family.clients_per_split=2",
+    "family.train_per_client=16",
+    "family.test_per_client=8",
+)
+MODEL = (
+    "backbone=cameras",
+    "adapter.targets=[q_proj,v_proj]",
+    "adapter.layers=[]",
+    "generator=functional",
+    "experiment.methods=[zero_shot,topk,functional,shared_lora,oracle]",
+)
+
+
+@pytest.fixture
+def both(
+    make_loop: Callable[..., Any], cold_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Any]:
+    """A run on the family, and one on its export in a home of its own."""
+    folder = tmp_path / "exported"
+    write_family(load_family(compose(FAMILY).family), folder)
+    mine = make_loop(*FAMILY, *MODEL).run()
+    monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path / "another"))
+    local = ("family=local", f"family.path='{folder}'")
+    return mine, make_loop(*local, *MODEL, output="local").run()
+
+
+def test_a_run_on_the_export_gives_the_same_numbers(both: tuple[Any, Any]) -> None:
+    mine, local = both
+    assert mine.rows == local.rows
+    assert {row["split"] for row in mine.rows} == {"new_combination", "new_element", "new_words"}
+    metrics = {f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)}
+    assert {row["metric"] for row in mine.rows} >= metrics
+    assert len({row["value"] for row in mine.rows}) > 5  # not all alike, or equality says nothing
