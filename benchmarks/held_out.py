@@ -168,7 +168,7 @@ class HeldOut:
         layout = None if vectors is None else self.layout
         scores = score_tasks(self.encoder, list(tests), layout, vectors)
         found = [
-            task_metrics(part.kind, score, part.targets, [(e.item, e.label) for e in task.test])
+            task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in task.test])
             for part, score, task in zip(tests, scores, self.judges, strict=True)
         ]
         return np.array([next(iter(metrics.values())) for metrics in found])
