@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
@@ -22,10 +21,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import machine
-
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.generators import FittedGenerator, Generator, generator_names, make_generator
 from sglora_fed.generators.functional import (
@@ -48,7 +44,8 @@ GOAL_MS, GOAL_SHARE, GOAL_FIT = 5.0, 0.5, 10.0
 
 def unit(random: np.random.Generator, rows: int) -> np.ndarray:
     vectors = random.normal(size=(rows, DIM))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
 
 
 def random_zoo(size: int) -> Zoo:

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 import machine
 
 GOALS = {"cold_s": 360.0, "warm_s": 120.0, "bytes_up": 2048}

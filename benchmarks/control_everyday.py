@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 import machine
 from held_out import HeldOut
-
 from sglora_fed.adapters.candidates import least_similar
 from sglora_fed.backbones import load_backbone
 from sglora_fed.backbones.types import DualEncoder

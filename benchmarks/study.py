@@ -23,12 +23,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import study_methods
 import study_variants
 from convert_datasets import SOURCES, convert
-
 from sglora_fed.adapters import training
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks

@@ -12,12 +12,12 @@ import argparse
 import json
 from pathlib import Path
 
-import machine
 import torch
+
+import machine
+from sglora_fed.config.schema import AdapterConfig, BackboneConfig, GeneratorConfig
 from study import Study
 from study_methods import fitted, functional
-
-from sglora_fed.config.schema import AdapterConfig, BackboneConfig, GeneratorConfig
 
 OTHER = "study-clinc150-rules-phrases-3"
 

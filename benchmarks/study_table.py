@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import RESULTS
-from study_figures import curves
 
+from machine import RESULTS
 from sglora_fed.results.statistics import Estimate, estimate
+from study_figures import curves
 
 EARLIER = "an earlier version: rank 4, FedAvg without momentum"
 ARMS = (

@@ -9,18 +9,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from study_methods import (
-    EXPERT,
-    ROUNDS,
-    fitted,
-    for_everybody,
-    functional,
-    own_training,
-    pooled_data,
-    shared_lora,
-    trained,
-)
-from study_wider import made_up_spellings, oracle_in_several_ways, wider
 
 from sglora_fed.adapters import candidates, data
 from sglora_fed.adapters.candidates import candidate_texts
@@ -34,6 +22,18 @@ from sglora_fed.generators.functional import Factors, Functional, LinearGenerato
 from sglora_fed.generators.sglora import SemanticVae, SgLora
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo, trusted
+from study_methods import (
+    EXPERT,
+    ROUNDS,
+    fitted,
+    for_everybody,
+    functional,
+    own_training,
+    pooled_data,
+    shared_lora,
+    trained,
+)
+from study_wider import made_up_spellings, oracle_in_several_ways, wider
 
 if TYPE_CHECKING:
     from study import Study

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sglora_fed.config.schema import GeneratorConfig
 from study_methods import (
     ROUNDS,
     best_thresholds,
@@ -14,8 +15,6 @@ from study_methods import (
     oracle,
     shared_lora,
 )
-
-from sglora_fed.config.schema import GeneratorConfig
 
 if TYPE_CHECKING:
     from study import Study

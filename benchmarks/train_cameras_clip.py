@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
         single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
     )
     marks = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=longest(), **marks)
+    wrap: Callable[..., PreTrainedTokenizerFast] = PreTrainedTokenizerFast
+    return wrap(tokenizer_object=made, model_max_length=longest(), **marks)
 
 
 def longest() -> int:
@@ -167,7 +168,8 @@ def train(model: CLIPModel, steps: int, seed: int, device: torch.device) -> None
 
 def save(model: CLIPModel, folder: Path) -> None:
     """Write everything that a CLIP checkpoint has."""
-    model.half().cpu().save_pretrained(folder)
+    torch.nn.Module.to(model, "cpu", torch.float16)
+    model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     CLIPImageProcessorPil(
         size={"shortest_edge": SIDE},
@@ -220,17 +222,18 @@ def write_card(folder: Path, model: CLIPModel, steps: int, seed: int, card: str)
     print(text)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train, save, measure what was saved."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     card = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
     torch.manual_seed(given.seed)
-    model = new_model().to(device)
+    model = new_model()
+    torch.nn.Module.to(model, device)
     train(model, given.steps, given.seed, device)
     save(model, given.out)
     write_card(given.out, model, given.steps, given.seed, card)

@@ -13,22 +13,18 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
 import machine
 from held_out import HeldOut
-
 from sglora_fed.adapters import training
 from sglora_fed.adapters.data import Prepared
 from sglora_fed.adapters.training import train_adapters

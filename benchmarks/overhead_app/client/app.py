@@ -8,38 +8,41 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from sglora_fed.federation.messages import AdoptReply, AdoptRequest, DescribeReply
+from sglora_fed.federation.compare import CompareReply, CompareRequest
+from sglora_fed.federation.describe import DescribeReply
 
 app = ClientApp()
 
+DIM = 384
+"""Numbers of a description embedding, d."""
 
-def sizes(context: Context) -> tuple[int, int, int, int]:
-    """Partition, clients of this node, d and D."""
-    words = shlex.split(str(context.run_config["overrides"]))
-    partition = int(context.node_config["partition-id"])
-    nodes = int(context.node_config["num-partitions"])
-    return partition, len(range(partition, int(words[0]), nodes)), int(words[1]), int(words[2])
+
+def told(context: Context) -> tuple[int, int, int]:
+    """Partition, clients of this node, and D."""
+    clients, size, _ = map(int, shlex.split(str(context.run_config["overrides"])))
+    partition = int(str(context.node_config["partition-id"]))
+    nodes = int(str(context.node_config["num-partitions"]))
+    return partition, len(range(partition, clients, nodes)), size
 
 
 @app.query("describe")
 def describe(message: Message, context: Context) -> Message:
     """One unit vector for each client."""
-    partition, count, dim, _ = sizes(context)
-    rows = np.full((count, dim), dim**-0.5, np.float32)
+    partition, count, _ = told(context)
+    rows = np.full((count, DIM), DIM**-0.5, np.float32)
     ids = tuple(f"client-{partition}-{number}" for number in range(count))
     return Message(DescribeReply(partition, ids, rows).pack(), reply_to=message)
 
 
-@app.evaluate("adopt")
-def adopt(message: Message, context: Context) -> Message:
+@app.evaluate("compare")
+def compare(message: Message, context: Context) -> Message:
     """Read the adapters, which checks them, and answer a number for each client."""
-    partition, _, _, size = sizes(context)
-    request = AdoptRequest.parse(message.content, size)
-    reply = AdoptReply(
+    partition, _, size = told(context)
+    request = CompareRequest.parse(message.content, size)
+    reply = CompareReply(
         partition=partition,
         ids=request.ids,
         splits=("any",) * len(request.ids),
-        methods=request.methods,
         metrics=("accuracy",),
         values=np.zeros((len(request.ids), len(request.methods), 1)),
         seconds=np.zeros(len(request.methods)),

@@ -1,4 +1,4 @@
-"""Asks many virtual clients for requests and delivers an adapter to each; no model runs."""
+"""Asks many virtual clients for requests and has one adapter of each measured; no model runs."""
 
 from __future__ import annotations
 
@@ -11,31 +11,50 @@ import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from sglora_fed.config.schema import FederationConfig
-from sglora_fed.federation.coordinator import Federation, collect_requests, deliver
-from sglora_fed.federation.exchange import wait_for_nodes
+from sglora_fed.config import compose
+from sglora_fed.experiments.progress import ProgressLog
+from sglora_fed.experiments.run import open_federation
+from sglora_fed.federation.compare import Delivery, compare
+from sglora_fed.federation.describe import collect_requests
+from sglora_fed.federation.exchange import Federation
 from sglora_fed.files import write_atomically
 
 app = ServerApp()
+
+ADAPTED = ("ridge",)
+"""Any method whose adapters are made by the server."""
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Time the two exchanges several times; the first time includes the workers' start."""
     words = shlex.split(str(context.run_config["overrides"]))
-    clients, dim, size, repeats = (int(word) for word in words)
-    config = FederationConfig(clients_per_message=500)
-    nodes = tuple(wait_for_nodes(grid, config))
-    federation = Federation(grid, nodes, config, dim, size, float("inf"))
+    clients, repeats = int(words[0]), int(words[2])
+    output = Path(str(context.run_config["output"]))
+    config = compose(["federation.clients_per_message=500"])
+    federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
+    size = federation.layout.size
     adapters = np.random.default_rng(0).normal(size=(clients, size)).astype(np.float16)
-    seconds = []
-    for repeat in range(repeats):
-        started = time.perf_counter()
-        requests = collect_requests(federation, repeat)
-        asked = time.perf_counter()
-        replies = deliver(federation, repeat, requests, {"any": adapters}, {}, lambda *_: None)
-        seconds.append([asked - started, time.perf_counter() - asked])
-        if sum(len(reply.ids) for reply in replies) != clients:
-            raise SystemError(f"{clients} clients, {len(replies)} replies")
-    path = Path(str(context.run_config["output"])) / "summary.json"
-    write_atomically(path, json.dumps(seconds).encode())
+    seconds = [timed(federation, adapters) for _ in range(repeats)]
+    write_atomically(output / "summary.json", json.dumps(seconds).encode())
+
+
+def timed(federation: Federation, adapters: np.ndarray) -> list[float]:
+    """Seconds until all requests were there, and until all clients had answered.
+
+    Args:
+        federation: of nodes without a model.
+        adapters: [n, D] float16 for the n clients.
+
+    Raises:
+        SystemError: when another number of clients has answered.
+    """
+    started = time.perf_counter()
+    requests = collect_requests(federation)
+    asked = time.perf_counter()
+    rows = np.arange(len(requests.names))
+    delivery = Delivery(rows, ADAPTED, {ADAPTED[0]: adapters}, {}, None)
+    answered = sum(len(one.names) for one in compare(federation, requests, delivery))
+    if answered != len(adapters):
+        raise SystemError(f"{len(adapters)} clients, {answered} answered")
+    return [asked - started, time.perf_counter() - asked]
