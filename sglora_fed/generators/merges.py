@@ -1,7 +1,8 @@
-"""Merges of experts without training: soup, nearest and top-K (the paper's baselines)."""
+"""Merges of experts without training: the paper's baselines, and the nearest expert."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -27,8 +28,9 @@ class Merge:
     """A weighted mean of expert means. Weights in double precision, the sum in single.
 
     Args:
-        name: ``soup`` (all alike, Wortsman et al. 2022), ``nearest`` (one expert) or ``topk``
-            (softmax over the K nearest, Li et al. 2025).
+        name: ``soup`` (all alike, Wortsman et al. 2022), ``nearest`` (one expert),
+            ``adapter_soup`` (the K nearest alike, Chronopoulou et al. 2023) or ``topk`` (softmax
+            over the K nearest, Li et al. 2025).
         config: K and temperature.
     """
 
@@ -60,6 +62,10 @@ class Merge:
             return np.full_like(near.weights, 1 / near.weights.shape[1])
         if self.name == "nearest":
             return topk_weights(similarities(queries, self._state["embeddings"]), 1, 1.0)
+        if self.name == "adapter_soup":
+            # Not the weights above zero: at a low temperature some of the K round to nothing.
+            similarity = similarities(queries, self._state["embeddings"])
+            return topk_weights(similarity, self._config.neighbours, math.inf)
         return near.weights
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -81,4 +87,6 @@ class Merge:
         self._state = checked_state(self.name, state, AXES)
 
 
-soup, nearest, topk = (partial(Merge, name) for name in ("soup", "nearest", "topk"))
+soup, nearest, adapter_soup, topk = (
+    partial(Merge, name) for name in ("soup", "nearest", "adapter_soup", "topk")
+)

@@ -12,7 +12,7 @@ FEWEST_CLIENTS = 8
 
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no adapter", ("zero_shot", "described")),
-    ("merged", ("soup", "nearest", "topk")),
+    ("merged", ("soup", "nearest", "adapter_soup", "topk")),
     ("generated", ("ridge", "sglora", "functional")),
     ("one for all", ("shared_lora",)),
     ("by confidence", ("policy",)),
@@ -34,6 +34,7 @@ MEANING: Mapping[str, str] = {
     "described": "the frozen model with the client's own words in the candidate texts",
     "soup": "mean of all experts",
     "nearest": "the expert with the most similar description",
+    "adapter_soup": "mean of the K most similar experts",
     "topk": "the K most similar experts, weighted by similarity",
     "ridge": "kernel ridge regression from description to adapter",
     "sglora": "the SG-LoRA paper's conditional VAE with semantic prior",

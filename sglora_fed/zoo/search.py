@@ -22,7 +22,7 @@ def topk_weights(
     Args:
         similarity: [n, E] cosines.
         neighbours: K; all experts count when there are fewer.
-        temperature: tau > 0.
+        temperature: tau > 0; infinite: the K nearest count alike.
         own: [n] index of the expert that each row must leave out, or None.
 
     Returns:

@@ -15,6 +15,7 @@ GENERATORS = Registry(
     {
         "soup": "sglora_fed.generators.merges:soup",
         "nearest": "sglora_fed.generators.merges:nearest",
+        "adapter_soup": "sglora_fed.generators.merges:adapter_soup",
         "topk": "sglora_fed.generators.merges:topk",
         "ridge": "sglora_fed.generators.ridge:Ridge",
         "sglora": "sglora_fed.generators.sglora:SgLora",
@@ -34,7 +35,7 @@ class GeneratorConfig(Group):
         "functional", "the generator whose adapters clients adopt", one_of(GENERATORS)
     )
     neighbours: int = option(
-        4, "K: nearest experts in the weights of `topk` and `sglora`", at_least(1)
+        4, "K: nearest experts in the weights of `adapter_soup`, `topk` and `sglora`", at_least(1)
     )
     temperature: float = option(0.05, "tau of the softmax over similarities", POSITIVE)
     ridge: float = option(0.02, "`ridge`: the penalty", POSITIVE)

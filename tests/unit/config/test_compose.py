@@ -76,6 +76,18 @@ class TestOverrides:
             chosen.pop(option, None)
         assert {option for option in chosen if chosen[option] == usual[option]} == set()
 
+    def test_the_papers_protocol_is_what_the_paper_says(self) -> None:
+        """Li et al. 2025 (arXiv 2509.10535): LoRA, checkpoints, K, lambda and baselines."""
+        config = compose(["experiment=paper"])
+        adapter, generator = config.adapter, config.generator
+        assert (adapter.rank, adapter.layers) == (2, ())
+        assert adapter.targets == ("q_proj", "k_proj", "v_proj")
+        assert adapter.train.checkpoints == 100 < adapter.train.steps
+        assert (generator.name, generator.neighbours, generator.kl_weight) == ("sglora", 4, 1.0)
+        baselines = {"zero_shot", "soup", "adapter_soup", "topk", "oracle"}
+        assert set(config.experiment.methods) == {*baselines, "sglora"}
+        assert config.experiment.tuning.oracle.steps == adapter.train.steps
+
     def test_lists_become_tuples_and_nothing_can_be_changed(self) -> None:
         config = compose(["adapter.layers=[]", "adapter.targets=[query]"])
         assert (config.adapter.layers, config.adapter.targets) == ((), ("query",))
@@ -110,7 +122,7 @@ class TestMistakes:
         for wanted in (
             "did you mean privacy.epsilon?",
             "did you mean generator?",
-            "generator must be one of functional, nearest, ridge, sglora, soup, topk",
+            "generator must be one of adapter_soup, functional, nearest, ridge, sglora, soup, topk",
             "adapter.rank='many': must be an integer",
             "federation.min_replies=1.5: must lie in (0, 1]",
             "seeds=[0, 0]",
@@ -148,7 +160,7 @@ class TestMistakes:
             ("experiment.tuning.shared_full.steps=0", ">= 1"),
             ("experiment.tuning.oracle=20", "unknown option"),
             ("adapter.hints=words", "one of none, whole, phrases"),
-            ("generator.name=magic", "one of soup, nearest, topk, ridge, sglora"),
+            ("generator.name=magic", "one of soup, nearest, adapter_soup, topk, ridge, sglora"),
             ("generator.temperature=0", "> 0"),
             ("generator.kl_weight=-1", ">= 0"),
             ("family=local", "family.path"),

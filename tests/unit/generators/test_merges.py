@@ -19,7 +19,7 @@ from sglora_fed.zoo import Zoo
 MakeZoo = Callable[..., Zoo]
 Settings = Callable[..., GeneratorConfig]
 Descriptions = Callable[..., np.ndarray]
-NAMES = ("soup", "nearest", "topk")
+NAMES = ("soup", "nearest", "adapter_soup", "topk")
 
 
 def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Merge:
@@ -102,6 +102,25 @@ def test_soup_is_the_mean_whatever_is_asked(
         np.testing.assert_allclose(row, wanted, rtol=1e-5, atol=1e-6)
 
 
+@given(experts=st.integers(1, 7), neighbours=st.integers(1, 9), seed=st.integers(0, 10**6))
+def test_adapter_soup_is_the_mean_of_the_nearest(
+    make_zoo: MakeZoo,
+    settings: Settings,
+    descriptions: Descriptions,
+    experts: int,
+    neighbours: int,
+    seed: int,
+) -> None:
+    zoo, queries = make_zoo(experts, seed=seed), descriptions(seed=seed + 1)
+    # At so low a temperature the softmax weights of all but one round to nothing.
+    config = settings(neighbours=neighbours, temperature=1e-6)
+    found = fitted("adapter_soup", config, zoo).generate(queries, 1, 0).adapters[:, 0]
+    for row, query in enumerate(queries):
+        near = list(by_hand(query, zoo, neighbours, 1.0))
+        wanted = [math.fsum(float(zoo.means[e, d]) for e in near) / len(near) for d in range(11)]
+        np.testing.assert_allclose(found[row], wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_topk_goes_from_nearest_to_soup_with_the_temperature(
     make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions
 ) -> None:
@@ -113,6 +132,7 @@ def test_topk_goes_from_nearest_to_soup_with_the_temperature(
 
     np.testing.assert_allclose(made("topk", 1e-6), made("nearest", 1.0), atol=1e-6)
     np.testing.assert_allclose(made("topk", 1e6), made("soup", 1.0), atol=1e-5)
+    np.testing.assert_allclose(made("adapter_soup", 1.0), made("soup", 1.0), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -35,7 +35,7 @@ from sglora_fed.zoo import Zoo, ZooIdentity
 MakeZoo = Callable[..., Zoo]
 Settings = Callable[..., GeneratorConfig]
 Descriptions = Callable[..., np.ndarray]
-NAMES = ("soup", "nearest", "topk", "ridge", "sglora", "functional")
+NAMES = ("soup", "nearest", "adapter_soup", "topk", "ridge", "sglora", "functional")
 LAYOUT = Layout((ModuleShape("query", 8, 3),), 1, 2.0)
 CHANGED: dict[str, Any] = {
     "neighbours": 2,
