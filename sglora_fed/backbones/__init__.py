@@ -23,8 +23,7 @@ from sglora_fed.errors import ConfigError
 from sglora_fed.tasks.types import Modality
 
 if TYPE_CHECKING:
-    from sglora_fed.backbones.minilm import DescriptionEncoder
-    from sglora_fed.backbones.types import DualEncoder
+    from sglora_fed.backbones.types import Describer, DualEncoder
 
 
 def register_backbone(
@@ -73,17 +72,21 @@ def base_with(backbone: BackboneConfig, weights_sha256: str) -> BaseModel | None
 
 
 @lru_cache(maxsize=2)
-def load_describer(backbone: BackboneConfig) -> DescriptionEncoder:
-    """The description encoder: MiniLM on the CPU, whatever the backbone is.
+def load_describer(backbone: BackboneConfig) -> Describer:
+    """The description encoder, on the CPU: MiniLM, or the text tower of the backbone's CLIP.
 
     Raises:
         BackboneMissingError: when the weights are nowhere to be found.
         BackboneHashError: when the weights found are others.
         BackboneFileError: when the checkpoint cannot be read.
     """
+    if backbone.describer == "clip":
+        from sglora_fed.backbones.clip_text import ClipDescriptionEncoder
+
+        return ClipDescriptionEncoder(checkpoint_folder(backbone))
     from sglora_fed.backbones.minilm import DescriptionEncoder
 
-    return DescriptionEncoder(_describer_folder(backbone))
+    return DescriptionEncoder(_minilm_folder(backbone))
 
 
 @lru_cache(maxsize=2)
@@ -95,17 +98,21 @@ def description_reader(backbone: BackboneConfig) -> TextReader:
         BackboneHashError: when the weights found are others.
         BackboneFileError: when the tokeniser cannot be read.
     """
-    return TextReader(_describer_folder(backbone), MINILM_TOKENS)
+    if backbone.describer == "clip":
+        return _clip_reader(backbone)
+    return TextReader(_minilm_folder(backbone), MINILM_TOKENS)
 
 
 @lru_cache(maxsize=2)
 def candidate_reader(backbone: BackboneConfig) -> TextReader:
     """What the backbone makes of candidate texts and captions; raises as for descriptions."""
-    if backbone.name != "clip":
-        return description_reader(backbone)
+    return _clip_reader(backbone) if backbone.name == "clip" else description_reader(backbone)
+
+
+def _clip_reader(backbone: BackboneConfig) -> TextReader:
     folder = checkpoint_folder(backbone)
     return TextReader(folder, text_length(folder))
 
 
-def _describer_folder(backbone: BackboneConfig) -> Path:
+def _minilm_folder(backbone: BackboneConfig) -> Path:
     return checkpoint_folder(backbone if backbone.name == "minilm" else BackboneConfig())

@@ -19,6 +19,7 @@ from sglora_fed.backbones.checkpoint import (
     read_part,
     read_tokenizer,
 )
+from sglora_fed.backbones.clip_text import CHUNK, embed, tokenize
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.pictures import read_picture
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
@@ -28,9 +29,6 @@ from sglora_fed.errors import BackboneInputError
 from sglora_fed.tasks.types import Item, Modality
 
 CPU = torch.device("cpu")
-
-CHUNK = 128
-"""Images or texts that run together through what lies below the adapters."""
 
 TEXT_BYTES = 64_000_000
 """Budget of the texts' embeddings that are kept."""
@@ -141,21 +139,12 @@ class Clip:
         new = [text for text in dict.fromkeys(texts) if text not in known]
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]
-            for text, row in zip(chunk, self._read(chunk), strict=True):
+            rows = tokenize(self._tokenizer, chunk, self._longest)
+            embeddings = embed(self._clip, self._tokenizer, rows)
+            for text, row in zip(chunk, embeddings, strict=True):
                 known[text] = row.clone()
                 self._texts.add(text, known[text])
         return [known[text] for text in texts]
-
-    @torch.no_grad()
-    def _read(self, texts: list[str]) -> Tensor:
-        rows = self._tokenizer(texts, truncation=True, max_length=self._longest)["input_ids"]
-        padding = int(self._tokenizer.pad_token_id or 0)
-        ids = nn.utils.rnn.pad_sequence(
-            [torch.tensor(row) for row in rows], batch_first=True, padding_value=padding
-        )
-        # No mask: the tower is causal and reads a text at its end mark, before any padding.
-        pooled = self._clip.text_model(ids.to(self.device)).pooler_output
-        return nn.functional.normalize(self._clip.text_projection(pooled), dim=-1)
 
     def encode_items(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
         """[n, dim] unit rows through the vision tower and its projection, an image a row."""

@@ -1,14 +1,35 @@
-"""The one interface of frozen dual encoders: score an item against candidate texts."""
+"""The interfaces of frozen models: score an item against texts, embed a description."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sglora_fed.tasks.types import Item, Modality
+
+
+class Describer(Protocol):
+    """What embeds descriptions on the client; no adapter reaches it.
+
+    Attributes:
+        id: name of the model and of what is made of its sentences.
+        weights_sha256: of its weights.
+        fingerprint: both; embeddings of two encoders can be compared when it is the same.
+        dim: numbers of an embedding.
+    """
+
+    id: str
+    weights_sha256: str
+    fingerprint: str
+    dim: int
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, dim] float32 unit rows."""
+        ...
 
 
 class DualEncoder(Hashable, Protocol):

@@ -63,7 +63,7 @@ def _embedding(config: RunConfig, store: ZooStore, description: str) -> np.ndarr
     if describer.fingerprint != store.identity.encoder:
         raise ZooForeignError(
             f"{store.path} holds descriptions encoded by {store.identity.encoder};"
-            f" backbone.path gives {describer.fingerprint}"
+            f" backbone.path and backbone.describer give {describer.fingerprint}"
         )
     check_known("the description", description_reader(config.backbone).read([description]))
     return np.asarray(describer.encode([description]))

@@ -12,8 +12,7 @@ import numpy as np
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.layout import Layout, layout_of
 from sglora_fed.backbones import load_backbone, load_describer
-from sglora_fed.backbones.minilm import DescriptionEncoder
-from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.backbones.types import Describer, DualEncoder
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
@@ -58,7 +57,7 @@ class Node:
         return run_layout(self.config)
 
     @cached_property
-    def describer(self) -> DescriptionEncoder:
+    def describer(self) -> Describer:
         """The description encoder; runs here, on the client."""
         return load_describer(self.config.backbone)
 

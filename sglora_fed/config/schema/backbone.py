@@ -49,8 +49,20 @@ class BackboneConfig(Group):
     scale: float | None = option(None, "factor on cosines; null: the backbone's own", POSITIVE)
     device: str = option("cpu", "`cpu`, `cuda` or `auto`", one_of(("cpu", "cuda", "auto")))
 
+    describer: str = option(
+        "minilm",
+        "what embeds descriptions: `minilm`, or `clip`, the text tower of the backbone",
+        one_of(("minilm", "clip")),
+    )
+
     def contradictions(self) -> list[str]:
-        """A checkpoint that nobody named."""
-        if self.name != "clip" or self.path:
-            return []
-        return ["backbone.path=None: backbone=clip needs a checkpoint folder or hub id"]
+        """A checkpoint that nobody named, and a text tower that is not there."""
+        found = []
+        if self.name == "clip" and not self.path:
+            found.append("backbone.path=None: backbone=clip needs a checkpoint folder or hub id")
+        if self.describer == "clip" and self.name != "clip":
+            found.append(
+                f"backbone.describer='clip': backbone={self.name} has no text tower of CLIP;"
+                " need backbone=clip, or minilm"
+            )
+        return found

@@ -209,6 +209,12 @@ class TestMistakes:
         (found,) = problems("privacy=gaussian", override)
         assert found.startswith(key)
 
+    def test_only_a_clip_has_the_text_tower_of_one(self) -> None:
+        compose(["backbone=clip", "backbone.path=x", "backbone.describer=clip"])
+        (found,) = problems("backbone=minilm", "backbone.describer=clip")
+        assert found.startswith("backbone.describer='clip': backbone=minilm has no text tower")
+        assert problems("backbone.describer=bert")
+
     def test_images_cannot_be_respelt(self) -> None:
         clip = ("backbone=clip", "backbone.path=x", "adapter=clip")
         compose(clip)

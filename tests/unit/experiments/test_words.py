@@ -19,7 +19,7 @@ from sglora_fed.backbones.weights import resolve_minilm
 from sglora_fed.config import compose
 from sglora_fed.config.schema import BackboneConfig
 from sglora_fed.errors import BackboneFileError, TextsAlikeError, VocabularyError
-from sglora_fed.experiments.words import check_candidates, check_descriptions
+from sglora_fed.experiments.words import check_candidates, check_descriptions, check_words
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.types import Example, Task
 
@@ -169,6 +169,16 @@ def test_a_checkpoint_with_few_words_is_told_before_anything_starts(tmp_path: Pa
     long = replace(TASK, labels={"a": "a circle a circle red", "b": "a circle a circle blue"})
     with pytest.raises(TextsAlikeError):  # four places are left beside the marks
         check_candidates(candidate_reader(knows), [long])
+
+
+def test_the_cameras_own_clip_cannot_describe() -> None:
+    """It knows captions and few other words: MiniLM reads the owners' sentences."""
+    small = ("family=cameras", "family.experts=8", "family.clients_per_split=2")
+    sizes = ("family.train_per_client=2", "family.test_per_client=2")
+    config = compose([*small, *sizes, "backbone=cameras"])
+    check_words(config.family, config.backbone)
+    with pytest.raises(VocabularyError, match=r"SGL-304.*descriptions"):
+        check_words(config.family, replace(config.backbone, describer="clip"))
 
 
 def test_older_tokenisers_are_read_too(tmp_path: Path) -> None:
