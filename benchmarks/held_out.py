@@ -30,7 +30,7 @@ from sglora_fed.zoo import Zoo
 SHARE = 4
 """One of so many experts is held out, and one of so many of its examples."""
 
-WORDINGS = 6
+WORDINGS = 8
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ GLOBAL = "# @package _global_\n"
 
 CONFIGURATION = """# Configuration
 
-Every option has a default. Override any of them, in any number, on the command line or in
+Every option has a default; the run's experiment, `cameras` unless another is named, chooses some
+others, `experiment=assistant` none. Override any of them, in any number, on the command line or in
 `flwr run`:
 
 ```

@@ -29,7 +29,7 @@ from sglora_fed.zoo import Zoo, ZooStore
 
 ENROL = "train.expert"
 
-WORDINGS = 6
+WORDINGS = 8
 """Wordings of its description that an expert sends: one user's words must not decide alone."""
 
 SHOWN = (8, 32)

@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).parent / "sglora-fed"
 
 SMALL = (
+    "experiment=assistant",
     "generator=ridge",
     "family.rule_experts=24",
     "family.style_experts=0",
@@ -224,7 +225,7 @@ def loads_of(page: str) -> list[str]:
     ("override", "code", "words"),
     [
         ("generator=nope", 2, "SGL-100.*generator=nope"),
-        ("family.rule_experts=9999", 1, "SGL-200.*family.rule_experts=9999"),
+        ("family.experts=9999", 1, "SGL-200.*family.experts=9999"),
     ],
 )
 def test_a_mistake_is_one_line_with_a_code(
@@ -274,7 +275,7 @@ def free_port() -> int:
 
 def test_flowers_own_command_runs_the_app(tmp_path: Path, flower_env: dict[str, str]) -> None:
     told = [
-        *("family.rule_experts=6", "family.style_experts=0", "family.clients_per_split=2"),
+        *("experiment=assistant", "family.rule_experts=6", "family.style_experts=0", "family.clients_per_split=2"),
         *("adapter.train.steps=1", "adapter.train.checkpoints=1", "name='two words'"),
     ]
     config = f'overrides="{" ".join(told)}" goal="zoo"'

@@ -29,6 +29,7 @@ METHODS = (
 )
 
 TINY = (
+    "experiment=assistant",
     "name='it\\'s a \"tiny\" run'",
     "family.rule_experts=6",
     "family.style_experts=0",

@@ -405,7 +405,7 @@ class TestPrivacy:
         found = first.summary["privacy"]
         assert found["mechanism"] == "none"
         assert found["per_release"] == found["total"] == {"epsilon": None, "delta": None}
-        describer = load_describer(compose().backbone)
+        describer = load_describer(compose(["experiment=assistant"]).backbone)
         for task in unseen(first):
             sent = requests_of(first)[task.id]
             own = np.asarray(describer.encode([task.description, *task.paraphrases]))

@@ -41,6 +41,8 @@ from sglora_fed.zoo import Zoo, ZooIdentity, open_zoo, read_store
 WISH = "tell me at once about anything from my bank"
 PLANTED = 3
 
+NEAREST, ASSISTANT = "generator=nearest", "experiment=assistant"
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -63,14 +65,14 @@ def planted(make_zoo: Callable[..., Zoo]) -> Zoo:
     """A zoo in which one expert has the very description that is asked for."""
     zoo = make_zoo(experts=6, dim=384)
     wordings = zoo.wordings.copy()
-    wordings[PLANTED] = load_describer(compose().backbone).encode([WISH])[0]
+    wordings[PLANTED] = load_describer(compose(["experiment=assistant"]).backbone).encode([WISH])[0]
     return dataclasses.replace(zoo, wordings=wordings)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, planted: Zoo, identity: ZooIdentity) -> Path:
     # Brackets, because Rich takes [red] for a colour.
-    encoder = load_describer(compose().backbone).fingerprint
+    encoder = load_describer(compose(["experiment=assistant"]).backbone).fingerprint
     path = tmp_path / "zoo [red]"
     identity = dataclasses.replace(identity, encoder=encoder, weights_sha256=MINILM_SHA256)
     open_zoo(path, identity).add(planted)
@@ -81,7 +83,7 @@ def test_generate_writes_the_adapter_of_the_planted_expert(
     run: Run, folder: Path, planted: Zoo, tmp_path: Path
 ) -> None:
     out = tmp_path / "adapter"
-    arguments = ("generate", WISH, "--zoo", str(folder), "--out", str(out), "generator=nearest")
+    arguments = ("generate", WISH, "--zoo", str(folder), "--out", str(out), NEAREST, ASSISTANT)
     code, printed, _ = run(*arguments)
     assert code == 0
     assert printed.splitlines()[-1] == str(out)
@@ -134,7 +136,7 @@ def test_generate_refuses_a_zoo_of_another_minilm(run: Run, folder: Path, tmp_pa
     save_file(tensors, other / WEIGHTS_FILE, {"format": "pt"})
     digest = hashlib.sha256((other / WEIGHTS_FILE).read_bytes()).hexdigest()
     out = tmp_path / "adapter"
-    own = (f"backbone.path={other}", f"backbone.sha256={digest}")
+    own = (ASSISTANT, f"backbone.path={other}", f"backbone.sha256={digest}")
     code, _, errors = run("generate", WISH, "--zoo", str(folder), "--out", str(out), NEAREST, *own)
     assert code == 1
     assert "SGL-501" in errors
@@ -234,9 +236,6 @@ def keep_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         keep_confidence(found, confidence_facts(config, layout, zoo, seed))
 
     return keep
-
-
-NEAREST = "generator=nearest"
 
 
 def expecting(intercept: float, slope: float) -> Confidence:

@@ -28,8 +28,9 @@ def test_what_is_exported_is_read_as_own_data(tmp_path: Path) -> None:
 
 
 def test_text_families_too(tmp_path: Path) -> None:
-    command = ["family", "export", str(tmp_path), "family.rule_experts=4", "family.style_experts=0"]
-    result = CliRunner().invoke(app, [*command, "family.clients_per_split=2"])
+    few = ["family.rule_experts=4", "family.style_experts=0", "family.clients_per_split=2"]
+    command = ["family", "export", str(tmp_path), "family=assistant", *few]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     read = load_family(compose(["family=local", f"family.path='{tmp_path}'"]).family)
     assert len(read.of_role("expert")) == 4

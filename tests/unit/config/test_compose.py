@@ -38,15 +38,24 @@ compose_module: Any = sys.modules["sglora_fed.config.compose"]
 GROUPS = groups(config_folder())
 
 
+ASSISTANT = ["experiment=assistant"]
+"""The groups' own defaults, without the main job's choices."""
+
+
 def problems(*overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        compose(overrides)
+        compose([*ASSISTANT, *overrides])
     return caught.value.problems
 
 
 class TestOverrides:
     def test_no_override_gives_the_documented_defaults(self) -> None:
-        assert compose() == RunConfig()
+        assert compose(ASSISTANT) == RunConfig()
+
+    def test_no_override_is_the_main_job(self) -> None:
+        config = compose()
+        assert config == compose(["experiment=cameras"])
+        assert (config.family.name, config.backbone.name) == ("cameras", "clip")
 
     def test_groups_and_values(self) -> None:
         config = compose(["generator=topk", "privacy=gaussian", "privacy.epsilon=4", "seeds=[3,5]"])
@@ -55,7 +64,7 @@ class TestOverrides:
         assert config.seeds == (3, 5)
 
     def test_a_group_file_changes_only_what_it_names(self) -> None:
-        config = compose(["federation=deployment", "generator.latent=8"])
+        config = compose([*ASSISTANT, "federation=deployment", "generator.latent=8"])
         assert (config.federation.nodes, config.federation.min_replies) == (2, 0.8)
         assert config.generator == dataclasses.replace(RunConfig().generator, latent=8)
 
@@ -268,7 +277,7 @@ class TestSurroundings:
             config_folder()
         shutil.copytree(Path(__file__).parents[3] / "configs", inside / "configs")
         assert config_folder() == inside / "configs"
-        assert compose() == RunConfig()
+        assert compose(ASSISTANT) == RunConfig()
 
     def test_home(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path))
@@ -286,9 +295,9 @@ class TestIdentity:
 
     def test_equal_configurations_hash_equally_and_others_do_not(self) -> None:
         config = RunConfig()
-        assert config_sha256(config) == config_sha256(compose())
+        assert config_sha256(config) == config_sha256(compose(ASSISTANT))
         changed = {
-            config_sha256(compose([override]))
+            config_sha256(compose([*ASSISTANT, override]))
             for override in (
                 "seeds=[1]",
                 "adapter.rank=2",
@@ -302,9 +311,13 @@ class TestIdentity:
     def test_subset_sees_its_groups_only_and_not_the_device(self) -> None:
         key = subset_sha256(RunConfig(), "family", "backbone", "adapter")
         for same in ("generator=soup", "seeds=[4]", "backbone.device=auto"):
-            assert subset_sha256(compose([same]), "family", "backbone", "adapter") == key
+            assert (
+                subset_sha256(compose([*ASSISTANT, same]), "family", "backbone", "adapter") == key
+            )
         for other in ("family.seed=1", "adapter.train.lr=0.1", "backbone.revision=x"):
-            assert subset_sha256(compose([other]), "family", "backbone", "adapter") != key
+            assert (
+                subset_sha256(compose([*ASSISTANT, other]), "family", "backbone", "adapter") != key
+            )
 
 
 def test_one_folder_cannot_hold_the_zoos_of_two_seeds() -> None:

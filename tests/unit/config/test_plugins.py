@@ -75,7 +75,7 @@ from sglora_fed.privacy import make_mechanism
 from sglora_fed.tasks import load_family
 
 groups = ("generator.name", "privacy.mechanism", "family.name", "backbone.name")
-config = compose([f"{option}=mine" for option in groups])
+config = compose(["experiment=assistant", *(f"{option}=mine" for option in groups)])
 check_runnable(config)
 print(make_generator(config.generator).name, make_mechanism(config.privacy, 3).name)
 print(load_family(config.family).name, load_backbone(config.backbone, config.adapter).id)

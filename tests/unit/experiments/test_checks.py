@@ -27,7 +27,9 @@ def task(name: str, role: Role, train: tuple[Example, ...] = TEXTS) -> Task:
 
 def checked(folder: Path, *tasks: Task, more: tuple[str, ...] = ()) -> None:
     write_family(TaskFamily("own", tasks), folder)
-    check_runnable(compose(["family=local", f"family.path={folder}", *more]))
+    check_runnable(
+        compose(["experiment=assistant", "family=local", f"family.path={folder}", *more])
+    )
 
 
 EXPERTS = (task("e1", "expert"), task("e2", "expert"))

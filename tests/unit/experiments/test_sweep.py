@@ -237,7 +237,7 @@ def test_what_is_kept_of_each_run(tmp_path: Path) -> None:
 
 
 def test_the_study_of_generators_and_what_the_command_line_changes_in_it() -> None:
-    study, usual = compose(["experiment=generators"]), compose()
+    study, usual = compose(["experiment=generators"]), compose(["experiment=assistant"])
     assert study.seeds == (0, 1, 2)
     assert (study.family.unseen_forms, study.family.unseen_styles) == (True, 2)
     same = {"clients_per_split": 24, "unseen_forms": True, "unseen_styles": 2}

@@ -24,6 +24,7 @@ from sglora_fed.zoo import Zoo
 MakeZoo = Callable[..., Zoo]
 
 SMALL = (
+    "experiment=assistant",
     *("family.rule_experts=3", "family.style_experts=0", "family.clients_per_split=1"),
     *("family.train_per_client=4", "family.test_per_client=2"),
 )
