@@ -1,22 +1,18 @@
 """Time of fitting, of one adapter, and of 1,000 adapters against the machine's product rate.
 
-Run: python benchmarks/bench_generators.py [THREADS]. Writes benchmarks/results/generators.json.
-Random zoos of the sizes of real ones: the time does not depend on the values.
+    OMP_NUM_THREADS=2 python benchmarks/bench_generators.py
+
+Writes ``benchmarks/results/generators.json``. Random zoos of the sizes of real ones: the time does
+not depend on the values.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
-
-THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = str(THREADS)  # read by the libraries when they are imported
 
 import numpy as np
 import torch
@@ -34,6 +30,12 @@ from sglora_fed.generators.functional import (
 from sglora_fed.zoo import Zoo
 
 EXPERTS, DIM, BATCH = 80, 384, 1000
+SQUARE = 2048
+"""Side of the product that stands for what the machine can do."""
+
+ONE, MANY, PRODUCTS = 101, 15, 9
+"""Repeats of which the median counts."""
+
 LAYOUTS = {"adapter=default": 13_824, "adapter=full": 36_864}
 DIRECTIONS = 12
 """As many as descriptions predict for rules over a dozen topics."""
@@ -79,9 +81,8 @@ def product_rate(rows: int, inner: int, columns: int) -> float:
         np.random.default_rng(1).random(s, np.float32) for s in ((rows, inner), (inner, columns))
     )
     tensors = torch.from_numpy(left), torch.from_numpy(right)
-    times = [
-        median(seconds(work, 9)) for work in (lambda: left @ right, lambda: tensors[0] @ tensors[1])
-    ]
+    works = (lambda: left @ right, lambda: tensors[0] @ tensors[1])
+    times = [median(seconds(work, PRODUCTS)) for work in works]
     return 2 * rows * inner * columns / min(times) / 1e9
 
 
@@ -115,8 +116,8 @@ def measure(name: str, size: int) -> dict[str, Any]:
     generator = fitted(name, config, zoo)
     fit = time.perf_counter() - started
     queries = unit(np.random.default_rng(2), BATCH)
-    one = seconds(lambda: generator.generate(queries[:1], 1, 0), 101)
-    batch = median(seconds(lambda: generator.generate(queries, 1, 0), 15))
+    one = seconds(lambda: generator.generate(queries[:1], 1, 0), ONE)
+    batch = median(seconds(lambda: generator.generate(queries, 1, 0), MANY))
     rate = operations(name, config, size) * BATCH / batch / 1e9
     inner = INNER.get(name, EXPERTS)
     return {
@@ -130,9 +131,9 @@ def measure(name: str, size: int) -> dict[str, Any]:
 
 
 def report(layout: str, size: int) -> dict[str, Any]:
-    before = product_rate(2048, 2048, 2048)
+    before = product_rate(SQUARE, SQUARE, SQUARE)
     rows = [measure(name, size) for name in generator_names()]
-    after = product_rate(2048, 2048, 2048)
+    after = product_rate(SQUARE, SQUARE, SQUARE)
     for row in rows:
         # The machine may be busy now and then: the better of both rates is the bar. A product
         # with a short inner side is bound by writing its result, whoever computes it: its own rate
@@ -149,17 +150,17 @@ def report(layout: str, size: int) -> dict[str, Any]:
         "layout": layout,
         "numbers_per_adapter": size,
         "product_rate_gflops_per_s": {
-            "2048 x 2048 x 2048, before": round(before, 1),
-            "2048 x 2048 x 2048, after": round(after, 1),
+            f"{SQUARE} x {SQUARE} x {SQUARE}, before": round(before, 1),
+            f"{SQUARE} x {SQUARE} x {SQUARE}, after": round(after, 1),
         },
         "generators": rows,
     }
 
 
 def main() -> None:
-    torch.set_num_threads(THREADS)
+    """Measure all generators for both layouts, print and write."""
     result = machine.facts("numpy", "torch") | {
-        "threads": THREADS,
+        "threads": torch.get_num_threads(),
         "experts": EXPERTS,
         "goals": {"one_adapter_ms": GOAL_MS, "share": GOAL_SHARE, "fit_s": GOAL_FIT},
         "layouts": [report(layout, size) for layout, size in LAYOUTS.items()],

@@ -1,21 +1,24 @@
 """How many liars are found among a zoo's real experts, and how many honest experts with them.
 
-Run: python benchmarks/bench_screening.py ZOO. ZOO is the folder of a zoo of honest experts (of the
-main job, say: `sglora-fed zoo build`). Writes benchmarks/results/screening.json.
+    python benchmarks/bench_screening.py ZOO
+
+ZOO is the folder of a zoo of honest experts (of the main job, say: ``sglora-fed zoo build``).
+Writes ``benchmarks/results/screening.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
+import machine
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.zoo import Zoo, read_store, trusted
+from study_replies import negated
 
 DRAWS = 10
 NODES, HONEST = 5, 8
@@ -25,17 +28,9 @@ CROWDS = (12, 24, 40, 70, 120)
 SHARES = (0.0, 0.02, 0.1, 0.3, 0.43, 0.49)
 
 
-def flipped(zoo: Zoo, layout: Layout, liars: int) -> np.ndarray:
-    """[E, D] the adapters, the first ones with the opposite effect: B is negated."""
-    vectors = zoo.means.copy()
-    for _, b in layout.unpack(torch.from_numpy(vectors)).values():
-        b[:liars] *= -1
-    return vectors
-
-
 def shares(zoo: Zoo, layout: Layout, liars: int, owners: Sequence[str]) -> list[float]:
     """Distrusted among the liars and among the honest."""
-    vectors = flipped(zoo, layout, liars)
+    vectors = np.concatenate([negated(zoo.means[:liars], layout), zoo.means[liars:]])
     doubted = ~trusted(zoo.embeddings, vectors, layout, owners)
     return [float(doubted[:liars].mean()) if liars else 0.0, float(doubted[liars:].mean())]
 
@@ -60,9 +55,11 @@ def big_node(zoo: Zoo, layout: Layout) -> list[float]:
     return [round(float(value), 3) for value in np.mean(found, axis=0)]
 
 
-def main(folder: Path, out: Path) -> None:
-    """Measure and write."""
-    store = read_store(folder)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("zoo", type=Path, help="folder of a zoo of honest experts")
+    store = read_store(parser.parse_args(arguments).zoo)
     zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
     rows = [
         {"nodes": experts, "liars": liars, "found": found, "honest_distrusted": wrong}
@@ -73,9 +70,9 @@ def main(folder: Path, out: Path) -> None:
     found, wrong = big_node(zoo, layout)
     node = {"nodes": NODES, "honest_each": HONEST, "found": found, "honest_distrusted": wrong}
     values = {"experts": len(zoo.ids), "draws": DRAWS, "one_expert_each": rows, "big_node": node}
-    out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    print(out.read_text(encoding="utf-8"))
+    print(json.dumps(values, indent=1))
+    machine.write("screening", machine.facts("numpy", "scipy") | values)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(__file__).parent / "results" / "screening.json")
+    main()
