@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 
-from itertools import product
-
 import matplotlib
 import numpy as np
 import pytest
