@@ -275,7 +275,12 @@ def free_port() -> int:
 
 def test_flowers_own_command_runs_the_app(tmp_path: Path, flower_env: dict[str, str]) -> None:
     told = [
-        *("experiment=assistant", "family.rule_experts=6", "family.style_experts=0", "family.clients_per_split=2"),
+        *(
+            "experiment=assistant",
+            "family.rule_experts=6",
+            "family.style_experts=0",
+            "family.clients_per_split=2",
+        ),
         *("adapter.train.steps=1", "adapter.train.checkpoints=1", "name='two words'"),
     ]
     config = f'overrides="{" ".join(told)}" goal="zoo"'
