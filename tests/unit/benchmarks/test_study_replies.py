@@ -14,7 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
-from sglora_fed.federation.enrol import ENROL, EnrolReply, EnrolRequest
+from sglora_fed.federation.enrol import ENROL, WORDINGS, EnrolReply, EnrolRequest
 from sglora_fed.federation.node import run_layout
 from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
@@ -49,7 +49,7 @@ def exchanged(
 
 def enrolled(partition: int, size: int, dim: int) -> EnrolReply:
     rng = np.random.default_rng(partition)
-    texts = rng.normal(size=(2, 6, dim)).astype(np.float32)
+    texts = rng.normal(size=(2, WORDINGS, dim)).astype(np.float32)
     return EnrolReply(
         partition=partition,
         ids=("a", "b"),
