@@ -13,8 +13,9 @@ from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.cameras.captions import CAPTIONS
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
+from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render
-from sglora_fed.tasks.cameras.wording import OTHER, OWNERS, Author, sentences
+from sglora_fed.tasks.cameras.wording import OWNERS, Author, sentences
 from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Role, Task, TaskFamily
 
 WAYS = 8

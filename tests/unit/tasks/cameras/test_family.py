@@ -13,8 +13,9 @@ from sglora_fed.errors import TaskError
 from sglora_fed.tasks.cameras.captions import CAPTIONS, parse
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
 from sglora_fed.tasks.cameras.family import cameras_family
+from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.scenes import PLACES, render
-from sglora_fed.tasks.cameras.wording import OTHER, OWNERS, Author
+from sglora_fed.tasks.cameras.wording import OWNERS, Author
 from sglora_fed.tasks.types import Task, TaskFamily
 
 CONFIG = FamilyConfig(name="cameras", train_per_client=6, test_per_client=8)

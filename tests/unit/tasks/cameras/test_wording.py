@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sglora_fed.tasks.cameras.conditions import COLOUR, CONDITIONS, GEOMETRY, OPTICS
-from sglora_fed.tasks.cameras.wording import OTHER, OWNERS, Author, sentences
+from sglora_fed.tasks.cameras.other_author import OTHER
+from sglora_fed.tasks.cameras.wording import OWNERS, Author, sentences
 
 AUTHORS = pytest.mark.parametrize("author", [OWNERS, OTHER], ids=["owners", "other"])
 
