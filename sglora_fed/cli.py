@@ -81,21 +81,22 @@ def sweep(
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Draw the table, the figures and the page of a finished run again."""
     from sglora_fed.results.files import read_results
+    from sglora_fed.results.gallery import read_gallery
 
     summary, rows = read_results(folder)
     from sglora_fed.report.page import write_report
 
-    write_report(folder, summary, rows)
+    write_report(folder, summary, rows, read_gallery(folder))
     _show(folder.absolute())
 
 
 def _show(folder: Path) -> None:
     from sglora_fed.report.table import results_table
-    from sglora_fed.results.files import read_results
+    from sglora_fed.results.files import PAGE, read_results
 
     summary, _ = read_results(folder)
     console.print(results_table(summary))
-    say(f"Report: {folder / 'report.html'}")
+    say(f"Report: {folder / PAGE}")
     say(str(folder))
 
 

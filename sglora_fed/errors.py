@@ -342,3 +342,14 @@ class ResultsError(SgloraError):
         "Free some space, or choose an output folder that you may write to. Files already there "
         "are whole: nothing is left half-written."
     )
+
+
+class TrackingError(SgloraError):
+    """The tracker that a run's results are also for is not installed or refuses them."""
+
+    code = 901
+    title = "tracker cannot be used"
+    resolve = (
+        "Install it with `pip install 'sglora-fed[tracking]'`, correct tracking.uri, or leave "
+        "tracking out. A run that ended with this error has all its results in its folder."
+    )

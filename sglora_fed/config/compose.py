@@ -75,8 +75,10 @@ def config_yaml(config: RunConfig) -> str:
 
 
 def config_sha256(config: RunConfig) -> str:
-    """A hash of everything a run is a function of."""
-    return _sha256(_plain(asdict(config)))
+    """A hash of everything a run is a function of: who else is told of it is not."""
+    values = _plain(asdict(config))
+    del values["tracking"]
+    return _sha256(values)
 
 
 def subset_sha256(config: RunConfig, *groups: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sglora_fed.config.schema import ITEMS, TRAINED_METHODS, RunConfig
 from sglora_fed.errors import BackboneInputError, ConfigError, TaskError
+from sglora_fed.experiments.tracking import check_tracking
 from sglora_fed.tasks import Task, load_family
 
 NAMED = 5
@@ -21,7 +22,9 @@ def check_runnable(config: RunConfig) -> None:
         VocabularyError, TextsAlikeError: when a model does not know the words of the tasks, or
             cannot tell them apart.
         BackboneInputError: naming picture files that cannot be read.
+        TrackingError: when the tracker is not installed.
     """
+    check_tracking(config.tracking)
     family = load_family(config.family)
     experts, clients = family.of_role("expert"), family.of_role("client")
     if len(experts) < 2 or not clients:

@@ -21,6 +21,7 @@ from sglora_fed.federation.exchange import Federation
 from sglora_fed.generators import Generated
 from sglora_fed.kept.zoos import versions
 from sglora_fed.privacy import make_mechanism
+from sglora_fed.results.gallery import Exhibit
 from sglora_fed.results.rows import Row
 from sglora_fed.results.summary import RunFacts
 
@@ -37,6 +38,7 @@ class Record:
         method_seconds: method -> seconds that each node's clients needed.
         confidence: client -> similarity, entropy and perhaps probability of each seed.
         wire: up, down and results -> bytes of one client's message.
+        exhibits: of the first seed, to look at.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Record:
     method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     confidence: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     wire: dict[str, int] = field(default_factory=dict)
+    exhibits: list[Exhibit] = field(default_factory=list)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

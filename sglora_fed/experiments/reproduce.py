@@ -27,19 +27,20 @@ def _plugins() -> str:
 
 def overrides(config: RunConfig) -> list[str]:
     """Overrides that turn the default configuration into this one."""
-    default = _flat(asdict(compose()))
+    default = flat(asdict(compose()))
     return [
         f"{name}={_written(value)}"
-        for name, value in _flat(asdict(config)).items()
+        for name, value in flat(asdict(config)).items()
         if value != default[name]
     ]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name of each option -> its value."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = value
     return found

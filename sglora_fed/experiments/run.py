@@ -15,8 +15,10 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import config_yaml
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, RunConfig
 from sglora_fed.experiments.finish import write_results
+from sglora_fed.experiments.gallery import exhibits
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.record import Record, facts
+from sglora_fed.experiments.tracking import open_tracker, track
 from sglora_fed.federation.calibrate import confidence
 from sglora_fed.federation.compare import (
     LOCAL_METHODS,
@@ -67,11 +69,14 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
         SgloraError: of any part; nothing is reported as done then.
     """
     started, record = time.perf_counter(), Record()
+    tracker = open_tracker(config.tracking)
     federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
     for seed in config.seeds:
         _run_seed(federation.of_seed(seed), record)
     found = facts(config, record, federation, time.perf_counter() - started)
-    return write_results(output, record.rows, found, config_yaml(config))
+    folder = write_results(output, record.rows, found, config_yaml(config), record.exhibits)
+    track(tracker, config, folder)
+    return folder
 
 
 def build_zoos(config: RunConfig, grid: Grid, output: Path) -> Path:
@@ -160,6 +165,8 @@ def _run_seed(federation: Federation, record: Record) -> None:
             for one in compare(federation, requests, delivery):
                 measured.append(one)
                 report(sum(len(some.names) for some in measured), len(requests.names))
+        if federation.seed == federation.config.seeds[0]:
+            record.exhibits += exhibits(federation, requests, delivery)
     record.weigh(requests, measured, federation.layout.size)
     kept = agreeing(measured)
     if left_out := len(measured) - len(kept):

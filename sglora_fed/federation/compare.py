@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 from flwr.app import RecordDict
+from torch import Tensor
 
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks
@@ -297,19 +298,26 @@ class Bench:
 
     def measure(self, method: str) -> tuple[np.ndarray, float]:
         """[n, K] metrics of a method and its mean seconds per client, training included."""
+        scores, seconds = self.scores(method)
+        return self.metrics_of(method, scores), seconds
+
+    def scores(self, method: str) -> tuple[list[Tensor], float]:
+        """For each client [items, texts] of a method, and its mean seconds per client."""
         vectors, trained = self._adapters(method)
         tests = self._tests(method)
         started = time.perf_counter()
         layout = None if vectors is None else self._layout
         scores = score_tasks(self._encoder, tests, layout, vectors)
-        scored = (time.perf_counter() - started) / len(self.tasks)
+        return scores, trained + (time.perf_counter() - started) / len(self.tasks)
+
+    def metrics_of(self, method: str, scores: Sequence[Tensor]) -> np.ndarray:
+        """[n, K] of the scores that a method gives each client."""
         found = [
             task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in task.test])
-            for part, score, task in zip(tests, scores, self.tasks, strict=True)
+            for part, score, task in zip(self._tests(method), scores, self.tasks, strict=True)
         ]
         self.metrics = tuple(found[0])
-        values = np.array([[row[name] for name in self.metrics] for row in found])
-        return values, trained + scored
+        return np.array([[row[name] for name in self.metrics] for row in found])
 
     def _tests(self, method: str) -> list[Prepared]:
         hints = HINTS.get(method, self._config.adapter.hints)

@@ -24,14 +24,15 @@ from sglora_fed.launching.bundle import app_folder, staged
 from sglora_fed.launching.environment import check_environment, say_who_may_enter
 from sglora_fed.launching.signals import handled, interrupt
 from sglora_fed.launching.superlink import NAME, SuperLink, start, superlink
-from sglora_fed.results.files import CLIENTS, SUMMARY, ZOOS
+from sglora_fed.results.files import CLIENTS, PAGE, SUMMARY, ZOOS
+from sglora_fed.results.gallery import GALLERY
 
 POLL_SECONDS = 0.1
 PROOF = {"run": SUMMARY, "zoo": ZOOS}
 """What a run may be for -> the last file that it writes."""
 
 LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
-OLD = (*PROOF.values(), CLIENTS, "report.html", ERROR_FILE, PROGRESS_FILE)
+OLD = (*PROOF.values(), CLIENTS, GALLERY, PAGE, ERROR_FILE, PROGRESS_FILE)
 
 
 def run_flower(

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sglora_fed.files import write_atomically
 from sglora_fed.report.drawing import DPI
 from sglora_fed.report.figures import draw_figures
+from sglora_fed.report.gallery import by_split, data_uri, draw_gallery, heading
 from sglora_fed.report.headline import findings, lead, verdict
 from sglora_fed.report.words import (
     FEWEST_CLIENTS,
@@ -32,6 +33,8 @@ from sglora_fed.report.words import (
     points,
     size,
 )
+from sglora_fed.results.files import PAGE
+from sglora_fed.results.gallery import Exhibit
 from sglora_fed.results.metrics import DIRECTIONS, PLACES, recall
 from sglora_fed.results.rows import Row
 
@@ -68,7 +71,12 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def write_report(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) -> Path:
+def write_report(
+    folder: Path,
+    summary: Mapping[str, Any],
+    rows: Sequence[Row],
+    exhibits: Sequence[Exhibit] = (),
+) -> Path:
     """Write ``figures/*.png`` and ``report.html``, which needs no other file.
 
     Returns:
@@ -78,14 +86,17 @@ def write_report(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row]) 
         ResultsError: when the disk is full.
     """
     figures = draw_figures(summary, rows)
-    for name, data in figures.items():
+    # The page shows the clients as text and pictures, the figure is for elsewhere.
+    for name, data in (figures | draw_gallery(exhibits)).items():
         write_atomically(folder / "figures" / name, data)
-    page = folder / "report.html"
-    write_atomically(page, render(summary, figures).encode())
+    page = folder / PAGE
+    write_atomically(page, render(summary, figures, exhibits).encode())
     return page
 
 
-def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
+def render(
+    summary: Mapping[str, Any], figures: Mapping[str, bytes], exhibits: Sequence[Exhibit] = ()
+) -> str:
     """The page as text; everything that came from outside is escaped."""
     tables = [_table(summary, metric) for metric in _tabled(summary)]
     template = environment().get_template("page.html")
@@ -103,6 +114,7 @@ def render(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         meaning=MEANING,
         split_meaning=SPLITS,
         glossary=GLOSSARY,
+        gallery=by_split(exhibits),
         images=[
             (*FIGURES[name], width(data), base64.b64encode(data).decode())
             for name, data in figures.items()
@@ -128,6 +140,8 @@ def environment() -> Environment:
         "verdict": verdict,
         "metric": metric_label,
         "cost": cost,
+        "heading": heading,
+        "data_uri": data_uri,
     }
     return found
 

@@ -16,6 +16,7 @@ PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
 """What every summary holds."""
 
 SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
+PAGE = "report.html"
 ADOPTED = "adopted.json"
 """What a run that only serves adapters leaves: how many clients keep one."""
 ZOOS = "zoos.json"

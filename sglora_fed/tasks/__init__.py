@@ -20,6 +20,7 @@ __all__ = [
     "known_tasks_sha256",
     "load_family",
     "register_family",
+    "unspoilt_family",
     "write_family",
 ]
 
@@ -46,6 +47,22 @@ def load_family(config: FamilyConfig) -> TaskFamily:
     """
     family: TaskFamily = FAMILIES.get(config.name)(config)
     return family
+
+
+def unspoilt_family(config: FamilyConfig) -> TaskFamily | None:
+    """The configured tasks with what is there in place of what clients see of it.
+
+    Returns:
+        None for a family that only knows what clients see.
+
+    Raises:
+        TaskError: as for the family.
+    """
+    if config.name != "cameras":
+        return None
+    from sglora_fed.tasks.cameras.family import unspoilt_family as unspoilt_cameras
+
+    return unspoilt_cameras(config)
 
 
 @lru_cache(maxsize=2)

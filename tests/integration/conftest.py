@@ -210,11 +210,12 @@ def make_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """A function of (overrides..., goal, nodes, between, output) that prepares a run.
 
     ``first`` shows the apps as they are. Here a configuration is composed once, not by everybody
-    who needs it, and no page is drawn: both together take longer than all the rest.
+    who needs it, and neither page nor gallery is made: together they take longer than all the rest.
     """
     for module in ("client.app", "server.app", "sglora_fed.experiments.reproduce"):
         monkeypatch.setattr(f"{module}.compose", _composed_once, raising=False)
     monkeypatch.setattr("sglora_fed.experiments.finish.write_report", lambda *_: None)
+    monkeypatch.setattr("sglora_fed.experiments.run.exhibits", lambda *_: [])
 
     def make(*overrides: str, output: str | None = "out", **settings: Any) -> Loop:
         return Loop(tmp_path / output if output else None, overrides, **settings)

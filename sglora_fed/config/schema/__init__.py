@@ -18,6 +18,7 @@ from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
 from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, PrivacyConfig
 from sglora_fed.config.schema.run import RunConfig
+from sglora_fed.config.schema.tracking import TrackingConfig
 from sglora_fed.config.schema.tuning import FineTuning, TuningConfig
 from sglora_fed.config.schema.zoo import ZooConfig
 
@@ -41,6 +42,7 @@ __all__ = [
     "GeneratorConfig",
     "PrivacyConfig",
     "RunConfig",
+    "TrackingConfig",
     "TrainConfig",
     "TuningConfig",
     "ZooConfig",

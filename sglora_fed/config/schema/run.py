@@ -12,6 +12,7 @@ from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GeneratorConfig
 from sglora_fed.config.schema.options import Group, option, where
 from sglora_fed.config.schema.privacy import PrivacyConfig
+from sglora_fed.config.schema.tracking import TrackingConfig
 from sglora_fed.config.schema.zoo import ZooConfig
 
 
@@ -38,6 +39,7 @@ class RunConfig(Group):
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def contradictions(self) -> list[str]:
         """What no group can know alone."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,10 @@ MOST_TEST = 576
 """Captions that hard groups hold: a place is left over for each object."""
 
 
+View = Callable[[Condition, np.ndarray], np.ndarray]
+"""What becomes of [n, side, side, 3] pictures of a camera's condition."""
+
+
 def cameras_family(config: FamilyConfig) -> TaskFamily:
     """Experts and unseen clients of all splits.
 
@@ -41,6 +46,19 @@ def cameras_family(config: FamilyConfig) -> TaskFamily:
         TaskError: when there are fewer conditions than tasks asked for, fewer captions than a test
             needs, or experts who leave an element out.
     """
+    return _family(config, seen_by)
+
+
+def unspoilt_family(config: FamilyConfig) -> TaskFamily:
+    """The same tasks, each picture as it is before the camera does anything to it.
+
+    Raises:
+        TaskError: as for the family.
+    """
+    return _family(config, lambda _, pictures: pictures)
+
+
+def _family(config: FamilyConfig, view: View) -> TaskFamily:
     if config.test_per_client > MOST_TEST:
         raise TaskError(
             f"family.test_per_client={config.test_per_client}: hard groups hold {MOST_TEST} scenes"
@@ -54,10 +72,10 @@ def cameras_family(config: FamilyConfig) -> TaskFamily:
     return TaskFamily(
         "cameras",
         (
-            *_tasks("camera-expert", experts, "expert", EXPERT_SPLIT, OWNERS, config),
-            *_tasks("new_combination", clients, "client", "new_combination", OWNERS, config),
-            *_tasks("new_element", strangers, "client", "new_element", OWNERS, config),
-            *_tasks("new_words", clients, "client", "new_words", OTHER, config),
+            *_tasks("camera-expert", experts, "expert", EXPERT_SPLIT, OWNERS, config, view),
+            *_tasks("new_combination", clients, "client", "new_combination", OWNERS, config, view),
+            *_tasks("new_element", strangers, "client", "new_element", OWNERS, config, view),
+            *_tasks("new_words", clients, "client", "new_words", OTHER, config, view),
         ),
     )
 
@@ -119,15 +137,22 @@ def _tasks(
     split: str,
     author: Author,
     config: FamilyConfig,
+    view: View,
 ) -> list[Task]:
     return [
-        _task(f"{prefix}-{number:03d}", condition, role, split, author, config)
+        _task(f"{prefix}-{number:03d}", condition, role, split, author, config, view)
         for number, condition in enumerate(conditions)
     ]
 
 
 def _task(
-    name: str, condition: Condition, role: Role, split: str, author: Author, config: FamilyConfig
+    name: str,
+    condition: Condition,
+    role: Role,
+    split: str,
+    author: Author,
+    config: FamilyConfig,
+    view: View,
 ) -> Task:
     rng = np.random.default_rng(derive_seed(config.seed, "camera", name))
     description, *paraphrases = sentences(author, condition, WAYS, rng)
@@ -138,8 +163,8 @@ def _task(
         id=name,
         description=description,
         labels={},
-        train=_examples(train, condition, rng),
-        test=_examples(test, condition, rng),
+        train=_examples(train, rng, partial(view, condition)),
+        test=_examples(test, rng, partial(view, condition)),
         role=role,
         split=split,
         paraphrases=tuple(paraphrases),
@@ -155,9 +180,9 @@ def _captions(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _examples(
-    numbers: np.ndarray, condition: Condition, rng: np.random.Generator
+    numbers: np.ndarray, rng: np.random.Generator, view: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[Example, ...]:
-    pictures = seen_by(condition, render(numbers, rng))
+    pictures = view(render(numbers, rng))
     pictures.flags.writeable = False
     return tuple(
         Example(picture, CAPTIONS[number])

@@ -12,7 +12,7 @@ from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.cameras.captions import CAPTIONS, parse
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
-from sglora_fed.tasks.cameras.family import cameras_family
+from sglora_fed.tasks.cameras.family import cameras_family, unspoilt_family
 from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.scenes import PLACES, render
 from sglora_fed.tasks.cameras.wording import OWNERS, Author
@@ -168,3 +168,16 @@ def test_all_conditions_are_used() -> None:
     found = conditions("expert", config=config) | conditions("new_combination", config=config)
     assert len(found) == 100
     assert found < set(CONDITIONS)
+
+
+def test_an_unspoilt_family_has_the_same_tasks_before_the_camera_s_fault() -> None:
+    for plain, task in zip(unspoilt_family(CONFIG).tasks, family().tasks, strict=True):
+        author = OTHER if task.split == "new_words" else OWNERS
+        condition = said(task, author)
+        assert replace(plain, train=(), test=()) == replace(task, train=(), test=())
+        for before, after in zip(
+            (*plain.train, *plain.test), (*task.train, *task.test), strict=True
+        ):
+            assert before.label == after.label
+            seen = seen_by(condition, np.asarray(before.item)[None])[0]
+            np.testing.assert_array_equal(seen, after.item)
