@@ -246,6 +246,17 @@ class PrivacyError(SgloraError):
     )
 
 
+class CatalogueError(SgloraError):
+    """A catalogue is unusable, or not the one that the other side holds."""
+
+    code = 701
+    title = "catalogue cannot be used"
+    resolve = (
+        "Give both sides the same list of at least two different descriptions; "
+        "docs/how-to/privacy.md describes the file."
+    )
+
+
 class MessageError(SgloraError):
     """A message from the network is not what was agreed: names, shapes, types, or finite values."""
 

@@ -1,0 +1,146 @@
+"""The public list of descriptions that requests are snapped to.
+
+Both sides must hold the same one: a place means nothing in another list. So a catalogue has a hash,
+and the sides compare it before anything is drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sglora_fed.errors import CatalogueError
+from sglora_fed.files import write_atomically
+from sglora_fed.units import off_unit
+
+MOST = 65_535
+"""Descriptions: their places travel as 16-bit numbers."""
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a catalogue on disk."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Public descriptions in a fixed order.
+
+    Attributes:
+        name: of the family or of the file's author's choice.
+        version: goes up when descriptions change.
+        descriptions: k different sentences.
+
+    Raises:
+        CatalogueError: for fewer than two descriptions or too many, equal or blank ones, no name,
+            or a version below 1.
+    """
+
+    name: str
+    version: int
+    descriptions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.descriptions)
+        if not 2 <= count <= MOST:
+            raise CatalogueError(f"{self.name!r}: {count} descriptions; need 2 to {MOST}")
+        if len(set(self.descriptions)) < count or not all(map(str.strip, self.descriptions)):
+            raise CatalogueError(f"{self.name!r}: some descriptions are equal or blank")
+        if not self.name or self.version < 1:
+            raise CatalogueError(f"{self.name!r}, version {self.version}; need a name and 1 or up")
+
+    @property
+    def sha256(self) -> str:
+        """Of the canonical JSON: ASCII, keys in order, no blanks."""
+        facts = {
+            "name": self.name,
+            "version": self.version,
+            "descriptions": list(self.descriptions),
+        }
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def check_same(catalogue: Catalogue, sha256: str) -> None:
+    """Refuse to go on when the other side holds another catalogue.
+
+    Raises:
+        CatalogueError: when the hashes differ.
+    """
+    if catalogue.sha256 != sha256:
+        raise CatalogueError(
+            f"{catalogue.name!r} version {catalogue.version} is {catalogue.sha256} here and"
+            f" {sha256!r} on the other side"
+        )
+
+
+def write_catalogue(catalogue: Catalogue, path: Path) -> None:
+    """Write a catalogue as JSON.
+
+    Raises:
+        ResultsError: when the file cannot be written.
+    """
+    facts = {"schema": 1, **vars(catalogue)}
+    write_atomically(path, json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """Read a catalogue from JSON.
+
+    Raises:
+        CatalogueError: when the file cannot be read or holds something else.
+    """
+    facts = _facts(path)
+    names = {"schema", "name", "version", "descriptions"}
+    if set(facts) != names or facts["schema"] != 1:
+        raise CatalogueError(f"{path}: need exactly {sorted(names)}, and schema 1")
+    name, version, texts = facts["name"], facts["version"], facts["descriptions"]
+    if type(name) is not str or type(version) is not int or type(texts) is not list:
+        raise CatalogueError(f"{path}: need a text, a whole number and a list of texts")
+    if any(type(text) is not str for text in texts):
+        raise CatalogueError(f"{path}: a description is no text")
+    return Catalogue(name, version, tuple(texts))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise CatalogueError(f"{path} is larger than {LARGEST_FILE} bytes")
+        facts = json.loads(data.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CatalogueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise CatalogueError(f"{path}: a JSON {type(facts).__name__}; need an object")
+    return facts
+
+
+def check_rows(rows: np.ndarray) -> None:
+    """Refuse what is not the embeddings of a catalogue.
+
+    Args:
+        rows: [k, d].
+
+    Raises:
+        CatalogueError: unless they are 2 to 65,535 finite unit rows.
+    """
+    if rows.ndim != 2 or rows.dtype.kind != "f" or not 2 <= len(rows) <= MOST:
+        raise CatalogueError(
+            f"embeddings {rows.dtype} of shape {rows.shape}; need floats (k, d), k from 2 to {MOST}"
+        )
+    if (norm := off_unit(rows)) is not None:
+        raise CatalogueError(f"an embedding of the catalogue has norm {norm:g}; need 1")
+
+
+def nearest(embedding: np.ndarray, rows: np.ndarray) -> int:
+    """The place of the description that is nearest by cosine, the first of equals.
+
+    Args:
+        embedding: [d].
+        rows: [k, d] unit rows.
+    """
+    return int((rows @ embedding / np.linalg.norm(rows, axis=1)).argmax())
