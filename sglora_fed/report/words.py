@@ -56,6 +56,7 @@ SPLITS: Mapping[str, str] = {
     "new_words": "new words: clients that experts' words would fit, in those of another author",
     "new_topic": "new topic: a rule that names a topic no expert knows",
     "new_element": "new element: a condition that no expert has",
+    "new_class": "new class: a class or category that no expert has",
     "combo": "combination: a known topic in a known style, never together before",
     "new_domain": "new domain: an unknown topic in a known style",
     "new_style": "new style: a known topic in a style no expert writes",

@@ -1,4 +1,4 @@
-"""Hugging Face intent data sets as rules and styles (extra ``hub``)."""
+"""Hugging Face data sets as task families (extra ``hub``): intents as rules and styles."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sglora_fed.config.schema import FamilyConfig
+from sglora_fed.config.schema import PICTURE_SETS, FamilyConfig
 from sglora_fed.errors import TaskFileError
 from sglora_fed.tasks.family import build_family
+from sglora_fed.tasks.hub_data import check_columns, class_names, open_parts
+from sglora_fed.tasks.hub_pictures import picture_family
 from sglora_fed.tasks.topics import Part, Utterance, plain_topics, shipped_table
 from sglora_fed.tasks.types import TaskFamily
 
@@ -45,57 +47,40 @@ DATASETS: Mapping[str, HubDataset] = {
 
 
 def hub_family(config: FamilyConfig) -> TaskFamily:
+    """What ``family.name=hub`` means: pictures by class, or intents as rules and styles.
+
+    Raises:
+        TaskFileError: when ``datasets`` is not installed, or the data set cannot be had or lacks
+            a part, a field, or the intents of its table.
+        TaskError: when it allows fewer different tasks than asked for.
+    """
+    return picture_family(config) if config.dataset in PICTURE_SETS else intent_family(config)
+
+
+def intent_family(config: FamilyConfig) -> TaskFamily:
     """A data set's intents, grouped into topics, as rules and styles.
 
     Args:
         config: with the data set's name; ``path`` names a folder written by ``save_to_disk``.
 
     Raises:
-        TaskFileError: when ``datasets`` is not installed, or the data set cannot be had or lacks
-            a part, a field, or the intents of its table.
-        TaskError: when its topics allow fewer different tasks than asked for.
+        TaskFileError, TaskError: as :func:`hub_family`.
     """
     source = DATASETS[config.dataset]
-    where = config.path or f"{source.id} at revision {source.revision[:7]}"
-    rows = _rows(source, _load(source, config.path, where), where)
-    topics = plain_topics(rows, shipped_table(config.dataset))
+    revision = config.revision or source.revision
+    parts, where = open_parts(source.id, source.config, revision, config.path)
+    if set(PARTS) - set(parts):
+        raise TaskFileError(f"{where} has {sorted(parts)}; need the parts {list(PARTS)}")
+    topics = plain_topics(_rows(source, parts, where), shipped_table(config.dataset))
     if not topics:
         raise TaskFileError(f"{where} has none of the intents of {config.dataset}")
     return build_family(config.dataset, topics, config)
 
 
-def _load(source: HubDataset, path: str | None, where: str) -> Mapping[str, Any]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise TaskFileError("family=hub needs pip install 'sglora-fed[hub]'") from error
-    try:
-        if path:
-            found = datasets.load_from_disk(path)
-        else:
-            found = datasets.load_dataset(source.id, source.config, revision=source.revision)
-    # RuntimeError: how `datasets` refuses loading scripts.
-    except (OSError, ValueError, RuntimeError) as error:
-        raise TaskFileError(
-            f"{where} cannot be loaded ({type(error).__name__}); without a network give"
-            " family.path, a folder written by save_to_disk"
-        ) from error
-    if not isinstance(found, Mapping) or set(PARTS) - set(found):
-        has = sorted(found) if isinstance(found, Mapping) else "one table"
-        raise TaskFileError(f"{where} has {has}; need the parts {list(PARTS)}")
-    return found
-
-
 def _rows(source: HubDataset, parts: Mapping[str, Any], where: str) -> Iterator[Utterance]:
     for part in PARTS:
         features = parts[part].features
-        if missing := sorted({"text", source.label} - set(features)):
-            raise TaskFileError(f"{where}: {part} lacks the fields {missing}; has {list(features)}")
-        names = getattr(features[source.label], "names", None)
-        if names is None:
-            raise TaskFileError(
-                f"{where}: field {source.label!r} of {part} is {features[source.label]};"
-                " need a ClassLabel"
-            )
+        check_columns(features, ("text", source.label), part, where)
+        names = class_names(features, source.label, part, where)
         for text, label in zip(parts[part]["text"], parts[part][source.label], strict=True):
             yield Utterance(names[label], text, part)

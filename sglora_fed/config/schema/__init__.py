@@ -13,7 +13,7 @@ from sglora_fed.config.schema.experiment import (
     TRAINED_METHODS,
     ExperimentConfig,
 )
-from sglora_fed.config.schema.family import FAMILIES, FamilyConfig
+from sglora_fed.config.schema.family import FAMILIES, PICTURE_SETS, FamilyConfig
 from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
 from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, PrivacyConfig
@@ -30,6 +30,7 @@ __all__ = [
     "MAX_EPSILON",
     "MECHANISMS",
     "NO_ADAPTER_METHODS",
+    "PICTURE_SETS",
     "POLICY_METHOD",
     "SHARED_METHOD",
     "TRAINED_METHODS",

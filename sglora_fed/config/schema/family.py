@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sglora_fed.config.schema.options import Group, at_least, one_of, option
+from sglora_fed.config.schema.options import Group, at_least, one_of, option, where
 from sglora_fed.errors import TaskError
 from sglora_fed.registry import Registry
 
@@ -20,6 +22,15 @@ FAMILIES = Registry(
     },
 )
 """``register_family`` adds to them."""
+
+
+PICTURE_SETS: Mapping[str, str] = {
+    "coco": "jxie/coco_captions",
+    "flickr30k": "lmms-lab/flickr30k",
+    "oxford_pets": "timm/oxford-iiit-pet",
+    "flowers102": "dpdl-benchmark/oxford_flowers102",
+}
+"""Data sets of the SG-LoRA paper -> id on the hub; no revision of them is pinned."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +69,28 @@ class FamilyConfig(Group):
     )
     dataset: str = option(
         "clinc_oos",
-        "`hub` only: `clinc_oos` or `banking77`",
-        one_of(("clinc_oos", "banking77")),
+        "`hub` only: `clinc_oos` or `banking77` (text); `coco`, `flickr30k`, `oxford_pets` or"
+        " `flowers102` (pictures)",
+        one_of(("clinc_oos", "banking77", *PICTURE_SETS)),
+    )
+    revision: str | None = option(
+        None,
+        "`hub` only: commit of the data set; null: the pinned one, which pictures have not",
+        where(lambda value: bool(re.fullmatch("[0-9a-f]{40}", value)), "must be 40 digits 0-9a-f"),
     )
 
     def contradictions(self) -> list[str]:
-        """A folder that is missing, and too few experts."""
+        """A folder that is missing, a data set that may change, and too few experts."""
         found = []
         if self.name == "local" and not self.path:
             found.append("family.path=None: family=local needs the folder of the task family")
+        if self.name == "hub" and self.dataset in PICTURE_SETS and not (self.path or self.revision):
+            found.append(
+                f"family.revision=None: family.dataset={self.dataset} has no pinned commit; give"
+                " the first word that git ls-remote"
+                f" https://huggingface.co/datasets/{PICTURE_SETS[self.dataset]} main prints, or"
+                " family.path"
+            )
         if self.rule_experts + self.style_experts < 2:
             found.append(
                 f"family.rule_experts={self.rule_experts}, style_experts={self.style_experts}:"

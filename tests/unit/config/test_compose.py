@@ -27,7 +27,7 @@ from sglora_fed.config import (
     subset_sha256,
 )
 from sglora_fed.config.groups import groups
-from sglora_fed.config.schema import GENERATORS
+from sglora_fed.config.schema import GENERATORS, PICTURE_SETS
 from sglora_fed.errors import ConfigError
 from sglora_fed.generators import register_generator
 from sglora_fed.generators.ridge import Ridge
@@ -217,6 +217,17 @@ class TestMistakes:
     def test_gaussian_needs_possible_parameters(self, override: str, key: str) -> None:
         (found,) = problems("privacy=gaussian", override)
         assert found.startswith(key)
+
+    @pytest.mark.parametrize("name", PICTURE_SETS)
+    def test_pictures_of_the_hub_need_a_commit(self, name: str) -> None:
+        pictures = ("family=hub", f"family.dataset={name}")
+        (found,) = problems(*pictures)
+        assert found.startswith(f"family.revision=None: family.dataset={name} has no pinned commit")
+        assert f"git ls-remote https://huggingface.co/datasets/{PICTURE_SETS[name]} main" in found
+        assert "40 digits" in "".join(problems(*pictures, "family.revision=main"))
+        compose([*pictures, f"family.revision={'0a' * 20}"])
+        compose([*pictures, "family.path=x"])
+        compose(["family=hub", "family.dataset=banking77"])
 
     def test_only_a_clip_has_the_text_tower_of_one(self) -> None:
         compose(["backbone=clip", "backbone.path=x", "backbone.describer=clip"])
