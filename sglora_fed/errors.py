@@ -257,6 +257,29 @@ class CatalogueError(SgloraError):
     )
 
 
+class LedgerError(SgloraError):
+    """The ledger is missing, damaged, changed, older than it was, or cannot count a release."""
+
+    code = 702
+    title = "ledger cannot be used"
+    resolve = (
+        "Nothing was released. Free space or give write permission where the message says so. A "
+        "ledger that was lost, changed or put back from a copy is not repaired: what it had spent "
+        "is unknown, so its clients have nothing left to spend."
+    )
+
+
+class BudgetError(SgloraError):
+    """One more release would pass a client's limit; the message is the same for every request."""
+
+    code = 703
+    title = "privacy budget is spent"
+    resolve = (
+        "Nothing was drawn or released. What was released before can be asked for again at no cost."
+        " More needs a larger limit, which only the node's owner can set."
+    )
+
+
 class MessageError(SgloraError):
     """A message from the network is not what was agreed: names, shapes, types, or finite values."""
 

@@ -1,0 +1,304 @@
+"""What a client has spent: debited and kept before anything is released, on the client's own disk.
+
+The server is whom the budget protects against, so the ledger lies on the node. Every release is a
+row that is forced to disk, with its cost and its bytes, before the caller gets the bytes: a crash
+can lose budget, never privacy. The same request again is answered with the same bytes and costs
+nothing, because fresh randomness on it could be averaged away (RAPPOR's permanent response:
+Erlingsson, Pihur & Korolova 2014). Costs are added (basic composition: Dwork & Roth 2014, theorem
+3.16), in exact decimals.
+
+A folder holds three files. ``key``: 32 secret bytes; descriptions and clients are in the ledger as
+keyed digests alone. ``ledger.sqlite``: the rows, each with a code over itself and the row before.
+``witness``: number and code of the last row. A ledger that is older than its witness, or has other
+rows, is refused; whoever puts back all three files, or a copy of the whole disk, is not noticed.
+No clock is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from sglora_fed.errors import BudgetError, LedgerError
+from sglora_fed.privacy.mechanisms.base import UNIT, Mechanism
+
+SCHEMA = 1
+KEY_BYTES = 32
+WITNESS = struct.Struct(">Q32s")
+"""Number and code of the last row."""
+
+PATIENCE = 60.0
+"""Seconds that a release waits for those of other processes."""
+
+TABLE = """
+CREATE TABLE releases (
+    n INTEGER PRIMARY KEY, client BLOB NOT NULL, request BLOB NOT NULL UNIQUE,
+    epsilon TEXT NOT NULL, delta TEXT NOT NULL, unit TEXT NOT NULL, released BLOB NOT NULL,
+    code BLOB NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a client's releases may cost together.
+
+    Attributes:
+        epsilon: finite, above 0.
+        delta: in [0, 1).
+        unit: what they protect; costs of another unit cannot be added to them.
+
+    Raises:
+        LedgerError: for impossible limits.
+    """
+
+    epsilon: float
+    delta: float = 0.0
+    unit: str = UNIT
+
+    def __post_init__(self) -> None:
+        _check_cost(self.epsilon, self.delta)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who releases what.
+
+    Attributes:
+        client: name of the (virtual) client; each has a budget of its own.
+        description: in the client's words.
+        public: hash of what the release refers to, such as a catalogue: a place in another list is
+            another release, and paid again.
+    """
+
+    client: str
+    description: str
+    public: str = ""
+
+
+def create_ledger(folder: Path) -> None:
+    """Make an empty ledger: whole, or not at all.
+
+    Args:
+        folder: must not exist; its parent is made when missing.
+
+    Raises:
+        LedgerError: when it exists, or cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
+    try:
+        if folder.exists():
+            raise LedgerError(f"{folder} exists; a ledger is never made anew over another")
+        temporary.mkdir(parents=True, mode=0o700)
+        key = secrets.token_bytes(KEY_BYTES)
+        _write_new(temporary / "key", key)
+        _write_new(temporary / "witness", WITNESS.pack(0, _first_code(key)))
+        with closing(_connected(temporary / "ledger.sqlite", "rwc")) as connection:
+            connection.execute(TABLE)
+            connection.execute(f"PRAGMA user_version={SCHEMA}")
+        temporary.rename(folder)
+    except (OSError, sqlite3.Error) as error:
+        raise LedgerError(f"{folder} cannot be made: {error}") from error
+
+
+class Ledger:
+    """A ledger on disk, opened anew for each release: processes, threads and forks may share it.
+
+    Args:
+        folder: of :func:`create_ledger`.
+        budget: of each client; the node's own choice.
+
+    Raises:
+        LedgerError: when it is missing, damaged, changed by somebody else, or older than its
+            witness.
+    """
+
+    def __init__(self, folder: Path, budget: Budget) -> None:
+        self._folder = folder
+        self._budget = budget
+        self._key = _read(folder / "key", KEY_BYTES)
+        self._verified = (0, _first_code(self._key))
+        with self._connection() as connection, self._transaction(connection):
+            (found,) = connection.execute("PRAGMA integrity_check").fetchone()
+            (schema,) = connection.execute("PRAGMA user_version").fetchone()
+            if found != "ok" or schema != SCHEMA:
+                raise LedgerError(f"{folder}: schema {schema}, check {found!r}; need {SCHEMA}, ok")
+
+    def release(self, request: Request, mechanism: Mechanism, embedding: np.ndarray) -> np.ndarray:
+        """What the server may see: debited first, or what it has seen before.
+
+        Args:
+            request: who asks, and for what.
+            mechanism: with a promise in the budget's unit.
+            embedding: [d], of the description.
+
+        Returns:
+            An array of the mechanism's form.
+
+        Raises:
+            BudgetError: when the client's limit would be passed; nothing was drawn.
+            LedgerError: when the mechanism promises nothing or about another unit, or the ledger
+                cannot be trusted or written; nothing was released.
+            PrivacyError: when the embedding is unfit; nothing was spent.
+        """
+        form = mechanism.form
+        data = self._release(request, mechanism, lambda: _bytes(mechanism, embedding))
+        if len(data) != form.nbytes:
+            raise LedgerError(f"{self._folder}: {len(data)} bytes kept; need {form.nbytes}")
+        return np.frombuffer(data, form.dtype).reshape(form.shape)
+
+    def spent(self, client: str) -> tuple[Fraction, Fraction]:
+        """Epsilon and delta of all of a client's releases, of the budget's unit.
+
+        Raises:
+            LedgerError: when the ledger cannot be trusted.
+        """
+        with self._connection() as connection, self._transaction(connection):
+            return self._spent(connection, self._digest("client", client))
+
+    def _release(self, request: Request, mechanism: Mechanism, draw: Callable[[], bytes]) -> bytes:
+        cost = self._cost(mechanism)
+        client = self._digest("client", request.client)
+        place = self._digest("request", repr((vars(request), mechanism.name, mechanism.form, cost)))
+        with self._connection() as connection:
+            with self._transaction(connection):
+                query = "SELECT released FROM releases WHERE request = ?"
+                if found := connection.execute(query, (place,)).fetchone():
+                    return bytes(found[0])
+                self._check_limit(self._spent(connection, client), cost)
+                released = draw()
+                self._insert(connection, (client, place, *cost, self._budget.unit, released))
+            # The row is on disk. Should the process end before the witness is, it lags behind.
+            with self._transaction(connection):
+                self._advance()
+        return released
+
+    def _insert(self, connection: sqlite3.Connection, values: tuple[object, ...]) -> None:
+        number, code = self._verified
+        row = (number + 1, *values)
+        marks = "?, ?, ?, ?, ?, ?, ?, ?"
+        connection.execute(f"INSERT INTO releases VALUES ({marks})", (*row, self._code(row, code)))
+
+    def _cost(self, mechanism: Mechanism) -> tuple[str, str]:
+        """Epsilon and delta as exact decimals."""
+        epsilon, delta, unit = mechanism.epsilon, mechanism.delta, mechanism.unit
+        if epsilon is None or delta is None:
+            raise LedgerError(f"{mechanism.name} promises nothing; a ledger cannot count that")
+        if unit != self._budget.unit:
+            raise LedgerError(f"{mechanism.name} is about {unit!r}; need {self._budget.unit!r}")
+        _check_cost(epsilon, delta)
+        return str(Decimal(repr(float(epsilon)))), str(Decimal(repr(float(delta))))
+
+    def _check_limit(self, spent: tuple[Fraction, Fraction], cost: tuple[str, str]) -> None:
+        limits = (self._budget.epsilon, self._budget.delta)
+        for before, more, limit in zip(spent, cost, limits, strict=True):
+            if before + Fraction(more) > Fraction(repr(float(limit))):
+                raise BudgetError("one more release would pass this client's limit")
+
+    def _spent(self, connection: sqlite3.Connection, client: bytes) -> tuple[Fraction, Fraction]:
+        query = "SELECT epsilon, delta FROM releases WHERE client = ? AND unit = ?"
+        rows = connection.execute(query, (client, self._budget.unit)).fetchall()
+        epsilon = sum((Fraction(row[0]) for row in rows), Fraction())
+        return epsilon, sum((Fraction(row[1]) for row in rows), Fraction())
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Closed at the end, which takes back a transaction that an error has ended."""
+        try:
+            with closing(_connected(self._folder / "ledger.sqlite", "rw")) as connection:
+                yield connection
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerError(f"{self._folder} cannot be used: {error}") from error
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A checked ledger that nobody else writes to; forced to disk at the end."""
+        connection.execute("BEGIN IMMEDIATE")
+        self._verify(connection)
+        yield
+        connection.execute("COMMIT")
+
+    def _verify(self, connection: sqlite3.Connection) -> None:
+        """Every row since the last look follows from the one before, up to the witness at least."""
+        number, code = self._verified
+        witness = WITNESS.unpack(_read(self._folder / "witness", WITNESS.size))
+        query = "SELECT * FROM releases WHERE n > ? ORDER BY n"
+        met = witness[0] < number or (number, code) == witness
+        for *row, found in connection.execute(query, (number,)):
+            number += 1
+            code = self._code(tuple(row), code)
+            met |= (number, code) == witness
+            if row[0] != number or found != code:
+                raise LedgerError(f"{self._folder}: row {number} was changed")
+        (last,) = connection.execute("SELECT coalesce(max(n), 0) FROM releases").fetchone()
+        if not met or last != number:
+            raise LedgerError(f"{self._folder}: row {last} is the last; the witness saw others")
+        self._verified = (number, code)
+
+    def _advance(self) -> None:
+        """Tell the witness of the last row."""
+        with (self._folder / "witness").open("r+b", buffering=0) as file:
+            file.write(WITNESS.pack(*self._verified))
+            os.fsync(file.fileno())
+
+    def _digest(self, kind: str, text: str) -> bytes:
+        return hmac.digest(self._key, repr((kind, text)).encode(), "sha256")
+
+    def _code(self, row: tuple[object, ...], before: bytes) -> bytes:
+        return hmac.digest(self._key, repr((row, before)).encode(), "sha256")
+
+
+def _bytes(mechanism: Mechanism, embedding: np.ndarray) -> bytes:
+    return mechanism.release(embedding).astype(mechanism.form.dtype).tobytes()
+
+
+def _check_cost(epsilon: float, delta: float) -> None:
+    if not 0 < epsilon < float("inf") or not 0 <= delta < 1:
+        raise LedgerError(f"epsilon={epsilon!r}, delta={delta!r}; need 0 < epsilon, 0 <= delta < 1")
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection whose commits wait for the disk; ``rw`` never makes a file."""
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, timeout=PATIENCE, isolation_level=None, uri=True)
+    # A journal that is cut short, not unlinked: the commit is on disk without the folder's entry.
+    connection.execute("PRAGMA journal_mode=TRUNCATE")
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def _first_code(key: bytes) -> bytes:
+    """What the first row follows."""
+    return hmac.digest(key, b"sglora-fed ledger", hashlib.sha256)
+
+
+def _read(path: Path, size: int) -> bytes:
+    """A file of exactly this size."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) != size:
+        raise LedgerError(f"{path} holds {len(data)} bytes; need {size}")
+    return data
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """A file that only its owner reads, forced to disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
