@@ -94,6 +94,7 @@ def draw_strip(rows: Sequence[Exhibit], methods: Sequence[str], best: int = 3) -
 def _show(axis: Axes, picture: bytes) -> None:
     """Pixels as they are, however small the picture."""
     axis.imshow(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")), interpolation="nearest")
+    axis.set_anchor("N")
     axis.set_axis_off()
 
 
