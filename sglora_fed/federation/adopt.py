@@ -12,12 +12,12 @@ from flwr.app import RecordDict
 
 from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.adapters.peft_io import write_peft
-from sglora_fed.adapters.start import norm_bound
+from sglora_fed.adapters.start import norm_bound, within_bound
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.errors import MessageError, ResultsError
 from sglora_fed.federation.codec import MOST_CLIENTS, Reader, pack
 from sglora_fed.federation.describe import Requests
-from sglora_fed.federation.exchange import ONE_REPLY, Federation
+from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part
 from sglora_fed.generators.base import Generated
@@ -96,12 +96,13 @@ def deliver(
         places = np.flatnonzero(requests.nodes[rows] == node)
         if len(places):
             ids = requests.called(rows[places])
-            asked[node] = AdoptRequest(ids, made.adapters[places, 0])
+            adapters = within_bound(made.adapters[places, 0], federation.layout)
+            asked[node] = AdoptRequest(ids, adapters)
     replies = federation.ask(
         ADOPT,
         {node: request.pack() for node, request in asked.items()},
         partial(_parse, asked),
-        0,
+        NAME_BYTES * len(rows),
         ONE_REPLY,
     )
     return {node: reply.ids for node, reply in replies.items()}

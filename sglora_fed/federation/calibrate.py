@@ -13,12 +13,12 @@ from flwr.app import RecordDict
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.layout import check_vectors
-from sglora_fed.adapters.start import norm_bound
+from sglora_fed.adapters.start import norm_bound, within_bound
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
-from sglora_fed.federation.exchange import ONE_REPLY, Federation
+from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part
 from sglora_fed.federation.rounds import train_in_rounds
@@ -202,7 +202,7 @@ def _outcomes(
         asked = {}
         for node, queue in queues.items():
             if some := queue[start : start + EXPERTS_PER_MESSAGE]:
-                made = adapters[[rows[name] for name in some]]
+                made = within_bound(adapters[[rows[name] for name in some]], federation.layout)
                 asked[node] = CalibrateRequest(
                     federation.seed, roster.own_ids(some), made, fallback
                 )
@@ -210,7 +210,7 @@ def _outcomes(
             CALIBRATE,
             {node: request.pack() for node, request in asked.items()},
             partial(_parse, asked),
-            4 * EXPERTS_PER_MESSAGE * adapters.shape[1],
+            EXPERTS_PER_MESSAGE * (4 * adapters.shape[1] + NAME_BYTES),
             ONE_REPLY,
         )
         for node, reply in replies.items():

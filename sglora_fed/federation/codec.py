@@ -66,7 +66,7 @@ class Reader:
     def __init__(self, body: RecordDict) -> None:
         fields, arrays = body.get(FIELDS), body.get(ARRAYS)
         if not isinstance(fields, ConfigRecord) or not isinstance(arrays, ArrayRecord):
-            raise MessageError(f"the body has {sorted(body)}; need {FIELDS!r} and {ARRAYS!r}")
+            raise MessageError(f"the body has {len(body)} records; need {FIELDS!r} and {ARRAYS!r}")
         self._fields = fields
         self._arrays = arrays
 
@@ -100,7 +100,9 @@ class Reader:
         """An array of exactly this type and shape (None: any length), all values finite."""
         packed = self._arrays.get(name)
         if packed is None:
-            raise MessageError(f"array {name!r} is missing; there is {sorted(self._arrays)}")
+            raise MessageError(f"array {name!r} is missing; there are {len(self._arrays)} others")
+        if not isinstance(packed, Array) or not all(type(n) is int for n in packed.shape):
+            raise MessageError(f"{name} is no array of whole numbers of rows and columns")
         if packed.dtype != dtype or not _fits(packed.shape, shape):
             raise MessageError(
                 f"{name} claims {packed.dtype}{tuple(packed.shape)}; need {dtype}{shape}"

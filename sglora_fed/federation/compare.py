@@ -8,7 +8,7 @@ all on the same test examples. A client that only wants an adapter takes no part
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,14 +20,14 @@ from torch import Tensor
 
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks
-from sglora_fed.adapters.layout import check_vectors
-from sglora_fed.adapters.start import federation_start, norm_bound
+from sglora_fed.adapters.layout import Layout, check_vectors
+from sglora_fed.adapters.start import federation_start, norm_bound, within_bound
 from sglora_fed.backbones.metrics import METRIC_SETS, task_metrics
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, RunConfig
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.describe import Requests
-from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.finetuned import FINE_TUNED, STARTED, examples_of, training_of
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part
@@ -38,6 +38,9 @@ from sglora_fed.seeds import derive_seed
 COMPARE = "evaluate.compare"
 
 MOST_METHODS = 1000
+
+MOST_SPLITS = 32
+"""Kinds of unseen task among one node's clients."""
 
 HINTS = {"zero_shot": "none", "described": "phrases"}
 """Methods without an adapter -> the client's own words in the candidate texts."""
@@ -172,14 +175,17 @@ class Delivery:
     common: Mapping[str, np.ndarray]
     confidence: np.ndarray | None
 
-    def request(self, seed: int, requests: Requests, places: np.ndarray) -> CompareRequest:
+    def request(
+        self, federation: Federation, requests: Requests, places: np.ndarray
+    ) -> CompareRequest:
         """The message about the clients in some places of the rows."""
-        made = [array[places].astype(np.float16) for array in self.made.values()]
-        shared = [vector.astype(np.float16) for vector in self.common.values()]
-        size = next(array.shape[-1] for array in (*self.made.values(), *self.common.values()))
+        half = partial(_in_half, federation.layout)
+        made = [half(array[places]) for array in self.made.values()]
+        shared = [half(vector) for vector in self.common.values()]
+        size = federation.layout.size
         sure = np.empty(0) if self.confidence is None else self.confidence[places]
         return CompareRequest(
-            seed=seed,
+            seed=federation.seed,
             ids=requests.called(self.rows[places]),
             methods=self.methods,
             made=tuple(self.made),
@@ -188,6 +194,10 @@ class Delivery:
             shared=np.stack(shared) if shared else np.empty((0, size), np.float16),
             confidence=sure,
         )
+
+
+def _in_half(layout: Layout, vectors: np.ndarray) -> np.ndarray:
+    return within_bound(vectors, layout).astype(np.float16)
 
 
 @dataclass(frozen=True)
@@ -217,7 +227,7 @@ def compare(federation: Federation, requests: Requests, delivery: Delivery) -> I
     for start in range(0, max(len(queue) for queue in queues.values()), step):
         chunks = {node: queue[start : start + step] for node, queue in queues.items()}
         asked = {
-            node: delivery.request(federation.seed, requests, places)
+            node: delivery.request(federation, requests, places)
             for node, places in chunks.items()
             if len(places)
         }
@@ -225,7 +235,7 @@ def compare(federation: Federation, requests: Requests, delivery: Delivery) -> I
             COMPARE,
             {node: request.pack() for node, request in asked.items()},
             partial(_parse, federation, asked),
-            8 * step * len(delivery.methods) * max(map(len, METRIC_SETS)),
+            step * (8 * len(delivery.methods) * max(map(len, METRIC_SETS)) + 2 * NAME_BYTES),
         )
         for node, reply in replies.items():
             rows = delivery.rows[chunks[node]]
@@ -250,7 +260,15 @@ def delivered_adapters(method: str, config: RunConfig) -> int:
 
 
 def agreeing(measured: Sequence[Measured]) -> list[Measured]:
-    """The results in the metrics that most nodes have: a run is about one kind of task."""
+    """The results in the metrics that most nodes have: a run is about one kind of task.
+
+    Those of a node that tells more kinds of unseen task than there can be are left out, too: each
+    kind has its own part of the report.
+    """
+    told: dict[int, set[str]] = defaultdict(set)
+    for one in measured:
+        told[one.node].update(one.reply.splits)
+    measured = [one for one in measured if len(told[one.node]) <= MOST_SPLITS]
     votes = Counter(dict.fromkeys((one.node, one.reply.metrics) for one in measured))
     kinds = Counter(metrics for _, metrics in votes)
     most = max(METRIC_SETS, key=lambda metrics: kinds[metrics])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +10,9 @@ from flwr.app import RecordDict
 
 from sglora_fed.errors import RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
-from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, spoken
-from sglora_fed.federation.roster import Part, another_name
+from sglora_fed.federation.roster import Part
 from sglora_fed.privacy import make_mechanism
 from sglora_fed.tasks.types import Task
 
@@ -108,26 +106,17 @@ def collect_requests(federation: Federation) -> Requests:
         DESCRIBE,
         dict.fromkeys(federation.nodes, DescribeRequest(federation.seed).pack()),
         lambda _, body: DescribeReply.parse(body, federation.dim),
-        most * (2 * federation.dim + 80),
+        most * (2 * federation.dim + NAME_BYTES),
     )
     found = [(own, node) for node, reply in replies.items() for own in reply.ids]
     if not found:
         raise RepliesError(f"{DESCRIBE}: {len(replies)} nodes have no client; need at least one")
-    names = _distinct([own for own, _ in found])
+    names = [federation.roster.client_name(node, own) for own, node in found]
     order = np.argsort(np.array(names))
     embeddings = np.concatenate([reply.embeddings for reply in replies.values()])
     nodes = np.array([node for _, node in found], object)
     own_ids = tuple(found[i][0] for i in order)
     return Requests(tuple(names[i] for i in order), own_ids, nodes[order], embeddings[order])
-
-
-def _distinct(ids: Sequence[str]) -> list[str]:
-    """A name for each id: itself, with a number behind it where it was used before."""
-    names: dict[str, None] = {}
-    for own in ids:
-        numbered = (another_name(own, str(number)) for number in count(2))
-        names[next(name for name in chain([own], numbered) if name not in names)] = None
-    return list(names)
 
 
 def describe(node: Node, request: DescribeRequest) -> DescribeReply:

@@ -20,7 +20,7 @@ from sglora_fed.adapters.start import federation_start
 from sglora_fed.adapters.training import train_adapters
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
-from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part, another_name
 from sglora_fed.seeds import derive_seed
@@ -135,8 +135,8 @@ class EnrolReply:
                 f"{len(self.trained)} experts, of which"
                 f" {len(set(self.trained) - missing)} were not asked for; at most {request.limit}"
             )
-        if missing and request.limit and not self.trained:
-            raise MessageError(f"{len(missing)} experts remain, but none came")
+        if len(self.trained) < (due := min(request.limit, len(missing))):
+            raise MessageError(f"{len(self.trained)} experts came where {due} were due")
         return self
 
 
@@ -156,7 +156,7 @@ def enrol(federation: Federation, store: ZooStore) -> None:
             ENROL,
             {node: request.pack() for node, request in asked.items()},
             partial(_parse, federation, asked),
-            limit * _expert_bytes(federation),
+            limit * _expert_bytes(federation) + _inventory_bytes(federation),
         )
         again = {}
         for node, reply in replies.items():
@@ -172,7 +172,12 @@ def enrol(federation: Federation, store: ZooStore) -> None:
 
 
 def _expert_bytes(federation: Federation) -> int:
-    return 4 * (WORDINGS * federation.dim + 2 * federation.layout.size) + 8
+    return 4 * (WORDINGS * federation.dim + 2 * federation.layout.size) + 8 + NAME_BYTES
+
+
+def _inventory_bytes(federation: Federation) -> int:
+    """Of all experts' ids and their tasks' hashes."""
+    return 2 * NAME_BYTES * federation.config.federation.experts_per_node
 
 
 def _parse(

@@ -18,6 +18,7 @@ from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config.schema import FederationConfig, RunConfig
 from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import wire_bytes
+from sglora_fed.federation.post import replies as received
 from sglora_fed.federation.roster import Reply, Roster
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,12 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 
 SLACK_BYTES = 65_536
-"""For names and headers, beyond the numbers that a reply must hold."""
+"""For headers, beyond the numbers and names that a reply must hold."""
+
+NAME_BYTES = 80
+"""Of an identifier in a message, at most."""
+
+ROUNDING = 1e-6
 
 ONE_REPLY = 1e-9
 """Share of the nodes that must answer where one will do: any above zero asks for one."""
@@ -66,8 +72,8 @@ class Federation:
     refusals: list[str] = field(default_factory=list)
 
     def of_seed(self, seed: int) -> Federation:
-        """The same nodes for another seed; what they own is asked anew."""
-        return replace(self, seed=seed, roster=Roster(self.config.federation))
+        """The same nodes for another seed, with a zoo of its own; what they said binds them."""
+        return replace(self, seed=seed, roster=self.roster.of_another_zoo())
 
     def ask(
         self,
@@ -83,8 +89,10 @@ class Federation:
             kind: message type.
             bodies: node id -> body.
             parse: checks and reads a node's reply; what it refuses counts as no reply.
-            most_bytes: of the numbers that an honest reply holds.
-            min_replies: share of the replies needed; by default the configured one.
+            most_bytes: of the numbers and names that an honest reply holds.
+            min_replies: share of all nodes of the run that must not fail; by default the configured
+                one. As many as it spares may fail, also where only a few are asked: else the last
+                one that is asked could end the run alone.
 
         Returns:
             Node id -> reply, in the order of the roster.
@@ -92,36 +100,39 @@ class Federation:
         Raises:
             RepliesError: when fewer usable replies came than are needed.
         """
-        messages = [Message(body, node, kind) for node, body in bodies.items()]
+        messages = {node: Message(body, node, kind) for node, body in bodies.items()}
         replies: dict[int, Parsed] = {}
         refused: list[str] = []
-        for message in self.grid.send_and_receive(messages, timeout=self.config.federation.timeout):
+        for node, message in received(self.grid, messages, self.config.federation.timeout):
             try:
-                node = message.metadata.src_node_id
                 replies[node] = self._read(node, message, parse, most_bytes)
             except MessageError as error:
                 refused.append(str(error))
                 logger.warning("%s: reply refused: %s", kind, error)
         self.refusals.extend(refused)
-        share = self.config.federation.min_replies if min_replies is None else min_replies
-        self._check_enough(kind, len(replies), math.ceil(share * len(messages)), refused)
+        self._check_enough(kind, len(replies), len(messages) - self._spared(min_replies), refused)
         return dict(sorted(replies.items(), key=lambda item: self.roster.place(item[0])))
 
     def _read(
         self,
         node: int,
-        message: Message,
+        message: Message | None,
         parse: Callable[[int, RecordDict], Parsed],
         most_bytes: int,
     ) -> Parsed:
         """The one place in which a reply is held against what its node may own."""
-        if message.has_error():
-            raise MessageError(f"a client failed with code {message.error.code}")
-        if (size := wire_bytes(message.content)) > most_bytes + SLACK_BYTES:
+        body = _body(message)
+        if (size := wire_bytes(body)) > most_bytes + SLACK_BYTES:
             raise MessageError(f"a reply of {size} bytes; at most {most_bytes + SLACK_BYTES}")
-        reply = parse(node, message.content)
+        reply = parse(node, body)
         self.roster.admit(node, reply)
         return reply
+
+    def _spared(self, min_replies: float | None) -> int:
+        """Nodes that may fail."""
+        share = self.config.federation.min_replies if min_replies is None else min_replies
+        # 0.55 * 20 is a little more than 11.
+        return len(self.nodes) - max(1, math.ceil(share * len(self.nodes) - ROUNDING))
 
     def _check_enough(self, kind: str, usable: int, needed: int, refused: list[str]) -> None:
         if usable < needed:
@@ -142,6 +153,17 @@ class Federation:
         largest = float(np.linalg.norm(rows.astype(np.float64), axis=-1).max(initial=0.0))
         if largest > (most := times * norm_bound(self.layout)):
             raise MessageError(f"a vector has norm {largest:.4g}; at most {most:.4g}")
+
+
+def _body(message: Message | None) -> RecordDict:
+    """What a reply holds; a MessageError for one that failed, or holds no records."""
+    if message is None or not (message.has_error() or message.has_content()):
+        raise MessageError("a reply that cannot be read")
+    if message.has_error():
+        raise MessageError(f"a client failed with code {message.error.code}")
+    if not isinstance(message.content, RecordDict):
+        raise MessageError(f"a reply that is a {type(message.content).__name__}, no records")
+    return message.content
 
 
 def wait_for_nodes(grid: Grid, config: FederationConfig) -> tuple[int, ...]:

@@ -70,7 +70,8 @@ class InProcessGrid(Grid):
         ids = []
         for message in messages:
             ids.append(uuid4().hex)
-            self._replies[ids[-1]] = self._answer(message)
+            if (reply := self._answer(message)) is not None:
+                self._replies[ids[-1]] = reply
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -83,7 +84,8 @@ class InProcessGrid(Grid):
         """Push, then pull."""
         return self.pull_messages(self.push_messages(messages))
 
-    def _answer(self, message: Message) -> Message:
+    def _answer(self, message: Message) -> Message | None:
+        """What the node answers; None where nothing comes back."""
         try:
             return self._app(message, self._contexts[message.metadata.dst_node_id])
         except Exception as error:  # noqa: BLE001 - as Flower does: a failing app is an error reply

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import Literal, Protocol
+
+import numpy as np
 
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import MessageError
@@ -11,6 +14,9 @@ from sglora_fed.errors import MessageError
 Part = Literal["experts", "clients"]
 
 LONGEST_ID = 64
+
+MOST_EXPERTS = 2.0
+"""Times as many as the median node's: no node has more experts among those that train in rounds."""
 
 
 class Reply(Protocol):
@@ -48,9 +54,19 @@ class Roster:
         self._most = {"experts": config.experts_per_node, "clients": config.clients_per_node}
         self._partitions: dict[int, int] = {}
         self._ids: dict[tuple[int, Part], frozenset[str]] = {}
+        self._clients: dict[tuple[int, str], str] = {}
+        self._taken: set[str] = set()
         self._own_ids: dict[str, str] = {}
         self._names: dict[tuple[int, str], str] = {}
         self.owners: dict[str, int] = {}
+        self._config = config
+
+    def of_another_zoo(self) -> Roster:
+        """A roster of the same nodes, bound by what they have said, without experts' names."""
+        other = Roster(self._config)
+        other._partitions, other._ids = self._partitions, self._ids
+        other._clients, other._taken = self._clients, self._taken
+        return other
 
     def admit(self, node: int, reply: Reply) -> None:
         """Check a reply against what its node may own and has said before.
@@ -83,6 +99,32 @@ class Roster:
     def present(self, names: Sequence[str]) -> list[str]:
         """Those of some experts whose node takes part in this run."""
         return [name for name in names if name in self.owners]
+
+    def taking_part(self, names: Sequence[str], rng: np.random.Generator) -> list[str]:
+        """Those present, of which no node has many more than the median node has.
+
+        Else one node with many experts would take all places in rounds of a few.
+        """
+        own = self.by_node(self.present(names))
+        most = int(MOST_EXPERTS * np.median([len(some) for some in own.values()])) if own else 0
+        return sorted(
+            chain.from_iterable(
+                some if len(some) <= most else rng.choice(some, most, replace=False).tolist()
+                for some in own.values()
+            )
+        )
+
+    def client_name(self, node: int, own: str) -> str:
+        """A client's name in the results, the same in a whole run: its own id, where it is free.
+
+        Another node that uses the id, too, gets a number behind it.
+        """
+        if (node, own) not in self._clients:
+            numbered = (another_name(own, str(number)) for number in count(2))
+            free = (name for name in chain([own], numbered) if name not in self._taken)
+            self._clients[node, own] = next(free)
+            self._taken.add(self._clients[node, own])
+        return self._clients[node, own]
 
     def by_node(self, names: Sequence[str]) -> dict[int, list[str]]:
         """Node -> those of some experts that are its own, nodes by their place."""

@@ -16,11 +16,12 @@ import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.adapters.layout import check_vectors
+from sglora_fed.adapters.start import norm_bound, within_bound
 from sglora_fed.adapters.training import train_adapters
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import GeneratorError, MessageError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
-from sglora_fed.federation.exchange import ONE_REPLY, Federation, Progress
+from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation, Progress
 from sglora_fed.federation.node import Node, practice, spoken
 from sglora_fed.federation.roster import Part
 from sglora_fed.generators import FederatedGenerator, Generator, is_federated, make_generator
@@ -149,26 +150,36 @@ def train_in_rounds(
         The experts that were asked in vain in some round, or whose node is away.
 
     Raises:
-        RepliesError: when no usable reply comes in a round.
+        RepliesError: when all nodes fail in a round, or no usable reply comes in any.
         GeneratorError: for a generator that does not learn in rounds.
     """
     if not is_federated(generator):
         raise GeneratorError(f"{generator.name} is fitted to a zoo; it does not learn in rounds")
     config = federation.config.federation
     rng = np.random.default_rng(derive_seed(federation.seed, "functional_sample"))
-    present = federation.roster.present(zoo.ids)
-    absent = set(zoo.ids) - set(present)
+    roster, answered = federation.roster, 0
+    share = np.random.default_rng(derive_seed(federation.seed, "taking_part"))
+    present = roster.taking_part(zoo.ids, share)
+    absent = set(zoo.ids) - set(roster.present(zoo.ids))
     generator.begin(zoo, federation.layout, start)
     for number in range(1, config.generator_rounds + 1):
         count = min(config.generator_clients, len(present))
         chosen = sorted(present[i] for i in rng.choice(len(present), count, replace=False))
         updates = _updates(federation, number, _starts(federation, generator, zoo, number, chosen))
-        rows = np.array([zoo.ids.index(name) for name in updates])
-        if scaled := generator.learn(rows, np.stack(list(updates.values()))):
+        if updates and (scaled := _learn(generator, zoo, updates)):
             federation.refusals.append(f"round {number}: {scaled} updates were scaled down")
+        answered += len(updates)
         absent |= set(chosen) - set(updates)
         report(number, config.generator_rounds)
+    if not answered:
+        raise RepliesError(f"{ROUND}: no expert replied in {config.generator_rounds} rounds")
     return tuple(sorted(absent))
+
+
+def _learn(generator: FederatedGenerator, zoo: Zoo, updates: Mapping[str, np.ndarray]) -> int:
+    """The number of updates that the generator did not take as they are."""
+    rows = np.array([zoo.ids.index(name) for name in updates])
+    return generator.learn(rows, np.stack(list(updates.values())))
 
 
 def _starts(
@@ -178,7 +189,7 @@ def _starts(
     rows = np.array([zoo.ids.index(name) for name in chosen])
     seed = _round_seed(federation.seed, number)
     said = [spoken(name, zoo.wordings.shape[1], seed) for name in chosen]
-    made = generator.starts(rows, zoo.wordings[rows, said])
+    made = within_bound(generator.starts(rows, zoo.wordings[rows, said]), federation.layout)
     return dict(zip(chosen, made.astype(np.float16), strict=True))
 
 
@@ -200,17 +211,14 @@ def _updates(
         ROUND,
         {node: request.pack() for node, request in asked.items()},
         partial(_parse, federation, asked),
-        2 * federation.layout.size * max(len(request.ids) for request in asked.values()),
+        (2 * federation.layout.size + NAME_BYTES) * len(starts),
         ONE_REPLY,
     )
-    found = {
+    return {
         name: update.astype(np.float64)
         for node, reply in replies.items()
         for name, update in zip(roster.names(node, reply.ids), reply.updates, strict=True)
     }
-    if not found:
-        raise RepliesError(f"round {number}: no update of {len(starts)} experts")
-    return found
 
 
 def _parse(
@@ -231,14 +239,14 @@ def train_round(node: Node, request: RoundRequest) -> RoundReply:
     """The node's experts that take part train a little from the adapters made for them.
 
     Raises:
-        AdapterValueError: for a start that is no adapter.
+        AdapterValueError: for a start beyond the norm bound.
     """
     rows = [row for row, name in enumerate(request.ids) if name in node.experts]
     tasks = [node.experts[request.ids[row]] for row in rows]
     if not tasks:
         return RoundReply(node.partition, (), np.empty((0, node.layout.size), np.float16))
     starts = request.starts[rows].astype(np.float32)
-    check_vectors(starts, node.layout)
+    check_vectors(starts, node.layout, norm_bound(node.layout))
     config, seed = node.config, _round_seed(request.seed, request.round)
     steps = config.federation.generator_steps
     rate = rate_of_round(request.round, config.federation) * config.adapter.train.lr

@@ -11,11 +11,11 @@ import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.adapters.layout import check_vectors
-from sglora_fed.adapters.start import federation_start, norm_bound
+from sglora_fed.adapters.start import federation_start, norm_bound, within_bound
 from sglora_fed.adapters.training import train_adapters
 from sglora_fed.errors import AdapterValueError, MessageError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
-from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, practice
 from sglora_fed.federation.roster import Part
 from sglora_fed.kept.adapters import keep_shared, kept_shared
@@ -129,29 +129,30 @@ def train_shared(federation: Federation, zoo: Zoo) -> tuple[np.ndarray, tuple[st
     config, report = federation.config.federation, federation.reporter("shared LoRA")
     vector = federation_start(federation.layout, federation.seed)[0]
     velocity = np.zeros_like(vector)
-    present, absent = sorted(federation.roster.present(zoo.ids)), set[str]()
+    rng = np.random.default_rng(derive_seed(federation.seed, "taking_part"))
+    roster, answered = federation.roster, set[str]()
+    present = roster.taking_part(zoo.ids, rng)
+    absent = set(zoo.ids) - set(roster.present(zoo.ids))
     rng = np.random.default_rng(derive_seed(federation.seed, "shared_sample"))
     for number in range(1, config.shared_rounds + 1):
         count = min(config.shared_clients, len(present))
         chosen = sorted(rng.choice(np.array(present), count, replace=False).tolist())
-        mean, answered = _round(federation, zoo, number, chosen, vector)
-        absent |= set(chosen) - answered
+        mean, names = _round(federation, zoo, number, chosen, vector)
+        answered |= names
+        absent |= set(chosen) - names
         velocity = config.shared_momentum * velocity + (mean - vector)
-        vector = _bounded(vector + velocity, norm_bound(federation.layout))
+        # Momentum may carry it beyond what clients take.
+        vector = within_bound(vector + velocity, federation.layout)
         report(number, config.shared_rounds)
-    return vector, tuple(sorted({*absent, *(set(zoo.ids) - set(present))}))
-
-
-def _bounded(vector: np.ndarray, most: float) -> np.ndarray:
-    """The vector, or its nearest neighbour that clients take: momentum may carry it beyond."""
-    norm = float(np.linalg.norm(vector))
-    return vector if norm <= most else vector * np.float32(most * (1 - 1e-6) / norm)
+    if not answered:
+        raise RepliesError(f"{SHARED}: no expert replied in {config.shared_rounds} rounds")
+    return vector, tuple(sorted(absent))
 
 
 def _round(
     federation: Federation, zoo: Zoo, number: int, chosen: Sequence[str], start: np.ndarray
 ) -> tuple[np.ndarray, set[str]]:
-    """[D] float32 the round's mean, and who took part."""
+    """[D] float32 the round's mean, and who took part; where nobody did, the start."""
     roster, weights = federation.roster, _weights(federation, zoo)
     asked = {
         node: SharedRequest(federation.seed, number, roster.own_ids(names), start)
@@ -161,11 +162,11 @@ def _round(
         SHARED,
         {node: request.pack() for node, request in asked.items()},
         partial(_parse, federation, asked),
-        8 * federation.layout.size,
+        8 * federation.layout.size + NAME_BYTES * len(chosen),
     )
     names = {node: roster.names(node, reply.ids) for node, reply in replies.items() if reply.ids}
     if not names:
-        raise RepliesError(f"round {number}: none of {len(chosen)} experts replied")
+        return start, set()
     means = np.stack([replies[node].mean for node in names])
     shares = np.array([sum(weights[name] for name in own) for own in names.values()])
     mean: np.ndarray = robust_mean(means, shares).astype(np.float32)
@@ -195,16 +196,18 @@ def robust_mean(means: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     The weighted mean of fewer than ``ENOUGH`` nodes, where nobody can be outvoted; of more, the
     geometric median (robust federated aggregation: Pillutla, Kakade & Harchaoui 2022,
-    arXiv 1912.13445), which nodes with less than half of the weight cannot move far.
+    arXiv 1912.13445), which nodes with less than half of the weight cannot move far. There no node
+    weighs more than the median node: how many examples it has is its own word.
 
     Args:
         means: [n, D] of n nodes.
         weights: [n] above zero.
     """
-    shares = weights / weights.sum()
-    centre: np.ndarray = shares @ means
     if len(means) < ENOUGH:
-        return centre
+        return np.asarray(weights / weights.sum() @ means)
+    shares = np.minimum(weights, np.median(weights))
+    shares /= shares.sum()
+    centre: np.ndarray = shares @ means
     for _ in range(WEISZFELD_STEPS):
         distances = np.linalg.norm(means - centre, axis=1)
         pull = shares / np.maximum(distances, WEISZFELD_FLOOR)
@@ -216,9 +219,9 @@ def train_shared_round(node: Node, request: SharedRequest) -> SharedReply:
     """The node's experts that take part train a few steps from the shared LoRA.
 
     Raises:
-        AdapterValueError: for a start that is no adapter.
+        AdapterValueError: for a start beyond the norm bound.
     """
-    check_vectors(request.start, node.layout)
+    check_vectors(request.start, node.layout, norm_bound(node.layout))
     tasks = [node.experts[name] for name in request.ids if name in node.experts]
     if not tasks:
         return SharedReply(node.partition, (), np.zeros(node.layout.size))

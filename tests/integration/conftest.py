@@ -6,7 +6,7 @@ import csv
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -118,15 +118,11 @@ class WatchedGrid(InProcessGrid):
         self.exchanges: list[Exchange] = []
         self._between = between
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        delivered = []
-        for message in messages:
-            (reply,) = super().send_and_receive([message], timeout=timeout)
-            self.exchanges.append(Exchange(message, reply))
-            delivered.append(self._between(self.exchanges[-1]))
-        return [reply for reply in delivered if reply is not None]
+    def _answer(self, message: Message) -> Message | None:
+        reply = super()._answer(message)
+        assert reply is not None
+        self.exchanges.append(Exchange(message, reply))
+        return self._between(self.exchanges[-1])
 
 
 @dataclass

@@ -38,6 +38,7 @@ from tests.integration.comparing import zoo_folder, zoo_in
 MakeLoop = Callable[..., Any]
 
 HALF = "federation.min_replies=0.5"
+SOON = "federation.timeout=3"
 LOST = 1
 """Partition of the node that dies."""
 
@@ -77,10 +78,10 @@ class TestDeath:
             return death(exchange) if dead else exchange.reply
 
         home_for(kind)
-        run = make_fast(between=between)
+        run = make_fast(SOON, between=between)
         with pytest.raises(RepliesError, match=f"{kind}: 1 usable.*{reason}"):
             run.run()
-        run = make_fast(HALF, between=between, output="half").run()
+        run = make_fast(HALF, SOON, between=between, output="half").run()
         # Where experts are lost, that node's clients are served all the same.
         assert run.summary["counts"]["clients"] == (6 if kind == ENROL else 3)
         assert run.summary["counts"]["experts"] == (3 if kind == ENROL else 6)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, Message, RecordDict
+from flwr.app import Array, ConfigRecord, Message, RecordDict
 from safetensors.numpy import load_file
 
 from sglora_fed.errors import RepliesError
+from sglora_fed.federation.calibrate import CALIBRATE
 from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.rounds import ROUND
+from sglora_fed.federation.shared import SHARED
 from tests.integration.comparing import zoo_in
+from tests.integration.conftest import FAST, Loop
 
 MakeLoop = Callable[..., Any]
 Damage = Callable[[RecordDict], None]
@@ -134,7 +139,7 @@ GARBAGE = [
     pytest.param(ENROL, array("variances", lambda v: v - 1), "negative", id="expert-variance"),
     pytest.param(ENROL, array("wordings", doubled), "norm 2", id="expert-norm"),
     pytest.param(ENROL, array("examples", lambda v: v * 0), "no examples", id="expert-examples"),
-    pytest.param(ENROL, empty_but_more_to_come, "none came", id="expert-none"),
+    pytest.param(ENROL, empty_but_more_to_come, "0 experts came where", id="expert-none"),
     pytest.param(ENROL, nothing_at_all, "need 'fields'", id="expert-empty"),
     pytest.param(ENROL, raw("means", lambda d: d[: len(d) // 2]), "decoded", id="expert-half"),
     pytest.param(
@@ -271,7 +276,8 @@ class TestRounds:
             gone = exchange.kind == ROUND and exchange.partition == HOSTILE
             return None if gone else exchange.reply
 
-        without_them = generator_of(make_fast(*ROUNDS, between=lost), home)
+        soon = "federation.timeout=3"
+        without_them = generator_of(make_fast(*ROUNDS, soon, between=lost), home)
         for damage, reason in (
             (array("updates", nan_first), "NaN"),
             (field("ids", ["x", "y", "z"]), "not asked"),
@@ -309,3 +315,93 @@ def generator_of(run: Any, home: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = load_file(file)
     file.unlink()
     return arrays
+
+
+FIVE = (
+    *("federation.min_replies=0.8", "federation.shared_rounds=1", "federation.shared_clients=6"),
+    *("generator=functional", "federation.generator_rounds=1", "federation.generator_clients=6"),
+    "experiment.methods=[zero_shot,shared_lora,functional,policy]",
+)
+LAST = 4
+"""Partition of the liar among five nodes: one expert and one client each, the first one has two."""
+
+
+def of_no_use(body: RecordDict) -> None:
+    body["arrays"] = ConfigRecord({"x": 1})
+
+
+class TestOneOfFive:
+    @pytest.mark.parametrize("kind", [ENROL, SHARED, ROUND, CALIBRATE, DESCRIBE, COMPARE])
+    def test_ends_no_run_and_changes_no_row_that_it_has_no_part_in(
+        self, make_fast: MakeLoop, home_for: Callable[[str], Path], undamaged: Any, kind: str
+    ) -> None:
+        home_for(kind)
+
+        def between(exchange: Any) -> Message:
+            if exchange.kind == kind and exchange.partition == LAST:
+                of_no_use(exchange.reply.content)
+            reply: Message = exchange.reply
+            return reply
+
+        run = make_fast(*FIVE, nodes=5, between=between).run()
+        lost = clients_of_the_last(undamaged) if kind in (DESCRIBE, COMPARE) else set()
+        everybody = {row["client"] for row in undamaged.rows}
+        assert {row["client"] for row in run.rows} == everybody - lost
+        found = {(row["client"], row["method"]): row["value"] for row in undamaged.rows}
+        untouched = ("zero_shot",) if kind not in (DESCRIBE, COMPARE) else SAME
+        for row in run.rows:
+            if row["method"] in untouched:
+                assert row["value"] == found[row["client"], row["method"]]
+
+    def test_all_lies_at_once_end_no_service_either(
+        self, make_fast: MakeLoop, home: Path, tmp_path: Path
+    ) -> None:
+        def between(exchange: Any) -> Message:
+            if exchange.partition == LAST and not exchange.reply.has_error():
+                of_no_use(exchange.reply.content)
+            reply: Message = exchange.reply
+            return reply
+
+        told = [{"adapters": str(tmp_path / str(number))} for number in range(5)]
+        run = make_fast(*FIVE, nodes=5, goal="adopt", node_configs=told, between=between).run()
+        assert json.loads(run.path("adopted.json").read_text()) == {"clients": 5, "adopted": 5}
+
+
+SAME = ("zero_shot", "shared_lora", "functional", "policy")
+
+
+def clients_of_the_last(run: Any) -> set[str]:
+    asked = [exchange for exchange in run.of_kind(COMPARE) if exchange.partition == LAST]
+    return {name for exchange in asked for name in exchange.fields()["ids"]}
+
+
+@pytest.fixture(scope="module")
+def undamaged(enrolled: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Five honest nodes."""
+    folder = tmp_path_factory.mktemp("five")
+    shutil.copytree(enrolled, folder / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLORA_FED_HOME", str(folder / "home"))
+        return Loop(folder / "out", (*FAST, *FIVE), nodes=5).run()
+
+
+class TestOneOfManyClients:
+    """Twenty honest clients and a hostile node of one: the table is that of the twenty."""
+
+    @pytest.mark.parametrize(
+        "damage",
+        [one_method_less, one_method_more, field("metrics", ["i2t_r1"]), field("splits", ["x y"])],
+    )
+    def test_what_nobody_asked_for_leaves_all_honest_rows(
+        self, make_fast: MakeLoop, home: Path, damage: Damage
+    ) -> None:
+        told = ("family.clients_per_split=7", HALF, "federation.clients_per_message=20")
+        run = make_fast(*told, between=damaging(COMPARE, damage)).run()
+        summary = run.summary
+        assert summary["counts"]["refused_replies"] == 1
+        honest = {row["client"] for row in run.rows}
+        assert len(honest) == summary["counts"]["clients"] == 11
+        by_method: dict[str, int] = {}
+        for result in summary["results"]:
+            by_method[result["method"]] = by_method.get(result["method"], 0) + result["clients"]
+        assert set(by_method.values()) == {11}

@@ -54,5 +54,5 @@ def test_a_node_that_is_away_costs_the_others_nothing(
         return None if gone else exchange.reply
 
     told = {"goal": "adopt", "node_configs": folders(tmp_path), "between": between}
-    served = make_fast(**told).run()
+    served = make_fast("federation.timeout=3", **told).run()
     assert json.loads(served.path("adopted.json").read_text()) == {"clients": 6, "adopted": 3}

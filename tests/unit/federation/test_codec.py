@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from flwr.app import Array
+from flwr.app import Array, ConfigRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,35 @@ def reader(data: bytes) -> Reader:
     honest = body["arrays"]["numbers"]
     body["arrays"]["numbers"] = Array("float64", (7,), honest.stype, data)
     return Reader(body)
+
+
+def test_records_and_fields_that_nobody_asked_for_are_not_read() -> None:
+    body = pack({"seed": 1, "other": 2}, {"numbers": NUMBERS, "more": NUMBERS})
+    body["third"] = ConfigRecord({"x": 1})
+    read = Reader(body)
+    assert read.integer("seed", 0, 5) == 1
+    np.testing.assert_array_equal(read.array("numbers", "float64", (7,)), NUMBERS)
+
+
+@pytest.mark.parametrize("shape", [(7.0,), (True,), ("7",), (None,)])
+def test_a_shape_that_is_no_whole_number_is_refused(shape: tuple[object]) -> None:
+    """Flower reads it from JSON; 7.0 == 7, but nothing has 7.0 rows."""
+    body = pack({}, {"numbers": NUMBERS[: 1 if shape == (True,) else 7]})
+    body["arrays"]["numbers"].shape = shape
+    with pytest.raises(MessageError, match="whole numbers"):
+        Reader(body).array("numbers", "float64", (None,))
+
+
+def test_what_is_no_array_among_arrays_is_refused() -> None:
+    body = pack({}, {"numbers": NUMBERS})
+    dict.__setitem__(body["arrays"]._data, "numbers", ConfigRecord({"x": 1}))
+    with pytest.raises(MessageError, match="numbers is no array"):
+        Reader(body).array("numbers", "float64", (7,))
+
+
+def test_identifiers_that_differ_in_case_are_two() -> None:
+    body = pack({"ids": ["a", "A"]}, {})
+    assert Reader(body).identifiers("ids", 2) == ("a", "A")
 
 
 def npy(descr: str = "'<f8'", order: str = "False", shape: str = "(7,)") -> bytes:

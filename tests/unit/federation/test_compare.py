@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sglora_fed.backbones.metrics import METRIC_SETS
 from sglora_fed.config import compose
-from sglora_fed.federation.compare import CompareReply, Measured, agreeing, delivered_adapters
+from sglora_fed.federation.compare import (
+    MOST_SPLITS,
+    CompareReply,
+    Measured,
+    agreeing,
+    delivered_adapters,
+)
 
 LABELLED, RETRIEVAL = METRIC_SETS
 
@@ -24,6 +32,20 @@ def test_a_node_has_one_vote_on_what_is_measured_however_many_results_it_sends()
     flood = [measured(3, RETRIEVAL, 50) for _ in range(10)]
     assert agreeing([*flood, *honest]) == honest
     assert agreeing(flood) == flood
+
+
+def test_a_node_of_more_kinds_of_task_than_there_are_is_left_out() -> None:
+    """Each kind has its panels in the report; thousands of them would fill the memory."""
+    honest, one = measured(1, LABELLED, 20), measured(2, LABELLED, MOST_SPLITS + 1)
+    many = replace(one, reply=replace(one.reply, splits=tuple(f"s{n}" for n in range(33))))
+    assert agreeing([many, honest]) == [honest]
+    # Not if they come one by one either.
+    apart = [
+        Measured(2, (f"c{n}",), replace(measured(2, LABELLED, 1).reply, splits=(f"s{n}",)))
+        for n in range(33)
+    ]
+    assert agreeing([*apart, honest]) == [honest]
+    assert agreeing([*apart[:MOST_SPLITS], honest]) == [*apart[:MOST_SPLITS], honest]
 
 
 @pytest.mark.parametrize(

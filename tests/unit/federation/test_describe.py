@@ -65,6 +65,19 @@ def test_who_repeats_anothers_id_changes_nothing_of_the_other() -> None:
     assert both.nodes.tolist() == [1000, 1001, 1000, 1001]
 
 
+def test_a_liar_that_claims_another_place_in_a_later_seed_takes_nobodys_name() -> None:
+    """A client is paired with itself over seeds by its name."""
+    replies = [described(0, "a", "b"), described(1, "a")]
+    first = federation(replies)
+    before = collect_requests(first)
+    second = first.of_seed(1)
+    replies[1] = described(1, "a")
+    replies[0] = described(2, "a", "b")  # refused: it was 0
+    after = collect_requests(second)
+    assert before.names == ("a", "a.2", "b")
+    assert (after.names, after.nodes.tolist()) == (("a.2",), [1001])
+
+
 def test_equal_claims_of_a_partition_are_ordered_by_node() -> None:
     replies = [described(0, "x"), described(0, "x"), described(0, "x")]
     assert collect_requests(federation(replies)).nodes.tolist() == [1000, 1001, 1002]

@@ -150,6 +150,38 @@ def test_a_node_sends_no_more_than_it_may_own(store: ZooStore) -> None:
     assert set(means(store)) == {"m0", "m1"}
 
 
+def test_one_expert_at_a_time_is_no_way_to_keep_everybody_waiting(store: ZooStore) -> None:
+    slow = honest("s", 40, 0.0)
+    slow.answer = lambda reply: replace(
+        reply,
+        trained=reply.trained[:1],
+        wordings=reply.wordings[:1],
+        means=reply.means[:1],
+        variances=reply.variances[:1],
+        examples=reply.examples[:1],
+    )
+    enrolled(store, [slow, honest("m", 2, 0.2)])
+    assert len(slow.asked) == 1
+    assert set(means(store)) == {"m0", "m1"}
+
+
+def test_who_fails_after_the_others_are_done_ends_nothing(store: ZooStore) -> None:
+    """Only the liar is asked then: it is one of five nodes all the same."""
+    liar = honest("l", 3, 0.0)
+    liar.answer = lambda reply: reply if len(liar.asked) < 2 else replace(reply, partition=-1)
+    others = [honest(prefix, 2, 0.1) for prefix in "abcd"]
+    enrolled(store, [*others, liar], "federation.min_replies=0.8")
+    assert len(liar.asked) == 2
+    assert set(means(store)) == {f"{p}{n}" for p in "abcdl" for n in range(2)}
+
+
+def test_an_honest_node_of_many_experts_is_not_too_long(store: ZooStore) -> None:
+    """What an inventory weighs is no part of the numbers."""
+    big = Owner({f"{'e' * 50}{n}": (f"{n:064d}", 0.1) for n in range(1500)})
+    told = ("federation.experts_per_node=2000", "federation.clients_per_message=1500")
+    assert len(enrolled(store, [big], *told).owners) == 1500
+
+
 def test_a_flood_ends_after_the_first_message(store: ZooStore) -> None:
     """More experts than were asked for, again and again."""
     flood = honest("f", 40, 0.0)

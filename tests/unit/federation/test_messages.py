@@ -148,8 +148,9 @@ def test_a_wrong_expert_reply_is_refused(changes: dict[str, object], words: str)
         (EnrolRequest(0, (), 1), {}, "2 experts, of which 0 were not asked for; at most 1"),
         (EnrolRequest(0, ("a",), 2), {}, "of which 1 were not asked"),
         (EnrolRequest(0, (), 2), {"trained": ("a", "x")}, "of which 1 were not asked"),
-        # An inventory alone is what limit 0 asks for, and else the server would ask for ever.
-        (EnrolRequest(0, ("a",), 2), {"trained": ()}, "2 experts remain, but none came"),
+        # An inventory alone is what limit 0 asks for; else the server would ask for ever, or long.
+        (EnrolRequest(0, ("a",), 2), {"trained": ()}, "0 experts came where 2 were due"),
+        (EnrolRequest(0, (), 3), {}, "2 experts came where 3 were due"),
     ],
 )
 def test_what_was_not_asked_for_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sglora_fed.config.schema import FederationConfig
@@ -60,6 +61,47 @@ def test_equal_partitions_are_ordered_by_node_whoever_answers_first(said: Say) -
         roster.admit(node, said("experts", 0, (f"e{node}",)))
         roster.enlist(node, f"e{node}", f"e{node}")
     assert list(roster.by_node(["e9", "e5", "e3"])) == [3, 5, 9]
+
+
+def test_what_a_node_said_binds_it_for_all_seeds(said: Say) -> None:
+    """A zoo is another for each seed, who owns what is not."""
+    roster = Roster(CONFIG)
+    roster.admit(7, said("experts", 4, ("a", "b")))
+    roster.enlist(7, "a", "a")
+    again = roster.of_another_zoo()
+    assert again.owners == {}
+    again.admit(7, said("experts", 4, ("a", "b")))
+    with pytest.raises(MessageError, match="partition 0; it was 4"):
+        again.admit(7, said("experts", 0, ("a", "b")))
+    with pytest.raises(MessageError, match="1 experts that the node did not name"):
+        again.admit(7, said("experts", 4, ("c",)))
+
+
+def test_a_clients_name_is_its_own_for_the_whole_run() -> None:
+    """Who comes first in a later seed takes nobody's name."""
+    roster = Roster(CONFIG)
+    assert [roster.client_name(7, "a"), roster.client_name(8, "a")] == ["a", "a.2"]
+    again = roster.of_another_zoo()
+    names = [again.client_name(*who) for who in ((9, "a"), (8, "a"), (9, "a.2"), (7, "a"))]
+    assert names == ["a.3", "a.2", "a.2.2", "a"]
+    assert roster.client_name(9, "A") == "A"
+
+
+def test_a_node_with_many_experts_does_not_take_all_places() -> None:
+    roster, rng = Roster(FederationConfig()), np.random.default_rng(0)
+    names = [f"e{number:03}" for number in range(120)]
+    for number, name in enumerate(names):
+        roster._partitions[number % 5] = number % 5
+        roster.enlist(number % 5, name, name)
+    assert roster.taking_part(names, rng) == names
+    many = [f"liar{number:04}" for number in range(1000)]
+    for name in many:
+        roster.enlist(4, name, name)
+    found = roster.taking_part([*names, *many], rng)
+    assert [roster.owners[name] for name in found].count(4) == 2 * 24
+    assert set(names) - set(found) <= set(names[4::5])
+    assert len(set(found)) == len(found) == 4 * 24 + 48
+    assert roster.taking_part([], rng) == []
 
 
 def test_other_names_are_identifiers_however_long_the_own_one_is() -> None:

@@ -1,0 +1,310 @@
+"""What one lying node of five costs the clients of the honest ones.
+
+    python benchmarks/liars.py [OVERRIDE ...]
+
+The whole loop runs in this process, once with five honest nodes, once for each lie, and once
+without the fifth node, which tells what its experts are worth. Writes benchmarks/results/liars.json
+with each method's accuracy on the honest nodes' clients and the paired difference to five honest
+nodes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Error, Message, RecordDict
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+import machine
+
+import client.app
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.start import norm_bound
+from sglora_fed.config import compose
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.experiments.run import run_experiment
+from sglora_fed.federation.compare import COMPARE, CompareReply, CompareRequest
+from sglora_fed.federation.describe import DESCRIBE, DescribeReply
+from sglora_fed.federation.enrol import ENROL, EnrolReply, EnrolRequest
+from sglora_fed.federation.inprocess import InProcessGrid
+from sglora_fed.federation.node import Node
+from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
+from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
+from sglora_fed.results.files import CLIENTS
+from sglora_fed.results.rows import rows_from_csv
+from sglora_fed.results.statistics import Estimate, estimate
+
+NODES, LIAR = 5, 4
+GOAL = 0.02
+COPIES = 10
+"""Experts that the liar claims for each that it has."""
+
+RUN = (
+    *("family=assistant", "family.rule_experts=40", "family.style_experts=0"),
+    *("family.clients_per_split=12", "generator=functional", "experiment.controls=false"),
+    "experiment.methods=[topk,ridge,functional,shared_lora]",
+    *(f"federation.nodes={NODES}", "federation.min_replies=0.8"),
+)
+
+Change = Callable[[Layout, np.ndarray], np.ndarray]
+"""What a liar makes of vectors [..., D]."""
+
+
+def flipped(layout: Layout, vectors: np.ndarray) -> np.ndarray:
+    """The opposite effect: B is negated."""
+    made = vectors.reshape(-1, layout.size).copy()
+    for _, b in layout.unpack(torch.from_numpy(made)).values():
+        b.neg_()
+    return made.reshape(vectors.shape)
+
+
+def longest(layout: Layout, vectors: np.ndarray) -> np.ndarray:
+    """The opposite effect, as long as a server takes."""
+    made = flipped(layout, vectors)
+    norms = np.maximum(np.linalg.norm(made, axis=-1, keepdims=True), 1e-9)
+    scaled: np.ndarray = (made * (0.999 * norm_bound(layout) / norms)).astype(vectors.dtype)
+    return scaled
+
+
+@dataclass(frozen=True)
+class Lie:
+    """How a node lies.
+
+    Attributes:
+        change: of all vectors that it sends; None: it answers nothing.
+        copies: experts claimed for each of its own.
+        borrowed: it calls its experts and clients as another node calls those.
+    """
+
+    change: Change | None
+    copies: int = 1
+    borrowed: bool = False
+
+
+LIES: Mapping[str, Lie] = {
+    "absent": Lie(None),
+    "flips": Lie(flipped),
+    "bound": Lie(longest),
+    "many": Lie(flipped, copies=COPIES),
+    "repeats": Lie(flipped, borrowed=True),
+}
+
+
+@dataclass
+class Liar:
+    """The lying node, in front of the honest app.
+
+    Attributes:
+        lie: what it does.
+        node: what it holds.
+        victim: the node whose ids it may borrow.
+        honest: answers a request as the app would.
+        experts, clients: id that it claims -> its own.
+        enrolment: of all its experts, once it was asked.
+    """
+
+    lie: Lie
+    node: Node
+    victim: Node
+    honest: Callable[[RecordDict], RecordDict]
+    experts: dict[str, str] = field(default_factory=dict)
+    clients: dict[str, str] = field(default_factory=dict)
+    enrolment: EnrolReply | None = None
+
+    def __post_init__(self) -> None:
+        claimed = [*self.node.experts], [*self.node.clients]
+        if self.lie.borrowed:
+            claimed = [*self.victim.experts], [*self.victim.clients]
+        self.clients = dict(zip(claimed[1], self.node.clients, strict=False))
+        for own, name in zip(self.node.experts, claimed[0], strict=False):
+            copies = [name, *(f"{name}.c{copy}" for copy in range(1, self.lie.copies))]
+            self.experts |= dict.fromkeys(copies, own)
+
+    def changed(self, vectors: np.ndarray) -> np.ndarray:
+        assert self.lie.change is not None
+        return self.lie.change(self.node.layout, vectors)
+
+    def answer(self, kind: str, body: RecordDict) -> RecordDict:
+        """The lie."""
+        return {
+            ENROL: self._enrol,
+            SHARED: self._shared,
+            ROUND: self._round,
+            DESCRIBE: self._describe,
+            COMPARE: self._compare,
+        }[kind](body)
+
+    def _enrol(self, body: RecordDict) -> RecordDict:
+        request = EnrolRequest.parse(body)
+        if self.enrolment is None:
+            everything = EnrolRequest(request.seed, (), len(self.node.experts))
+            dim, size = self.node.describer.dim, self.node.layout.size
+            self.enrolment = EnrolReply.parse(self.honest(everything.pack()), dim, size)
+        whole, names = self.enrolment, [n for n in self.experts if n not in set(request.known)]
+        names = names[: request.limit]
+        rows = [whole.trained.index(self.experts[name]) for name in names]
+        return replace(
+            whole,
+            ids=tuple(self.experts),
+            task_digests=tuple(f"{place:064x}" for place in range(len(self.experts))),
+            trained=tuple(names),
+            wordings=whole.wordings[rows],
+            means=self.changed(whole.means[rows]),
+            variances=whole.variances[rows],
+            examples=np.full(len(names), 2**40),
+        ).pack()
+
+    def _shared(self, body: RecordDict) -> RecordDict:
+        request = SharedRequest.parse(body, self.node.layout.size)
+        own = tuple(dict.fromkeys(self.experts[name] for name in request.ids))
+        reply = SharedReply.parse(
+            self.honest(replace(request, ids=own).pack()), self.node.layout.size
+        )
+        return replace(reply, ids=request.ids, mean=self.changed(reply.mean)).pack()
+
+    def _round(self, body: RecordDict) -> RecordDict:
+        size = self.node.layout.size
+        request = RoundRequest.parse(body, size)
+        first = {self.experts[name]: row for row, name in enumerate(request.ids)}
+        asked = replace(request, ids=tuple(first), starts=request.starts[[*first.values()]])
+        reply = RoundReply.parse(self.honest(asked.pack()), size)
+        rows = [reply.ids.index(self.experts[name]) for name in request.ids]
+        made = self.changed(request.starts[rows] + reply.updates[rows].astype(np.float32))
+        updates = made - request.starts[rows]
+        return replace(reply, ids=request.ids, updates=updates).pack()
+
+    def _describe(self, body: RecordDict) -> RecordDict:
+        reply = DescribeReply.parse(self.honest(body), self.node.describer.dim)
+        names = {own: name for name, own in self.clients.items()}
+        rows = [row for row, own in enumerate(reply.ids) if own in names]
+        ids = tuple(names[reply.ids[row]] for row in rows)
+        return replace(reply, ids=ids, embeddings=reply.embeddings[rows]).pack()
+
+    def _compare(self, body: RecordDict) -> RecordDict:
+        request = CompareRequest.parse(body, self.node.layout.size)
+        shape = (len(request.ids), len(request.methods), 1)
+        splits = tuple(self.node.clients[self.clients[name]].split for name in request.ids)
+        seconds = np.zeros(len(request.methods))
+        reply = CompareReply(LIAR, request.ids, splits, ("accuracy",), np.ones(shape), seconds)
+        return reply.pack()
+
+
+class LyingGrid(InProcessGrid):
+    """Five nodes of which one may lie; what an expert's training gives is kept for the next lie."""
+
+    def __init__(self, overrides: Sequence[str], lie: Lie | None, kept: dict[str, Message]) -> None:
+        super().__init__(client.app.app, NODES, {"overrides": shlex.join(overrides)})
+        self._lie, self._kept, self._config = lie, kept, compose(overrides)
+        self._liar: Liar | None = None
+
+    def _answer(self, message: Message) -> Message | None:
+        lies = message.metadata.dst_node_id == 1000 + LIAR and self._lie is not None
+        return self._lied(message) if lies else self._honest(message)
+
+    def _honest(self, message: Message) -> Message | None:
+        if message.metadata.message_type != ENROL:
+            return super()._answer(message)
+        key = f"{message.metadata.dst_node_id} {EnrolRequest.parse(message.content)}"
+        if (found := self._kept.get(key)) is None:
+            found = self._kept[key] = super()._answer(message)
+        return found
+
+    def _lied(self, message: Message) -> Message:
+        assert self._lie is not None
+        if self._lie.change is None:
+            return Message(Error(8, "away"), reply_to=message)
+        if self._liar is None:
+            node, victim = (Node(self._config, place, NODES) for place in (LIAR, 0))
+            self._liar = Liar(self._lie, node, victim, lambda body: body)
+        self._liar.honest = lambda body: self._asked(message, body)
+        return Message(
+            self._liar.answer(message.metadata.message_type, message.content), reply_to=message
+        )
+
+    def _asked(self, message: Message, body: RecordDict) -> RecordDict:
+        """What the app would answer to another body."""
+        other = Message(body, message.metadata.dst_node_id, message.metadata.message_type)
+        reply = self._honest(other)
+        assert reply is not None
+        return reply.content
+
+
+def accuracies(
+    overrides: Sequence[str], lie: Lie | None, kept: dict[str, Message]
+) -> dict[str, dict[str, float]]:
+    """Method -> honest client -> accuracy; a client's own rows, whatever the liar calls its own."""
+    config = compose(overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SGLORA_FED_HOME"] = str(Path(folder) / "home")
+        out = run_experiment(config, LyingGrid(overrides, lie, kept), Path(folder) / "out")
+        rows = rows_from_csv((out / CLIENTS).read_text(encoding="utf-8"), out / CLIENTS)
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.client in honest_clients(config):
+            found.setdefault(row.method, {})[row.client] = row.value
+    return found
+
+
+def honest_clients(config: RunConfig) -> set[str]:
+    """Of all nodes but the last."""
+    return {name for place in range(NODES - 1) for name in Node(config, place, NODES).clients}
+
+
+def told(values: Estimate) -> dict[str, Any]:
+    """A mean and its interval for the file."""
+    bounds = values.bounds
+    return {
+        "mean": round(values.mean, 4),
+        "ci95": None if bounds is None else [round(end, 4) for end in bounds],
+        "clients": values.clients,
+    }
+
+
+def compared(
+    base: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """Method -> accuracy, and the paired difference to the base."""
+    found = {}
+    for method, values in other.items():
+        names = sorted(base[method])
+        pairs = np.array([[values[name], base[method][name]] for name in names])
+        cost = estimate(pairs[:, :1] - pairs[:, 1:])
+        found[method] = {"accuracy": told(estimate(pairs[:, :1])), "minus_honest": told(cost)}
+    return found
+
+
+def main(overrides: Sequence[str]) -> None:
+    """Measure every lie and write."""
+    torch.set_num_threads(1)
+    kept: dict[str, Message] = {}
+    wanted = (*RUN, *overrides)
+    base = accuracies(wanted, None, kept)
+    lies = {name: compared(base, accuracies(wanted, lie, kept)) for name, lie in LIES.items()}
+    costs = [
+        -entry["minus_honest"]["mean"]
+        for name, methods in lies.items()
+        for method, entry in methods.items()
+        if name != "absent"
+    ]
+    found = machine.facts("flwr", "torch", "numpy") | {
+        "command": shlex.join(["python", "benchmarks/liars.py", *overrides]),
+        "nodes": NODES,
+        "honest": compared(base, base),
+        "lies": lies,
+        "worst_cost": {"points": round(max(costs), 4), "goal": GOAL, "reached": max(costs) <= GOAL},
+    }
+    machine.write("liars", found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Messages out, replies in; whose a reply is, is known by the message that it answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from struct import error as StructError
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+from google.protobuf.message import DecodeError
+
+PULL_SECONDS = 0.5
+
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    DecodeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    StructError,
+    TypeError,
+    ValueError,
+)
+"""What Flower raises for objects that it cannot put together: a node may upload any bytes."""
+
+
+def replies(
+    grid: Grid, messages: Mapping[int, Message], timeout: float
+) -> Iterator[tuple[int, Message | None]]:
+    """Send a message to each node; its first answer, as answers come.
+
+    Each reply is asked for by its message's id: the SuperLink knows which node owes that one, while
+    all that a reply says of itself, its sender included, is the sender's own word
+    (``send_and_receive`` takes it, and one reply that cannot be read ends the whole exchange).
+
+    Args:
+        grid: Flower's, or the in-process one.
+        messages: node -> what it is sent.
+        timeout: seconds to wait.
+
+    Yields:
+        Node, and its reply or None for one that cannot be read; nothing for a node that is silent.
+    """
+    # Flower names no message that is too large to be sent: that node is as good as silent.
+    sent = zip(grid.push_messages(list(messages.values())), messages, strict=False)
+    waiting = {name: node for name, node in sent if name}
+    deadline = time.monotonic() + timeout
+    while waiting:
+        for name, node in list(waiting.items()):
+            if found := _pulled(grid, name):
+                del waiting[name]
+                yield node, found[0]
+        if not waiting or time.monotonic() > deadline:
+            return
+        time.sleep(PULL_SECONDS)
+
+
+def _pulled(grid: Grid, name: str) -> list[Message | None]:
+    """What there is in answer to the message of this id."""
+    try:
+        return list(grid.pull_messages([name]))
+    except MALFORMED:
+        return [None]
