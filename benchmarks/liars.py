@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +26,11 @@ from flwr.app import Error, Message, RecordDict
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-import machine
-
 import client.app
+import machine
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.start import norm_bound
+from sglora_fed.backbones.metrics import METRIC_SETS
 from sglora_fed.config import compose
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.run import run_experiment
@@ -46,12 +47,14 @@ from sglora_fed.results.statistics import Estimate, estimate
 
 NODES, LIAR = 5, 4
 GOAL = 0.02
+METRICS = ("accuracy", "i2t_r1", "t2i_r1")
+"""What a client's number is the mean of."""
+
 COPIES = 10
 """Experts that the liar claims for each that it has."""
 
 RUN = (
-    *("family=assistant", "family.rule_experts=40", "family.style_experts=0"),
-    *("family.clients_per_split=12", "generator=functional", "experiment.controls=false"),
+    *("family.experts=40", "family.clients_per_split=12", "experiment.controls=false"),
     "experiment.methods=[topk,ridge,functional,shared_lora]",
     *(f"federation.nodes={NODES}", "federation.min_replies=0.8"),
 )
@@ -191,12 +194,18 @@ class Liar:
         return replace(reply, ids=ids, embeddings=reply.embeddings[rows]).pack()
 
     def _compare(self, body: RecordDict) -> RecordDict:
+        """Nothing is measured, all is perfect."""
         request = CompareRequest.parse(body, self.node.layout.size)
-        shape = (len(request.ids), len(request.methods), 1)
-        splits = tuple(self.node.clients[self.clients[name]].split for name in request.ids)
-        seconds = np.zeros(len(request.methods))
-        reply = CompareReply(LIAR, request.ids, splits, ("accuracy",), np.ones(shape), seconds)
-        return reply.pack()
+        tasks = [self.node.clients[self.clients[name]] for name in request.ids]
+        metrics = METRIC_SETS[tasks[0].kind == "retrieval"]
+        return CompareReply(
+            partition=LIAR,
+            ids=request.ids,
+            splits=tuple(task.split for task in tasks),
+            metrics=metrics,
+            values=np.ones((len(tasks), len(request.methods), len(metrics))),
+            seconds=np.zeros(len(request.methods)),
+        ).pack()
 
 
 class LyingGrid(InProcessGrid):
@@ -215,9 +224,9 @@ class LyingGrid(InProcessGrid):
         if message.metadata.message_type != ENROL:
             return super()._answer(message)
         key = f"{message.metadata.dst_node_id} {EnrolRequest.parse(message.content)}"
-        if (found := self._kept.get(key)) is None:
-            found = self._kept[key] = super()._answer(message)
-        return found
+        if key not in self._kept and (reply := super()._answer(message)):
+            self._kept[key] = reply
+        return self._kept.get(key)
 
     def _lied(self, message: Message) -> Message:
         assert self._lie is not None
@@ -248,11 +257,11 @@ def accuracies(
         os.environ["SGLORA_FED_HOME"] = str(Path(folder) / "home")
         out = run_experiment(config, LyingGrid(overrides, lie, kept), Path(folder) / "out")
         rows = rows_from_csv((out / CLIENTS).read_text(encoding="utf-8"), out / CLIENTS)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.client in honest_clients(config):
-            found.setdefault(row.method, {})[row.client] = row.value
-    return found
+        if row.client in honest_clients(config) and row.metric in METRICS:
+            found[row.method][row.client].append(row.value)
+    return {method: {c: float(np.mean(v)) for c, v in own.items()} for method, own in found.items()}
 
 
 def honest_clients(config: RunConfig) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,17 +46,11 @@ class ChangedGrid(InProcessGrid):
         super().__init__(app, nodes, run_config)
         self._edit = edit
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Push, pull, change."""
-        asked = list(messages)
-        replies = list(super().send_and_receive(asked, timeout=timeout))
-        requests = {message.metadata.dst_node_id: message for message in asked}
-        for reply in replies:
-            if not reply.has_error():
-                self._edit(requests[reply.metadata.src_node_id], reply)
-        return replies
+    def _answer(self, message: Message) -> Message | None:
+        reply = super()._answer(message)
+        if reply is not None and not reply.has_error():
+            self._edit(message, reply)
+        return reply
 
 
 def honest(_: RunConfig) -> Edit:

@@ -60,7 +60,7 @@ def exhibits(federation: Federation, requests: Requests, delivery: Delivery) -> 
         return []
     # One node for all: which one a client is on makes no difference to what it sees.
     node = Node(config, 0, 1)
-    bench = Bench(node, delivery.request(federation.seed, requests, np.array(places)))
+    bench = Bench(node, delivery.request(federation, requests, np.array(places)))
     methods = shown_methods(config, delivery.methods)
     scores = {method: bench.scores(method)[0] for method in methods}
     shares = {name: bench.metrics_of(name, found)[:, 0] for name, found in scores.items()}

@@ -21,8 +21,8 @@ from sglora_fed.federation.rounds import RoundRequest, train_round
 from sglora_fed.federation.shared import SharedRequest, train_shared_round
 
 TINY = (
-    "family.rule_experts=2", "family.style_experts=0", "family.clients_per_split=1",
-    "adapter.layers=[5]", "adapter.targets=[query]",
+    "experiment=assistant", "family.rule_experts=2", "family.style_experts=0",
+    "family.clients_per_split=1", "adapter.layers=[5]", "adapter.targets=[query]",
     "adapter.train.steps=1", "adapter.train.checkpoints=1",
 )  # fmt: skip
 
