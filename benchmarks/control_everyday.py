@@ -1,6 +1,6 @@
 """What the topics beside "everything else" are worth, by who made the list.
 
-    python benchmarks/control_everyday.py family=assistant [--seeds 0 1] [--jobs 8]
+    python benchmarks/control_everyday.py experiment=assistant [--seeds 0 1] [--jobs 8]
 
 On held-out experts with a rule, as in ``tune_baselines.py``: without an adapter (``described``),
 with the shared LoRA of the other experts and with generated adapters. Writes
@@ -26,7 +26,6 @@ from sglora_fed.adapters.candidates import least_similar
 from sglora_fed.backbones import load_backbone
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config import compose
-from sglora_fed.config.schema import RunConfig
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.everyday import EVERYDAY_TOPICS, means_the_rest
 from sglora_fed.tasks.phrases import said_of
@@ -74,13 +73,16 @@ def with_list(encoder: DualEncoder, task: Task, topics: tuple[str, ...]) -> Task
     return replace(task, hints=hints)
 
 
-def measured(config: RunConfig, job: tuple[int, tuple[str, ...]]) -> dict[str, list[float]]:
+def measured(
+    overrides: tuple[str, ...], job: tuple[int, tuple[str, ...]]
+) -> dict[str, list[float]]:
     """Method -> accuracies of the held-out experts with a rule, for a seed and a list."""
     torch.set_num_threads(1)
     seed, topics = job
+    config = compose(overrides)
     encoder = load_backbone(config.backbone, config.adapter)
     experts = load_family(config.family).of_role("expert")
-    world = HeldOut(config, seed, tuple(with_list(encoder, t, topics) for t in experts))
+    world = HeldOut(overrides, seed, tuple(with_list(encoder, t, topics) for t in experts))
     tests = world.prepared(world.judges, test=True)
     rules = [any(map(has_rest, task.hints.values())) for task in world.judges]
     shared = np.broadcast_to(world.shared, (len(tests), world.layout.size))
@@ -103,15 +105,15 @@ def has_rest(words: Hint) -> bool:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure every list, write and print; returns what was written."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("overrides", nargs="*", help="of the run, such as family=assistant")
+    parser.add_argument("overrides", nargs="*", help="of the run, such as experiment=assistant")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     given = parser.parse_intermixed_args(arguments)
-    config = compose(given.overrides)
     jobs = [(seed, topics) for topics in LISTS.values() for seed in given.seeds]
+    measure = partial(measured, tuple(given.overrides))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(given.jobs, spawn) as pool:
-        found = dict(zip(jobs, pool.map(partial(measured, config), jobs), strict=True))
+        found = dict(zip(jobs, pool.map(measure, jobs), strict=True))
     accuracy = {
         name: {
             method: mean([found[seed, topics][method] for seed in given.seeds])

@@ -1,4 +1,4 @@
-"""Experts held out: the others train the shared LoRA and the generator in this process.
+"""Experts held out: the others' federation makes the shared LoRA and the generated adapters.
 
 What is chosen for clients is chosen on these experts, with the part of their data that experts
 train on; neither a client nor anybody's test example is touched.
@@ -6,31 +6,39 @@ train on; neither a client nor anybody's test example is touched.
 
 from __future__ import annotations
 
+import shlex
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+import machine
+from client.app import app
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks
-from sglora_fed.adapters.layout import Layout, initial_vector, layout_of
-from sglora_fed.adapters.training import train_adapters
-from sglora_fed.backbones import load_backbone, load_describer
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.start import federation_start
+from sglora_fed.backbones import load_backbone
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.backbones.types import DualEncoder
-from sglora_fed.config.schema import RunConfig
-from sglora_fed.federation.rounds import rate_of_round
-from sglora_fed.generators import make_generator
-from sglora_fed.generators.base import is_federated
+from sglora_fed.config import RunConfig, compose
+from sglora_fed.config.overrides import quoted
+from sglora_fed.experiments.progress import ProgressLog
+from sglora_fed.experiments.run import enrolled, fitted, open_federation
+from sglora_fed.federation.describe import collect_requests
+from sglora_fed.federation.inprocess import InProcessGrid
+from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.shared import shared_lora
+from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.types import Task
-from sglora_fed.zoo import Zoo
+from sglora_fed.tasks import write_family
+from sglora_fed.tasks.types import Task, TaskFamily
 
 SHARE = 4
 """One of so many experts is held out, and one of so many of its examples."""
-
-WORDINGS = 8
 
 
 @dataclass(frozen=True)
@@ -38,14 +46,19 @@ class HeldOut:
     """A federation without some of its experts.
 
     Attributes:
-        config: of a run.
+        overrides: of a run.
         seed: of the choice and of everything that is trained.
         tasks: all experts.
     """
 
-    config: RunConfig
+    overrides: tuple[str, ...]
     seed: int
     tasks: tuple[Task, ...]
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Of the run."""
+        return compose(self.overrides)
 
     @cached_property
     def judges(self) -> list[Task]:
@@ -74,94 +87,49 @@ class HeldOut:
     @cached_property
     def layout(self) -> Layout:
         """Of all adapters."""
-        rank, alpha = self.config.adapter.rank, self.config.adapter.alpha
-        return layout_of(self.encoder.model, self.encoder.adaptable(), rank, alpha)
+        return run_layout(self.config)
 
     @cached_property
     def untrained(self) -> np.ndarray:
         """[D] where everybody starts."""
-        vector: np.ndarray = initial_vector(
-            self.layout, derive_seed(self.seed, "adapter_start")
-        ).numpy()
-        return vector
+        start: np.ndarray = federation_start(self.layout, self.seed)[0]
+        return start
 
     def prepared(self, tasks: Sequence[Task], test: bool = False) -> list[Prepared]:
         """Examples of some tasks, as a run would have them."""
         hints = self.config.adapter.hints
         return [prepare(self.encoder, t, t.test if test else t.train, hints) for t in tasks]
 
-    @cached_property
-    def _parts(self) -> list[Prepared]:
-        return self.prepared(self.experts)
-
-    def local(
-        self, starts: np.ndarray, rows: np.ndarray, steps: int, rate: float, number: int
-    ) -> np.ndarray:
-        """[n, D] what some experts have after a few steps of a round from [n, D] or [1, D]."""
-        train = self.config.adapter.train
-        config = replace(train, steps=steps, lr=rate, checkpoints=1, patience=0)
-        seeds = [derive_seed(self.seed, "round", number, self.experts[row].id) for row in rows]
-        parts = [self._parts[row] for row in rows]
-        return train_adapters(self.encoder, self.layout, starts, parts, config, seeds).final
-
-    @cached_property
+    @property
     def shared(self) -> np.ndarray:
-        """[D] the shared LoRA of the other experts: FedAvg with momentum, as in a run."""
-        config, rate = self.config.federation, self.config.adapter.train.lr
-        rng = np.random.default_rng(derive_seed(self.seed, "shared_sample"))
-        vector, velocity = self.untrained, np.zeros_like(self.untrained)
-        for number in range(config.shared_rounds):
-            rows = self._sample(rng, config.shared_clients)
-            trained = self.local(vector[None], rows, config.shared_steps, rate, number)
-            weights = [len(self.experts[row].train) for row in rows]
-            mean = np.average(trained, axis=0, weights=weights).astype(np.float32)
-            velocity = config.shared_momentum * velocity + (mean - vector)
-            vector = vector + velocity
-        return vector
-
-    @cached_property
-    def generated(self) -> np.ndarray:
-        """[J, D] adapters for the judges by a generator of the other experts, as in a run.
-
-        Raises:
-            ValueError: for a generator that does not learn in rounds.
-        """
-        config, zoo = self.config.federation, self._zoo
-        generator = make_generator(self.config.generator)
-        if not is_federated(generator):
-            raise ValueError(f"{generator.name} is fitted to a zoo; take one that learns in rounds")
-        rng = np.random.default_rng(derive_seed(self.seed, "functional_sample"))
-        generator.begin(zoo, self.layout, self.shared)
-        for number in range(config.generator_rounds):
-            rows = self._sample(rng, config.generator_clients)
-            said = rng.integers(zoo.wordings.shape[1], size=len(rows))
-            starts = generator.starts(rows, zoo.wordings[rows, said])
-            rate = rate_of_round(number + 1, config) * self.config.adapter.train.lr
-            trained = self.local(starts, rows, config.generator_steps, rate, 1000 + number)
-            generator.learn(rows, trained - starts)
-        requests = self._embedded([task.description for task in self.judges])
-        return generator.generate(requests, 1, self.seed).adapters[:, 0]
-
-    def _sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        count = min(count, len(self.experts))
-        return np.sort(rng.choice(len(self.experts), count, replace=False))
-
-    def _embedded(self, texts: Sequence[str]) -> np.ndarray:
-        return np.asarray(load_describer(self.config.backbone).encode(list(texts)), np.float32)
+        """[D] the shared LoRA of the other experts."""
+        return self._made[0]
 
     @property
-    def _zoo(self) -> Zoo:
-        """The experts' descriptions; what is trained in rounds needs no parameters of theirs."""
-        words = [(task.description, *task.paraphrases) for task in self.experts]
-        texts = [some[i % len(some)] for some in words for i in range(WORDINGS)]
-        means = np.repeat(self.untrained[None], len(words), axis=0)
-        return Zoo(
-            ids=tuple(task.id for task in self.experts),
-            wordings=self._embedded(texts).reshape(len(words), WORDINGS, -1),
-            means=means,
-            variances=np.zeros_like(means),
-            examples=np.array([len(task.train) for task in self.experts], np.int64),
-        )
+    def generated(self) -> np.ndarray:
+        """[J, D] adapters for the judges by the configured generator of the other experts."""
+        return self._made[1]
+
+    @cached_property
+    def _made(self) -> tuple[np.ndarray, np.ndarray]:
+        """A run's own exchanges, in which the judges are clients."""
+        with tempfile.TemporaryDirectory() as name, machine.kept_in(Path(name)):
+            folder = Path(name) / "family"
+            clients = [replace(task, role="client", split="held_out") for task in self.judges]
+            write_family(TaskFamily("held_out", (*self.experts, *clients)), folder)
+            local = ["family=local", f"family.path={quoted(str(folder))}", f"seeds=[{self.seed}]"]
+            words = [*self.overrides, *local]
+            config = compose(words)
+            run_config = {"overrides": shlex.join(words)}
+            grid = InProcessGrid(app, config.federation.nodes, run_config)
+            federation = open_federation(config, grid, ProgressLog(Path(name) / "progress.jsonl"))
+            zoo = trusted_zoo(enrolled(federation))
+            shared = shared_lora(federation, zoo)
+            generator = fitted(federation, zoo, shared, config.generator.name)
+            requests = collect_requests(federation)
+            rows = [requests.names.index(task.id) for task in self.judges]
+            made = generator.generate(requests.embeddings[rows], 1, self.seed)
+        return shared, made.adapters[:, 0]
 
     def accuracy(self, vectors: np.ndarray | None, tests: Sequence[Prepared]) -> np.ndarray:
         """[J] main metric of each judge with its adapter [J, D], or without one."""

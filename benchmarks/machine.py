@@ -1,16 +1,34 @@
-"""What every benchmark writes beside its numbers."""
+"""What benchmarks share: where things lie, and what they write beside their numbers."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+
+HOME = "SGLORA_FED_HOME"
+
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Zoos and all else that is reused lie in a folder of their own for a while."""
+    before = os.environ.get(HOME)
+    os.environ[HOME] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[HOME]
+        else:
+            os.environ[HOME] = before
 
 
 def facts(*libraries: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The whole federation under changed conditions: junk for a description, few experts, liars.
 
-    python benchmarks/study.py family=cameras backbone=cameras adapter=cameras [--parts junk liars]
+    python benchmarks/study.py [experiment=assistant] [--parts junk liars] [--jobs 2]
 
 Every run is the apps' own, in this process; what is changed is configuration, or a reply on its way
 to the server. Each seed draws the family's tasks anew, where the family can. Writes
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,8 +43,6 @@ STARTED = ("experiment.methods=[shared_lora]", "experiment.controls=false")
 
 MADE = ("experiment.methods=[topk,ridge,shared_lora]", "experiment.controls=false")
 """Nothing that a client trains: what is changed in these runs is what comes of the experts."""
-
-HOME = "SGLORA_FED_HOME"
 
 
 @dataclass(frozen=True)
@@ -97,20 +94,6 @@ def in_processes(jobs: int) -> Iterator[Callable[..., Iterator[Any]]]:
         yield pool.map
 
 
-@contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
-    """Zoos and all else that is reused lie in a folder of their own for a while."""
-    before = os.environ.get(HOME)
-    os.environ[HOME] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[HOME]
-        else:
-            os.environ[HOME] = before
-
-
 def run(
     condition: Condition, overrides: Sequence[str], seed: int, folder: Path
 ) -> tuple[dict[str, Any], list[Row]]:
@@ -127,7 +110,7 @@ def run(
     config = compose(words)
     output = Path(tempfile.mkdtemp(dir=folder))
     # What came of changed replies must not be taken for what came of the experts.
-    with kept_in(folder if condition.change is honest else output):
+    with machine.kept_in(folder if condition.change is honest else output):
         edit = condition.change(config)
         grid = ChangedGrid(app, condition.nodes, {"overrides": shlex.join(words)}, edit)
         summary, rows = read_results(run_experiment(config, grid, output))
@@ -170,7 +153,7 @@ def over_seeds(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts, write after each, print the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("overrides", nargs="*", help="of every run, such as family=assistant")
+    parser.add_argument("overrides", nargs="*", help="of every run, such as experiment=assistant")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--jobs", type=int, default=1, help="processes")

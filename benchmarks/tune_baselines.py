@@ -1,6 +1,6 @@
 """Choose the learning rate and the steps of every method that trains on the client.
 
-    python benchmarks/tune_baselines.py family=assistant [--seeds 0 1 2] [--jobs 8] [--device cuda]
+    python benchmarks/tune_baselines.py experiment=assistant [--jobs 8] [--device cuda]
 
 On held-out experts, never on clients: a quarter of the experts is held out, the others train the
 shared LoRA and the generator, and each held-out expert fine-tunes as a client would, from every
@@ -168,21 +168,22 @@ def pooled(found: Sequence[dict[str, list[list[float]]]], name: str) -> np.ndarr
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Try, choose, write and print; returns what was written."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("overrides", nargs="*", help="of the run, such as family=assistant")
+    parser.add_argument("overrides", nargs="*", help="of the run, such as experiment=assistant")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="processes, on a CPU")
     given = parser.parse_intermixed_args(arguments)
-    config = compose([*given.overrides, f"backbone.device={given.device}"])
+    overrides = (*given.overrides, f"backbone.device={given.device}")
+    config = compose(overrides)
     if given.device == "cpu":
         torch.set_num_threads(1)
     else:
         training.FOLD = 64  # a GPU has room for more adapters in one batch
     grid = Grid(given.rates, given.steps)
     tasks = load_family(config.family).of_role("expert")
-    worlds = [HeldOut(config, seed, tasks) for seed in given.seeds]
+    worlds = [HeldOut(overrides, seed, tasks) for seed in given.seeds]
     found = [tried(opened(world), grid, given.jobs) for world in worlds]
     choice = {
         name: {"lr": tuned.lr, "steps": tuned.steps} for name, tuned in chosen(grid, found).items()

@@ -19,9 +19,10 @@ from sglora_fed.tasks.everyday import EVERYDAY_TOPICS
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 TINY = (
-    "family=assistant", "family.rule_experts=8", "family.style_experts=0",
+    "experiment=assistant", "family.rule_experts=8", "family.style_experts=0",
     "family.clients_per_split=1", "family.train_per_client=16", "federation.shared_rounds=1",
     "federation.shared_steps=1", "federation.generator_rounds=1", "federation.generator_steps=1",
+    "adapter.train.steps=1", "adapter.train.checkpoints=1",
 )  # fmt: skip
 
 

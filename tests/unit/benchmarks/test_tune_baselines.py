@@ -21,9 +21,11 @@ from sglora_fed.tasks.types import Example, Task
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 TINY = (
-    "family=assistant", "family.rule_experts=6", "family.style_experts=2",
-    "family.clients_per_split=1", "federation.shared_rounds=1", "federation.shared_steps=1",
+    "experiment=assistant", "family.rule_experts=6", "family.style_experts=2",
+    "family.clients_per_split=1", "family.train_per_client=32",
+    "federation.shared_rounds=1", "federation.shared_steps=1",
     "federation.generator_rounds=1", "federation.generator_steps=1",
+    "adapter.train.steps=1", "adapter.train.checkpoints=1",
 )  # fmt: skip
 RATES, STEPS = (1e-9, 5e-3), (1, 2)
 
@@ -103,7 +105,7 @@ def test_nobodys_test_examples_and_no_client_are_touched(bench: ModuleType) -> N
     config = compose(TINY)
     family = load_family(config.family)
     experts = family.of_role("expert")
-    world = bench.HeldOut(config, 0, experts)
+    world = bench.HeldOut(TINY, 0, experts)
     assert len(world.judges) == 2
     ids = [task.id for task in (*world.judges, *world.experts)]
     assert sorted(ids) == sorted(task.id for task in experts)
@@ -112,7 +114,7 @@ def test_nobodys_test_examples_and_no_client_are_touched(bench: ModuleType) -> N
         whole = known[judge.id]
         assert sorted(map(str, judge.train + judge.test)) == sorted(map(str, whole.train))
         assert not set(judge.train) & set(judge.test)
-    assert world.judges != bench.HeldOut(config, 1, experts).judges
+    assert world.judges != bench.HeldOut(TINY, 1, experts).judges
 
 
 def test_what_is_held_back_has_an_equal_share_of_each_label(bench: ModuleType) -> None:
