@@ -14,7 +14,7 @@ from PIL import Image
 
 from sglora_fed.report.drawing import COLOURS, INK, SOFT, png, short_label
 from sglora_fed.report.plain import plain_matplotlib
-from sglora_fed.report.words import ordered_splits
+from sglora_fed.report.words import ordered_splits, percent
 from sglora_fed.results.gallery import Exhibit
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ LETTERS = 30
 
 def heading(method: str) -> str:
     """What a method is called in the gallery."""
-    return HEADINGS.get(method, f"with the generated one ({method})")
+    return HEADINGS.get(method, f"generated ({method})")
 
 
 def data_uri(picture: bytes) -> str:
@@ -100,7 +100,7 @@ def _show(axis: Axes, picture: bytes) -> None:
 
 def _sentence(axis: Axes, exhibit: Exhibit) -> None:
     _write(axis, 0.55, f"“{exhibit.sentence}”", 6, color=INK, style="italic")
-    axis.text(0, -0.04, short_label(exhibit.split), fontsize=6, color=SOFT)
+    _below(axis, short_label(exhibit.split))
 
 
 def _answers(axis: Axes, exhibit: Exhibit, method: str, best: int) -> None:
@@ -109,8 +109,14 @@ def _answers(axis: Axes, exhibit: Exhibit, method: str, best: int) -> None:
     for number, text in enumerate(texts):
         is_right = text in exhibit.right
         mark, colour = (RIGHT, good) if is_right else (WRONG, SOFT)
-        place = 1 - (number + 0.5) / len(texts)
+        place = 1 - (number + 0.4) / len(texts)
         _write(axis, place, f"{mark} {text}", 4 // len(texts) + 1, color=colour)
+    _below(axis, f"right first for {percent(exhibit.shares[method])} % of its pictures")
+
+
+def _below(axis: Axes, text: str) -> None:
+    """A line under what a column shows."""
+    axis.text(0, -0.04, text, fontsize=6, color=SOFT)
 
 
 def _write(axis: Axes, height: float, text: str, lines: int, **style: Any) -> None:
