@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,22 +18,6 @@ def script() -> Iterator[Callable[[str], ModuleType]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         yield importlib.import_module
-
-
-@pytest.fixture(scope="session")
-def by_path() -> Callable[[str], ModuleType]:
-    """A function from a path below ``benchmarks`` to a module whose name is nobody else's."""
-
-    def load(path: str) -> ModuleType:
-        name = "benchmark_" + path.removesuffix(".py").replace("/", "_")
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture
