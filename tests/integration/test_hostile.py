@@ -19,7 +19,7 @@ from sglora_fed.errors import RepliesError
 from sglora_fed.federation.calibrate import CALIBRATE
 from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
-from sglora_fed.federation.enrol import ENROL
+from sglora_fed.federation.enrol import ENROL, WORDINGS
 from sglora_fed.federation.rounds import ROUND
 from sglora_fed.federation.shared import SHARED
 from tests.integration.comparing import zoo_in
@@ -124,7 +124,7 @@ def one_method_more(body: RecordDict) -> None:
 
 def wordings_cancel(body: RecordDict) -> None:
     """Unit vectors all of them, but no direction in their mean."""
-    array("wordings", lambda values: values[:, :1] * np.tile([1, -1], 3)[:, None])(body)
+    array("wordings", lambda values: values[:, :1] * np.tile([1, -1], WORDINGS // 2)[:, None])(body)
     array("wordings", lambda values: values.astype(np.float32))(body)
 
 
