@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,6 +51,13 @@ class Projection:
     def rank(self) -> int:
         """Number of directions, r."""
         return int(self.directions.shape[1])
+
+    @property
+    def sha256(self) -> str:
+        """Of shape and numbers in double precision: both sides must project alike."""
+        numbers = (self.mean, self.directions, np.float64(self.reach))
+        parts = [np.ascontiguousarray(part, "<f8").tobytes() for part in numbers]
+        return hashlib.sha256(b"".join([repr(self.directions.shape).encode(), *parts])).hexdigest()
 
     def down(self, embedding: np.ndarray) -> np.ndarray:
         """The direction of an embedding within the subspace.

@@ -85,6 +85,22 @@ def test_none_gives_the_embedding() -> None:
 
 class TestRefusals:
     @pytest.mark.parametrize(
+        ("vector", "reason"),
+        [
+            (unit(1.0) * np.nan, "NaN or infinity"),
+            (unit(1.0) + np.r_[np.inf, np.zeros(DIM - 1)], "NaN or infinity"),
+            (np.zeros(DIM), "no unit vector"),
+            (unit(1.0)[:-1], r"need floats \(384,\)"),
+        ],
+        ids=["nan", "infinity", "zero", "length"],
+    )
+    def test_each_reason_has_its_words(
+        self, mechanism: Mechanism, vector: np.ndarray, reason: str
+    ) -> None:
+        with pytest.raises(PrivacyError, match=reason):
+            mechanism.release(vector)
+
+    @pytest.mark.parametrize(
         "vector",
         [
             pytest.param(np.full(DIM, np.nan), id="nan"),

@@ -51,6 +51,19 @@ def test_what_lies_outside_becomes_a_fixed_direction() -> None:
         assert projection.down(outside).tolist() == [1, 0, 0]
 
 
+def test_the_hash_is_of_every_number_and_of_no_layout_in_memory() -> None:
+    mean, directions = EYE[0] / 2, EYE[:, 1:3]
+    same = Projection(mean.astype(np.float32), np.asfortranarray(directions), 1.0)
+    known = Projection(mean, directions, 1.0).sha256
+    assert same.sha256 == known
+    others = [
+        Projection(mean * 1.0000001, directions, 1.0),
+        Projection(mean, directions[:, ::-1], 1.0),
+        Projection(mean, directions, 1.0000001),
+    ]
+    assert len({known, *(other.sha256 for other in others)}) == 4
+
+
 @pytest.mark.parametrize(
     "inner", [NoMechanism(3), GaussianMechanism(3, 8.0, 1e-6), PrivUnitMechanism(3, 8.0)]
 )
