@@ -6,13 +6,14 @@ import json
 import logging
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from sglora_fed.config import compose, home
-from sglora_fed.errors import SgloraError
+from sglora_fed.config import RunConfig, compose, home
+from sglora_fed.errors import ConfigError, SgloraError
 from sglora_fed.experiments.run import build_zoos, run_experiment
 from sglora_fed.experiments.service import serve_adapters
 from sglora_fed.files import write_atomically
@@ -21,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 app = ServerApp()
 
-WORK = {"run": run_experiment, "zoo": build_zoos, "adopt": serve_adapters}
+Work = Callable[[RunConfig, Grid, Path], Path]
+
+WORK: dict[str, Work] = {"run": run_experiment, "zoo": build_zoos, "adopt": serve_adapters}
 """What a run may be for; see ``goal`` in pyproject.toml."""
 
 
@@ -33,11 +36,17 @@ def main(grid: Grid, context: Context) -> None:
     output = Path(asked) if asked else fallback
     try:
         config = compose(shlex.split(str(context.run_config.get("overrides", ""))))
-        folder = WORK[str(context.run_config.get("goal", "run"))](config, grid, output)
+        folder = _work(str(context.run_config.get("goal", "run")))(config, grid, output)
     except SgloraError as error:
         _write_error(output, error)
         raise
     logger.info("Results: %s", folder)
+
+
+def _work(goal: str) -> Work:
+    if goal not in WORK:
+        raise ConfigError(f"goal={goal!r}: must be one of {', '.join(WORK)}")
+    return WORK[goal]
 
 
 def _write_error(output: Path, error: SgloraError) -> None:

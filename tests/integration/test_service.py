@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sglora_fed.adapters.peft_io import read_peft
-from sglora_fed.errors import RepliesError, ResultsError
+from sglora_fed.errors import ConfigError, RepliesError, ResultsError
 from sglora_fed.federation.adopt import ADOPT
 from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
@@ -56,3 +56,8 @@ def test_a_node_that_is_away_costs_the_others_nothing(
     told = {"goal": "adopt", "node_configs": folders(tmp_path), "between": between}
     served = make_fast("federation.timeout=3", **told).run()
     assert json.loads(served.path("adopted.json").read_text()) == {"clients": 6, "adopted": 3}
+
+
+def test_an_unknown_goal_is_refused_by_its_name(make_fast: MakeLoop, home: Path) -> None:
+    with pytest.raises(ConfigError, match="goal='serve': must be one of run, zoo, adopt"):
+        make_fast(goal="serve").run()
