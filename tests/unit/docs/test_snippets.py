@@ -46,9 +46,9 @@ PREPARE = {
         "from sglora_fed.backbones.weights import base_model\n"
         "from sglora_fed.config import compose\n"
         "from sglora_fed.federation.node import run_layout\n"
-        "layout = run_layout(compose(['experiment=assistant']))\n"
+        "layout = run_layout(compose())\n"
         "vector = initial_vector(layout, 0).numpy()\n"
-        "write_peft(vector, layout, base_model(None, None), Path('results/first-adapter'))\n"
+        "write_peft(vector, layout, base_model('package:cameras', None), Path('results/first-adapter'))\n"
     ),
 }
 
