@@ -112,8 +112,8 @@ def track(tracker: Tracker | None, config: RunConfig, folder: Path) -> None:
         run = tracker.client.create_run(tracker.experiment, run_name=config.name).info.run_id
         for some in _batches(parameters(config)):
             tracker.client.log_batch(run, params=some)
-        for some in _batches(metrics(summary)):
-            tracker.client.log_batch(run, metrics=some)
+        for more in _batches(metrics(summary)):
+            tracker.client.log_batch(run, metrics=more)
         for name in (PAGE, SUMMARY, CONFIG):
             tracker.client.log_artifact(run, str(folder / name))
         tracker.client.set_terminated(run)

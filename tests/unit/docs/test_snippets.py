@@ -48,7 +48,8 @@ PREPARE = {
         "from sglora_fed.federation.node import run_layout\n"
         "layout = run_layout(compose())\n"
         "vector = initial_vector(layout, 0).numpy()\n"
-        "write_peft(vector, layout, base_model('package:cameras', None), Path('results/first-adapter'))\n"
+        "base = base_model('package:cameras', None)\n"
+        "write_peft(vector, layout, base, Path('results/first-adapter'))\n"
     ),
 }
 
