@@ -59,8 +59,8 @@ def middle(runs: Sequence[Timed]) -> dict[str, Any]:
     seconds = statistics.median(taken for taken, _ in runs)
     _, summary = min(runs, key=lambda run: abs(run[0] - seconds))
     return {
-        "seconds": round(seconds, 1),
-        "all_seconds": [round(taken, 1) for taken, _ in runs],
+        "seconds": round(seconds, 3),
+        "all_seconds": [round(taken, 3) for taken, _ in runs],
         "stages": summary["seconds"],
     }
 

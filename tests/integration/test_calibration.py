@@ -29,6 +29,7 @@ JUDGED = ("experiment.methods=[zero_shot,policy]",)
 @pytest.fixture(scope="module")
 def node() -> Node:
     told = (
+        "experiment=assistant",
         f"family.rule_experts={EXPERTS}",
         "family.style_experts=0",
         "family.clients_per_split=1",
@@ -197,7 +198,9 @@ def asked_of(exchange: Any) -> list[str]:
 
 def turned(vector: np.ndarray) -> np.ndarray:
     """Every B times -10: the opposite of what was learnt, and louder."""
-    layout = run_layout(compose(("adapter.targets=[query,value]", "adapter.layers=[4,5]")))
+    layout = run_layout(
+        compose(("experiment=assistant", "adapter.targets=[query,value]", "adapter.layers=[4,5]"))
+    )
     factors = layout.unpack(torch.from_numpy(vector[None]))
     poison = layout.pack({name: (a[0], -10 * b[0]) for name, (a, b) in factors.items()})
     return np.asarray(poison)

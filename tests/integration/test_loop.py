@@ -162,7 +162,8 @@ class TestResults:
 
     def test_the_files_name_the_same_configuration(self, first: Any) -> None:
         config = written(first)
-        text = json.dumps(config, sort_keys=True)
+        # Who is told of a run changes nothing in it.
+        text = json.dumps({k: v for k, v in config.items() if k != "tracking"}, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         assert first.summary["run"]["config_sha256"] == digest
         assert config["family"]["rule_experts"] == 6
