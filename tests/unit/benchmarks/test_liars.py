@@ -15,6 +15,11 @@ import torch
 from sglora_fed.adapters.layout import Layout, ModuleShape
 from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config import compose
+from sglora_fed.federation.compare import COMPARE
+from sglora_fed.federation.describe import DESCRIBE
+from sglora_fed.federation.enrol import ENROL
+from sglora_fed.federation.rounds import ROUND
+from sglora_fed.federation.shared import SHARED
 
 Load = Callable[[str], ModuleType]
 LAYOUT = Layout((ModuleShape("query", 6, 5), ModuleShape("value", 6, 5)), 2, 1.0)
@@ -46,19 +51,27 @@ def test_every_lie_is_told_through_the_whole_loop(
 ) -> None:
     liars = script("liars")
     monkeypatch.setenv("SGLORA_FED_HOME", os.environ.get("SGLORA_FED_HOME", ""))
-    monkeypatch.setattr(liars, "LIES", {name: liars.LIES[name] for name in ("many", "repeats")})
+    told = ("many", "repeats", "later")
+    monkeypatch.setattr(liars, "LIES", {name: liars.LIES[name] for name in told})
     liars.main(TINY)
     found = json.loads((results / "liars.json").read_text())
-    assert set(found["lies"]) == {"many", "repeats"}
+    assert tuple(found["lies"]) == told
     honest = liars.honest_clients(compose([*liars.RUN, *TINY]))
-    for methods in (*found["lies"].values(), found["honest"]):
-        assert set(methods) == {"topk", "ridge", "functional", "shared_lora"}
-        for entry in methods.values():
+    for run in (*found["lies"].values(), found["honest"], found["absent"]):
+        assert set(run["methods"]) == {"topk", "ridge", "functional", "shared_lora"}
+        for entry in run["methods"].values():
             assert entry["accuracy"]["clients"] == len(honest)
-    assert all(entry["minus_honest"]["mean"] == 0 for entry in found["honest"].values())
-    costs = [
-        found["honest"][method]["accuracy"]["mean"] - entry["accuracy"]["mean"]
-        for methods in found["lies"].values()
-        for method, entry in methods.items()
-    ]
-    assert found["worst_cost"]["points"] == pytest.approx(max(costs), abs=2e-4)
+    assert all(e["minus_honest"]["mean"] == 0 for e in found["honest"]["methods"].values())
+    # Too few experts for a screening: the liar is asked in every exchange, and is not refused.
+    for run in found["lies"].values():
+        assert set(run["answered_with_lies"]) == {ENROL, SHARED, ROUND, DESCRIBE, COMPARE}
+        assert run["refused_replies"] == 0
+    assert found["absent"]["answered_with_lies"] == {}
+    for base in ("honest", "absent"):
+        costs = [
+            found[base]["methods"][method]["accuracy"]["mean"] - entry["accuracy"]["mean"]
+            for run in found["lies"].values()
+            for method, entry in run["methods"].items()
+        ]
+        worst = found["worst_cost"][f"against_{base}"]["points"]
+        assert worst == pytest.approx(max(costs), abs=2e-4)

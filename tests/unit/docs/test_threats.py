@@ -34,7 +34,8 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_every_threat_has_its_test() -> None:
     """A row of a table names one; a plug-in is code, and no test can keep it from anything."""
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line]
+    lines = [line for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line]
+    rows = [line for line in lines if line.count(" | ") == 2]  # figures have more columns
     for row in rows:
         last = row.rstrip("| ").rsplit("|", 1)[1].strip()
         assert NAMED.search(last) or last in ("test", "none"), row
