@@ -31,6 +31,8 @@ GOALS = {"cameras": {"cold": 180.0, "warm": 45.0}, "assistant": {"cold": 360.0, 
 
 BYTES_UP = 2048
 
+MAIN, KEPT = ("accuracy", "r1"), ("method", "split", "metric", "mean", "ci95", "clients")
+
 Timed = tuple[float, dict[str, Any]]
 """Wall seconds of a run and its summary."""
 
@@ -71,6 +73,15 @@ def commit(checkout: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def brief(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics that judge, without all comparisons: the run's own summary has the rest."""
+    return [
+        {name: value for name, value in result.items() if name in KEPT}
+        for result in results
+        if result["metric"] in MAIN
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """All runs, in turns, and what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -93,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "overrides": given.overrides,
         "commit": commit(HERE),
         **ours,
-        **{kind: summary[kind] for kind in ("counts", "bytes_per_client", "results")},
+        **{kind: summary[kind] for kind in ("counts", "bytes_per_client")},
+        "results": brief(summary["results"]),
         "bytes_up_reached": summary["bytes_per_client"]["up"] <= BYTES_UP,
     }
     for other in others:

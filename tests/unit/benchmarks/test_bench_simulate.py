@@ -22,7 +22,9 @@ def main():
         "seconds": {{"experts": 0.0 if warm else 1.0}},
         "counts": {{"clients": 3}},
         "bytes_per_client": {{"up": {up}}},
-        "results": [sys.argv[1:-2]],
+        "results": [
+            dict(metric="r1", method=" ".join(sys.argv[1:-2])), dict(metric="i2t_r5"),
+        ],
     }}
     (output / "summary.json").write_text(json.dumps(summary))
 """
@@ -44,7 +46,7 @@ def test_two_checkouts_take_turns(
     other = checkout(results / "before", 4000)
     bench.main(["family.experts=4", "--against", str(other), "--repeats", "2"])
     found = json.loads((results / "simulate.json").read_text())
-    assert found["results"] == [["simulate", "family.experts=4"]]
+    assert found["results"] == [{"metric": "r1", "method": "simulate family.experts=4"}]
     assert found["bytes_per_client"] == {"up": 2000}
     assert found["bytes_up_reached"]
     for runs in (found, found["against"]):
