@@ -6,7 +6,6 @@ from sglora_fed.config.compose import (
     config_sha256,
     config_yaml,
     home,
-    subset_sha256,
 )
 from sglora_fed.config.schema import RunConfig
 
@@ -17,5 +16,4 @@ __all__ = [
     "config_sha256",
     "config_yaml",
     "home",
-    "subset_sha256",
 ]

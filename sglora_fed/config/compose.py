@@ -81,16 +81,6 @@ def config_sha256(config: RunConfig) -> str:
     return _sha256(values)
 
 
-def subset_sha256(config: RunConfig, *groups: str) -> str:
-    """A hash of some groups: two runs that agree on them can share what depends on them alone.
-
-    The device is left out: it changes speed, not meaning.
-    """
-    values = {group: _plain(asdict(getattr(config, group))) for group in groups}
-    values.get("backbone", {}).pop("device", None)
-    return _sha256(values)
-
-
 def _sha256(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -29,6 +29,8 @@ from sglora_fed.tasks.digest import examples_sha256
 from sglora_fed.tasks.types import Example, Task
 from sglora_fed.tensors import read_header
 
+KIND, SUFFIX = "trained", ".safetensors"
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -70,7 +72,13 @@ def train_or_recall(
         AdapterFileError: for a kept file that is damaged.
         AdapterValueError: when training diverges.
     """
-    paths = [_path(encoder, layout, config, lesson, hints) for lesson in lessons]
+    common = {
+        "code": code_facts(),
+        "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
+        "layout": layout.fingerprint,
+        "train": asdict(config),
+    }
+    paths = [kept_path(KIND, common | _facts(encoder, one, hints), SUFFIX) for one in lessons]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
         started = time.perf_counter()
@@ -99,21 +107,15 @@ def _train(
     ).final
 
 
-def _path(
-    encoder: DualEncoder, layout: Layout, config: TrainConfig, lesson: Lesson, hints: str
-) -> Path:
+def _facts(encoder: DualEncoder, lesson: Lesson, hints: str) -> dict[str, object]:
+    """Of one lesson alone."""
     texts, owners = candidate_texts(encoder, lesson.task, hints)
-    facts = {
-        "code": code_facts(),
-        "backbone": [encoder.id, encoder.weights_sha256, encoder.scale],
-        "layout": layout.fingerprint,
-        "train": asdict(config),
+    return {
         "candidates": [texts, owners.tolist()],
         "examples": examples_sha256(lesson.task, lesson.examples),
         "start": hashlib.sha256(lesson.start.astype("<f4").tobytes()).hexdigest(),
         "seed": lesson.seed,
     }
-    return kept_path("trained", facts, ".safetensors")
 
 
 def _keep(path: Path, vector: np.ndarray, seconds: float) -> None:

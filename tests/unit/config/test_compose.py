@@ -24,7 +24,6 @@ from sglora_fed.config import (
     config_sha256,
     config_yaml,
     home,
-    subset_sha256,
 )
 from sglora_fed.config.groups import groups
 from sglora_fed.config.schema import GENERATORS, PICTURE_SETS
@@ -318,17 +317,6 @@ class TestIdentity:
         }
         assert len(changed | {config_sha256(config)}) == 5
         assert len(config_sha256(config)) == 64
-
-    def test_subset_sees_its_groups_only_and_not_the_device(self) -> None:
-        key = subset_sha256(RunConfig(), "family", "backbone", "adapter")
-        for same in ("generator=soup", "seeds=[4]", "backbone.device=auto"):
-            assert (
-                subset_sha256(compose([*ASSISTANT, same]), "family", "backbone", "adapter") == key
-            )
-        for other in ("family.seed=1", "adapter.train.lr=0.1", "backbone.revision=x"):
-            assert (
-                subset_sha256(compose([*ASSISTANT, other]), "family", "backbone", "adapter") != key
-            )
 
 
 def test_one_folder_cannot_hold_the_zoos_of_two_seeds() -> None:

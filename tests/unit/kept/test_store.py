@@ -82,6 +82,8 @@ def test_changed_examples_are_another_zoo(tmp_path: Path, layout: Layout) -> Non
         ("family.clients_per_split=2", True),
         ("experiment.controls=false", True),
         ("generator=ridge", True),
+        ("backbone.device=auto", True),
+        ("family.seed=1", False),
         ("adapter.train.lr=0.001", False),
         ("adapter.hints=none", False),
         ("backbone.scale=7", False),
