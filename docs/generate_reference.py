@@ -148,7 +148,7 @@ def errors_page() -> str:
 
 
 def error_classes() -> list[type[errors.SgloraError]]:
-    """Every class of errors.py that has a code of its own."""
+    """Every class of errors that has a code of its own."""
     found = [
         item
         for item in vars(errors).values()

@@ -1,0 +1,90 @@
+"""Errors of sglora-fed: one base class, a stable code each, listed in the docs.
+
+Every error names the offending value and what is allowed; ``resolve`` says what to do next. Codes
+never change their meaning; hundreds group them by part: 1xx configuration, 2xx tasks, 3xx
+backbones, 4xx adapters, 5xx zoo, 6xx generators, 7xx privacy, 8xx federation, 9xx results on disk.
+"""
+
+from sglora_fed.errors.base import (
+    SgloraError,
+)
+from sglora_fed.errors.inputs import (
+    ConfigError,
+    HomeMissingError,
+    PluginError,
+    TaskError,
+    TaskFileError,
+    TextsAlikeError,
+)
+from sglora_fed.errors.models import (
+    AdapterFileError,
+    AdapterValueError,
+    BackboneFileError,
+    BackboneHashError,
+    BackboneInputError,
+    BackboneMissingError,
+    GeneratorError,
+    GeneratorFileError,
+    LayoutError,
+    VocabularyError,
+    ZooDamagedError,
+    ZooForeignError,
+    ZooSizeError,
+)
+from sglora_fed.errors.privacy import (
+    BudgetError,
+    CatalogueError,
+    LedgerError,
+    PrivacyError,
+)
+from sglora_fed.errors.results import (
+    ResultsError,
+    TrackingError,
+)
+from sglora_fed.errors.running import (
+    ClientTaskError,
+    InterpreterPathError,
+    LaunchError,
+    MessageError,
+    PathNameError,
+    ProxyError,
+    RepliesError,
+    SweepError,
+)
+
+__all__ = [
+    "AdapterFileError",
+    "AdapterValueError",
+    "BackboneFileError",
+    "BackboneHashError",
+    "BackboneInputError",
+    "BackboneMissingError",
+    "BudgetError",
+    "CatalogueError",
+    "ClientTaskError",
+    "ConfigError",
+    "GeneratorError",
+    "GeneratorFileError",
+    "HomeMissingError",
+    "InterpreterPathError",
+    "LaunchError",
+    "LayoutError",
+    "LedgerError",
+    "MessageError",
+    "PathNameError",
+    "PluginError",
+    "PrivacyError",
+    "ProxyError",
+    "RepliesError",
+    "ResultsError",
+    "SgloraError",
+    "SweepError",
+    "TaskError",
+    "TaskFileError",
+    "TextsAlikeError",
+    "TrackingError",
+    "VocabularyError",
+    "ZooDamagedError",
+    "ZooForeignError",
+    "ZooSizeError",
+]
