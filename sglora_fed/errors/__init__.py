@@ -5,6 +5,10 @@ never change their meaning; hundreds group them by part: 1xx configuration, 2xx 
 backbones, 4xx adapters, 5xx zoo, 6xx generators, 7xx privacy, 8xx federation, 9xx results on disk.
 """
 
+from sglora_fed.errors.attacks import (
+    AttackError,
+    AuditError,
+)
 from sglora_fed.errors.base import (
     SgloraError,
 )
@@ -55,6 +59,8 @@ from sglora_fed.errors.running import (
 __all__ = [
     "AdapterFileError",
     "AdapterValueError",
+    "AttackError",
+    "AuditError",
     "BackboneFileError",
     "BackboneHashError",
     "BackboneInputError",

@@ -1,0 +1,27 @@
+"""Attacks and audits (71x)."""
+
+from __future__ import annotations
+
+from sglora_fed.errors.base import SgloraError
+
+
+class AttackError(SgloraError):
+    """What an attack was given does not belong together, or is not finite."""
+
+    code = 710
+    title = "attack cannot be run"
+    resolve = (
+        "Give finite arrays of the shapes that the message names, and a mechanism whose likelihood "
+        "is known; `log_likelihoods.register` adds that of your own."
+    )
+
+
+class AuditError(SgloraError):
+    """An audit was asked for something that no number of draws could show, or of no mechanism."""
+
+    code = 711
+    title = "audit cannot be run"
+    resolve = (
+        "Give at least 1,000 draws, a confidence between 0 and 1, and a mechanism that "
+        "`sglora-fed audit --help` names or that is registered."
+    )
