@@ -61,7 +61,7 @@ def test_every_error_has_its_own_code_and_a_way_out() -> None:
     ]
     codes = [item.code for item in known]
     assert len(set(codes)) == len(codes)
-    for kind in known[1:]:
+    for kind in set(known) - {errors.SgloraError}:
         assert "resolve" in vars(kind), kind
         assert f"## SGL-{kind.code}\n\n`{kind.__name__}`" in text
 
