@@ -25,7 +25,7 @@ from rich.console import Console
 import machine
 from sglora_fed.config import compose
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.launching.run import run_flower
 
 APP = Path(__file__).parent / "overhead_app"

@@ -30,7 +30,7 @@ from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.run import enrolled, fitted, open_federation
 from sglora_fed.federation.describe import collect_requests
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.shared import shared_lora
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.seeds import derive_seed

@@ -16,7 +16,7 @@ from sglora_fed.config.schema import RunConfig
 from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.rounds import ROUND
 from sglora_fed.federation.shared import SHARED
 

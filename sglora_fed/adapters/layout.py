@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from sglora_fed.errors import AdapterValueError, LayoutError
 
 if TYPE_CHECKING:  # a zoo is read and listed without torch, which costs a second of CPU
     from torch import Tensor, nn
+
+Numbers = TypeVar("Numbers", "Tensor", "np.ndarray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Layout:
             ) from error
         return cls(modules, values["rank"], values["alpha"])
 
-    def unpack(self, vectors: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def unpack(self, vectors: Numbers) -> dict[str, tuple[Numbers, Numbers]]:
         """Views on the factors of a batch of adapters.
 
         Args:
@@ -119,8 +121,8 @@ class Layout:
             middle = start + self.rank * module.d_in
             end = middle + self.rank * module.d_out
             factors[module.name] = (
-                vectors[:, start:middle].view(-1, self.rank, module.d_in),
-                vectors[:, middle:end].view(-1, module.d_out, self.rank),
+                vectors[:, start:middle].reshape(-1, self.rank, module.d_in),
+                vectors[:, middle:end].reshape(-1, module.d_out, self.rank),
             )
             start = end
         return factors

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import save
 
 from sglora_fed.adapters.layout import Layout, ModuleShape, check_vectors
 from sglora_fed.backbones.weights import BaseModel
 from sglora_fed.errors import AdapterFileError, LayoutError
 from sglora_fed.files import write_atomically
+
+if TYPE_CHECKING:  # a node writes an adapter without torch
+    from torch import Tensor
 
 PREFIX = "base_model.model."
 CONFIG_FILE = "adapter_config.json"
@@ -50,27 +52,30 @@ def write_peft(vector: np.ndarray, layout: Layout, base: BaseModel | None, folde
         ResultsError: when the files cannot be written.
     """
     check_vectors(vector[None], layout)
-    factors = layout.unpack(torch.from_numpy(np.ascontiguousarray(vector, np.float32))[None])
+    factors = layout.unpack(np.ascontiguousarray(vector, np.float32)[None])
     tensors = {}
     for name, (a, b) in factors.items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a[0].contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b[0].contiguous()
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = np.ascontiguousarray(a[0])
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = np.ascontiguousarray(b[0])
     write_atomically(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     config = json.dumps(_peft_config(layout, base), indent=2, sort_keys=True)
     write_atomically(folder / CONFIG_FILE, config.encode())
 
 
 def _peft_config(layout: Layout, base: BaseModel | None) -> dict[str, Any]:
-    """PEFT's own fields and defaults; it keeps the modules as a set, which has no order."""
-    own = {
+    """What a LoRA is: PEFT has its defaults for all else, in whatever version loads it."""
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
         "base_model_name_or_path": base and base.name,
         "revision": base and base.revision,
         "r": layout.rank,
         "lora_alpha": layout.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
         "inference_mode": True,
         "target_modules": [module.name for module in layout.modules],
     }
-    return _plain_config() | own
 
 
 def _plain_config() -> dict[str, Any]:
@@ -106,7 +111,7 @@ def read_peft(folder: Path) -> tuple[np.ndarray, Layout]:
         layout = Layout(tuple(shapes), config["r"], config["lora_alpha"])
     except LayoutError as error:
         raise AdapterFileError(f"{folder}: {error.args[0]}") from error
-    vector = layout.pack(factors).numpy()
+    vector: np.ndarray = layout.pack(factors).numpy()
     check_vectors(vector[None], layout)
     return vector, layout
 
@@ -154,13 +159,15 @@ def _check_plain(path: Path, config: Mapping[str, Any]) -> None:
             raise AdapterFileError(f"{path}: {key}={value!r}; only {off!r} is supported")
 
 
-def _read_factors(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _read_factors(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    from safetensors.torch import load  # NumPy has no bfloat16
+
     path = folder / WEIGHTS_FILE
     try:
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise AdapterFileError(f"{path} cannot be read: {type(error).__name__}") from error
-    found: dict[str, dict[str, torch.Tensor]] = {}
+    found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, rest = key.removeprefix(PREFIX).rpartition(".lora_")
         if rest not in ("A.weight", "B.weight") or not name or tensor.ndim != 2:

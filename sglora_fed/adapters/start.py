@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
 
 import numpy as np
 
@@ -35,7 +35,10 @@ def within_bound(vectors: np.ndarray, layout: Layout) -> np.ndarray:
     return made
 
 
-@lru_cache(maxsize=4)
 def norm_bound(layout: Layout) -> float:
-    """The largest norm of an adapter that a client or the server takes."""
-    return NORM_BOUND * float(np.linalg.norm(federation_start(layout, 0)))
+    """The largest norm of an adapter that a client or the server takes.
+
+    An untrained one has rank / 3 as the expected square of each module's norm: rank x d_in numbers,
+    uniform in +-1/sqrt(d_in).
+    """
+    return NORM_BOUND * math.sqrt(len(layout.modules) * layout.rank / 3)

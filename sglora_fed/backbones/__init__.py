@@ -10,7 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sglora_fed.backbones.reading import MINILM_TOKENS, TextReader, text_length
+from sglora_fed.backbones.reading import (
+    MINILM_TOKENS,
+    TOKENIZER_FILE,
+    TextReader,
+    text_length,
+)
 from sglora_fed.backbones.weights import (
     WEIGHTS_FILE,
     BaseModel,
@@ -87,6 +92,22 @@ def load_describer(backbone: BackboneConfig) -> Describer:
     from sglora_fed.backbones.minilm import DescriptionEncoder
 
     return DescriptionEncoder(_minilm_folder(backbone))
+
+
+def light_describer(backbone: BackboneConfig) -> Describer:
+    """The description encoder of a process that embeds a sentence and ends: without torch.
+
+    A text tower of CLIP, or a MiniLM with the files of older tokenisers, needs torch all the same.
+
+    Raises:
+        SgloraError: as :func:`load_describer`.
+    """
+    folder = None if backbone.describer == "clip" else _minilm_folder(backbone)
+    if folder is None or not (folder / TOKENIZER_FILE).is_file():
+        return load_describer(backbone)
+    from sglora_fed.backbones.plain import PlainDescriber
+
+    return PlainDescriber(folder)
 
 
 @lru_cache(maxsize=2)

@@ -22,11 +22,11 @@ from sglora_fed.backbones.checkpoint import (
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.packing import Packs, packed
 from sglora_fed.backbones.reading import MINILM_TOKENS
+from sglora_fed.backbones.sentences import described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
-from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.types import Item, Modality
 
 SCALE = 20.0
@@ -206,25 +206,14 @@ class DescriptionEncoder:
         self._remembered: dict[str, np.ndarray] = {}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """[n, dim] float32 unit rows: each text as a whole plus the mean of its phrases.
+        """[n, dim] float32 unit rows (:func:`~sglora_fed.backbones.sentences.described`).
 
-        A description is a list of wishes in a sentence. The mean of its phrases is additive in what
-        they name, which a linear generator follows further than the sentence alone
-        (``docs/decisions/0007-phrases.md``). For a text of one phrase both are the same. Word
-        pieces beyond the model's 256 are cut, of the text and of each phrase.
+        Word pieces beyond the model's 256 are cut, of the text and of each phrase.
 
         Raises:
             BackboneInputError: for a text without a word piece.
         """
-        whole = self._sentences(texts)
-        parts = [phrases(text) for text in texts]
-        owners = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
-        sums = np.zeros_like(whole)
-        np.add.at(sums, owners, self._sentences([part for some in parts for part in some]))
-        counts = np.array([[len(some)] for some in parts], np.float32).reshape(-1, 1)
-        made = whole + sums / counts
-        rows: np.ndarray = made / np.linalg.norm(made, axis=1, keepdims=True)
-        return rows
+        return described(texts, self._sentences)
 
     def _sentences(self, texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again."""

@@ -30,7 +30,7 @@ from sglora_fed.federation.compare import (
 from sglora_fed.federation.describe import Requests, collect_requests
 from sglora_fed.federation.enrol import enrol
 from sglora_fed.federation.exchange import Federation, wait_for_nodes
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
 from sglora_fed.federation.shared import shared_lora

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sglora_fed.config import RunConfig, home
 from sglora_fed.errors import ZooDamagedError, ZooForeignError
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.kept.zoos import zoo_identity
 from sglora_fed.zoo import ZooStore, read_store
 from sglora_fed.zoo.store import MANIFEST

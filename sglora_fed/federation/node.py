@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from sglora_fed.adapters.data import Prepared, prepare
-from sglora_fed.adapters.layout import Layout, layout_of
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.types import Describer, DualEncoder
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.digest import tasks_sha256
@@ -89,12 +90,6 @@ class Node:
 
 open_node = lru_cache(maxsize=2)(Node)
 """The same node for the same arguments: in simulation a process serves many messages."""
-
-
-def run_layout(config: RunConfig) -> Layout:
-    """The adapters' layout that a configuration means."""
-    encoder = load_backbone(config.backbone, config.adapter)
-    return layout_of(encoder.model, encoder.adaptable(), config.adapter.rank, config.adapter.alpha)
 
 
 def spoken(task_id: str, wordings: int, seed: int) -> int:

@@ -18,7 +18,8 @@ from sglora_fed.config import compose
 from sglora_fed.errors import AdapterValueError, GeneratorFileError
 from sglora_fed.federation.calibrate import CALIBRATE, CalibrateRequest, judge
 from sglora_fed.federation.enrol import ENROL, EnrolRequest, train_experts
-from sglora_fed.federation.node import Node, run_layout
+from sglora_fed.federation.layouts import run_layout
+from sglora_fed.federation.node import Node
 
 MakeLoop = Callable[..., Any]
 

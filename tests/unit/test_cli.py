@@ -28,7 +28,7 @@ from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import LaunchError
 from sglora_fed.experiments.run import fitted
 from sglora_fed.federation.exchange import Federation
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.roster import Roster
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.kept.adapters import keep_shared

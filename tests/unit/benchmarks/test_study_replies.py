@@ -15,7 +15,7 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
 from sglora_fed.federation.enrol import ENROL, WORDINGS, EnrolReply, EnrolRequest
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
 

@@ -45,7 +45,7 @@ PREPARE = {
         "from sglora_fed.adapters.peft_io import write_peft\n"
         "from sglora_fed.backbones.weights import base_model\n"
         "from sglora_fed.config import compose\n"
-        "from sglora_fed.federation.node import run_layout\n"
+        "from sglora_fed.federation.layouts import run_layout\n"
         "layout = run_layout(compose())\n"
         "vector = initial_vector(layout, 0).numpy()\n"
         "base = base_model('package:cameras', None)\n"

@@ -13,7 +13,7 @@ import pytest
 
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.config import compose
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.kept.adapters import keep_shared, kept_shared
 from sglora_fed.kept.facts import confidence_facts, generator_facts, shared_facts
 from sglora_fed.kept.store import digest, kept_path, kept_versions
