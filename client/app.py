@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from sglora_fed.config import RunConfig, compose
+from sglora_fed.config import RunConfig, compose, home
 from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
 from sglora_fed.federation.adopt import AdoptRequest, adopt
@@ -23,8 +24,12 @@ from sglora_fed.federation.enrol import EnrolRequest, train_experts
 from sglora_fed.federation.node import Node, open_node
 from sglora_fed.federation.rounds import RoundRequest, train_round
 from sglora_fed.federation.shared import SharedRequest, train_shared_round
+from sglora_fed.privacy.floor import UNTOLD, Floor, read_floor, virtual_floor
 
 logger = logging.getLogger(__name__)
+
+REAL_NODE = "flwr-clientapp"
+"""The program in which a SuperNode runs this app; a simulation runs it in others."""
 
 
 def sanitised(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -53,7 +58,18 @@ def _node(context: Context) -> Node:
     torch.set_num_threads(1)
     adapters = str(context.node_config.get("adapters", ""))
     kept = Path(adapters).absolute() if adapters else None
-    return open_node(_composed(overrides, folder), partition, partitions, kept)
+    config = _composed(overrides, folder)
+    return open_node(config, partition, partitions, kept, _floor(context, config, partition))
+
+
+def _floor(context: Context, config: RunConfig, partition: int) -> Floor:
+    """What this node promises: its own file, or for virtual clients the run's configuration."""
+    if own := str(context.node_config.get("node", "")):
+        return read_floor(Path(own).expanduser())
+    if "tasks" in context.node_config or Path(sys.argv[0]).name == REAL_NODE:
+        return UNTOLD
+    ledger = home() / "ledgers" / str(context.run_id) / str(partition)
+    return virtual_floor(config.privacy, len(config.seeds), ledger)
 
 
 @lru_cache(maxsize=2)

@@ -38,8 +38,10 @@ from sglora_fed.errors.models import (
 from sglora_fed.errors.privacy import (
     BudgetError,
     CatalogueError,
+    FloorError,
     LedgerError,
     PrivacyError,
+    PromiseError,
 )
 from sglora_fed.errors.results import (
     ResultsError,
@@ -69,6 +71,7 @@ __all__ = [
     "CatalogueError",
     "ClientTaskError",
     "ConfigError",
+    "FloorError",
     "GeneratorError",
     "GeneratorFileError",
     "HomeMissingError",
@@ -80,6 +83,7 @@ __all__ = [
     "PathNameError",
     "PluginError",
     "PrivacyError",
+    "PromiseError",
     "ProxyError",
     "RepliesError",
     "ResultsError",

@@ -48,3 +48,26 @@ class BudgetError(SgloraError):
         "Nothing was drawn or released. What was released before can be asked for again at no cost."
         " More needs a larger limit, which only the node's owner can set."
     )
+
+
+class PromiseError(SgloraError):
+    """A run asks for a weaker promise than the node's own; nothing was drawn or spent."""
+
+    code = 704
+    title = "the node promises more than the run asks for"
+    resolve = (
+        "Choose a mechanism, epsilon and delta that the node's table [privacy] allows; its own log "
+        "says which. Only its owner can change the table: docs/how-to/privacy.md describes it. A "
+        "node that was told nothing releases nothing."
+    )
+
+
+class FloorError(SgloraError):
+    """The ``[privacy]`` table of a node's file cannot be read, or its parts do not fit."""
+
+    code = 705
+    title = "the node's own privacy table cannot be used"
+    resolve = (
+        "Nothing was released. Correct the file that the node config names as node; "
+        "docs/how-to/privacy.md describes its table."
+    )

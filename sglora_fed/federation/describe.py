@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, u
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, spoken
 from sglora_fed.federation.roster import Part
-from sglora_fed.privacy import make_mechanism
+from sglora_fed.privacy import Mechanism, make_mechanism
+from sglora_fed.privacy.ledger import Request as LedgerRequest
 from sglora_fed.tasks.types import Task
 
 DESCRIBE = "query.describe"
@@ -120,13 +122,33 @@ def collect_requests(federation: Federation) -> Requests:
 
 
 def describe(node: Node, request: DescribeRequest) -> DescribeReply:
-    """The requests of the node's virtual clients: embed on the device, then privatise."""
-    tasks = list(node.clients.values())
-    clear = node.embed([words(task, request.seed) for task in tasks])
-    mechanism = make_mechanism(node.config.privacy, clear.shape[1])
-    released = [mechanism.release(embedding) for embedding in clear]
-    ids = tuple(task.id for task in tasks)
-    return DescribeReply(node.partition, ids, np.array(released, np.float32).reshape(clear.shape))
+    """The requests of the node's virtual clients: embed on the device, privatise, and pay.
+
+    Raises:
+        PromiseError: when the run asks for less than the node promises; nothing was drawn.
+        BudgetError, LedgerError: when it cannot be paid; nothing leaves.
+    """
+    config, tasks = node.config.privacy, list(node.clients.values())
+    mechanism = make_mechanism(config, node.describer.dim)
+    node.floor.check(config.mechanism, mechanism.epsilon, mechanism.delta)
+    released = release(node, mechanism, [words(task, request.seed) for task in tasks])
+    return DescribeReply(node.partition, tuple(task.id for task in tasks), released)
+
+
+def release(node: Node, mechanism: Mechanism, said: Sequence[str]) -> np.ndarray:
+    """[n, ...] what the server may see of what the node's clients say, in their order.
+
+    What promises something goes through the ledger: debited before it is released.
+    """
+    clear = node.embed(said)
+    if not said or mechanism.epsilon is None:
+        released = [mechanism.release(embedding) for embedding in clear]
+        return np.array(released, mechanism.form.dtype).reshape(len(said), *mechanism.form.shape)
+    requests = [
+        LedgerRequest(name, words, node.describer.fingerprint)
+        for name, words in zip(node.clients, said, strict=True)
+    ]
+    return node.floor.opened().release_all(requests, mechanism, clear)
 
 
 def words(task: Task, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from uuid import uuid4
 
@@ -30,9 +31,10 @@ class InProcessGrid(Grid):
         # A message asks Flower's process-wide identity who sends it; outside a run nobody set it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
         self._app = app
+        run_id = secrets.randbelow(2**62)  # each has ledgers of its own, as in Flower
         self._contexts = {
             1000 + i: Context(
-                run_id=1,
+                run_id=run_id,
                 node_id=1000 + i,
                 node_config={"partition-id": i, "num-partitions": nodes},
                 state=RecordDict(),

@@ -17,6 +17,7 @@ from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.layouts import run_layout
+from sglora_fed.privacy.floor import UNTOLD, Floor
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.digest import tasks_sha256
@@ -36,12 +37,14 @@ class Node:
         partition: this node's number, 0 <= partition < partitions.
         partitions: number of nodes.
         adapters: folder in which its clients keep their adapters, where it has one.
+        floor: what it promises its clients, whatever the configuration asks.
     """
 
     config: RunConfig
     partition: int
     partitions: int
     adapters: Path | None = None
+    floor: Floor = UNTOLD
 
     def __post_init__(self) -> None:
         if not 0 <= self.partition < self.partitions:

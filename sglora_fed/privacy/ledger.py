@@ -22,11 +22,12 @@ import os
 import secrets
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ CREATE TABLE releases (
     code BLOB NOT NULL
 )
 """
+INDEX = "CREATE INDEX of_client ON releases (client)"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def create_ledger(folder: Path) -> None:
         _write_new(temporary / "witness", WITNESS.pack(0, _first_code(key)))
         with closing(_connected(temporary / "ledger.sqlite", "rwc")) as connection:
             connection.execute(TABLE)
+            connection.execute(INDEX)
             connection.execute(f"PRAGMA user_version={SCHEMA}")
         temporary.rename(folder)
     except (OSError, sqlite3.Error) as error:
@@ -153,11 +156,31 @@ class Ledger:
                 cannot be trusted or written; nothing was released.
             PrivacyError: when the embedding is unfit; nothing was spent.
         """
+        made: np.ndarray = self.release_all([request], mechanism, embedding[None])[0]
+        return made
+
+    def release_all(
+        self, requests: Sequence[Request], mechanism: Mechanism, embeddings: np.ndarray
+    ) -> np.ndarray:
+        """As :meth:`release` for several requests: all in one transaction, or none of them.
+
+        Args:
+            requests: n of them.
+            mechanism: with a promise in the budget's unit.
+            embeddings: [n, d].
+
+        Returns:
+            [n, ...] of the mechanism's form.
+
+        Raises:
+            BudgetError, LedgerError, PrivacyError: as there.
+        """
         form = mechanism.form
-        data = self._release(request, mechanism, lambda: _bytes(mechanism, embedding))
-        if len(data) != form.nbytes:
-            raise LedgerError(f"{self._folder}: {len(data)} bytes kept; need {form.nbytes}")
-        return np.frombuffer(data, form.dtype).reshape(form.shape)
+        draws = [partial(_bytes, mechanism, embedding) for embedding in embeddings]
+        data = self._release(requests, mechanism, draws)
+        if wrong := [len(one) for one in data if len(one) != form.nbytes]:
+            raise LedgerError(f"{self._folder}: {wrong[0]} bytes kept; need {form.nbytes}")
+        return np.frombuffer(b"".join(data), form.dtype).reshape(len(data), *form.shape)
 
     def spent(self, client: str) -> tuple[Fraction, Fraction]:
         """Epsilon and delta of all of a client's releases, of the budget's unit.
@@ -168,28 +191,43 @@ class Ledger:
         with self._connection() as connection, self._transaction(connection):
             return self._spent(connection, self._digest("client", client))
 
-    def _release(self, request: Request, mechanism: Mechanism, draw: Callable[[], bytes]) -> bytes:
+    def _release(
+        self,
+        requests: Sequence[Request],
+        mechanism: Mechanism,
+        draws: Sequence[Callable[[], bytes]],
+    ) -> list[bytes]:
         cost = self._cost(mechanism)
-        client = self._digest("client", request.client)
-        place = self._digest("request", repr((vars(request), mechanism.name, mechanism.form, cost)))
+        kind = (mechanism.name, mechanism.form, cost)
         with self._connection() as connection:
             with self._transaction(connection):
-                query = "SELECT released FROM releases WHERE request = ?"
-                if found := connection.execute(query, (place,)).fetchone():
-                    return bytes(found[0])
-                self._check_limit(self._spent(connection, client), cost)
-                released = draw()
-                self._insert(connection, (client, place, *cost, self._budget.unit, released))
-            # The row is on disk. Should the process end before the witness is, it lags behind.
-            with self._transaction(connection):
-                self._advance()
+                last, released = self._verified, list[bytes]()
+                for request, draw in zip(requests, draws, strict=True):
+                    place = self._digest("request", repr((vars(request), *kind)))
+                    query = "SELECT released FROM releases WHERE request = ?"
+                    if found := connection.execute(query, (place,)).fetchone():
+                        released.append(bytes(found[0]))
+                        continue
+                    client = self._digest("client", request.client)
+                    self._check_limit(self._spent(connection, client), cost)
+                    released.append(draw())
+                    values = (client, place, *cost, self._budget.unit, released[-1])
+                    last = self._insert(connection, last, values)
+            if last != self._verified:
+                # On disk. Should the process end before the witness is told, that lags behind.
+                with self._transaction(connection):
+                    self._advance()
         return released
 
-    def _insert(self, connection: sqlite3.Connection, values: tuple[object, ...]) -> None:
-        number, code = self._verified
-        row = (number + 1, *values)
-        marks = "?, ?, ?, ?, ?, ?, ?, ?"
-        connection.execute(f"INSERT INTO releases VALUES ({marks})", (*row, self._code(row, code)))
+    def _insert(
+        self, connection: sqlite3.Connection, last: tuple[int, bytes], values: tuple[object, ...]
+    ) -> tuple[int, bytes]:
+        """A row behind the last one; its own number and code."""
+        number = last[0] + 1
+        row = (number, *values)
+        code = self._code(row, last[1])
+        connection.execute("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, code))
+        return number, code
 
     def _cost(self, mechanism: Mechanism) -> tuple[str, str]:
         """Epsilon and delta as exact decimals."""

@@ -290,11 +290,13 @@ class TestRepetition:
     ) -> None:
         # Two nodes, each the only partition of its own folder; the server has no folder at all.
         settings: list[dict[str, str | int]] = []
+        own_file = tmp_path / "node.toml"
+        own_file.write_text('[privacy]\nmechanisms = ["none"]\n')
         for number in range(2):
             folder = tmp_path / f"node {number}"
             write_family(TaskFamily("own", tasks_of(first)[number::2]), folder)
             own = {"partition-id": 0, "num-partitions": 1, "tasks": str(folder)}
-            settings.append(own)
+            settings.append({**own, "node": str(own_file)})
         nowhere = ("family=local", f"family.path={tmp_path / 'nowhere'}")
         run = make_loop(*nowhere, *DETERMINISTIC, node_configs=settings).run()
         assert_same_but_for_rounding(zoo_in(cold_home), zoo_in(home_of(first)))

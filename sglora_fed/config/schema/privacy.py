@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sglora_fed.config.schema.options import Group, one_of, option
+from sglora_fed.config.schema.options import POSITIVE, Group, one_of, option
 from sglora_fed.errors import PrivacyError
 from sglora_fed.registry import Registry
 
@@ -45,6 +45,12 @@ class PrivacyConfig(Group):
     delta: float | None = option(
         None, "the failure probability of `gaussian`; `privunit` never fails"
     )
+    budget: float | None = option(
+        None,
+        "epsilon of all releases of one simulated client together, one for each seed; null: as many"
+        " as there are seeds. A node of its own has its own file",
+        POSITIVE,
+    )
 
     def contradictions(self) -> list[str]:
         """A promise that nobody keeps, or parameters that the mechanism lacks."""
@@ -60,7 +66,7 @@ class PrivacyConfig(Group):
         return found
 
     def _given(self, wrong: str) -> list[str]:
-        given = {"epsilon": self.epsilon, "delta": self.delta}
+        given = {"epsilon": self.epsilon, "delta": self.delta, "budget": self.budget}
         return [f"privacy.{k}={v!r}: {wrong}" for k, v in given.items() if v is not None]
 
     def _epsilon_problems(self) -> list[str]:

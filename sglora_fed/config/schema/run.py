@@ -49,7 +49,18 @@ class RunConfig(Group):
                 f"zoo.path={self.zoo.path!r}: a zoo is of one seed, but seeds={list(self.seeds)};"
                 " leave zoo.path out"
             )
+        if (problem := self._budget_problem()) is not None:
+            found.append(problem)
         return found
+
+    def _budget_problem(self) -> str | None:
+        epsilon, budget, releases = self.privacy.epsilon, self.privacy.budget, len(self.seeds)
+        if epsilon is None or budget is None or releases * epsilon <= budget:
+            return None
+        return (
+            f"privacy.budget={budget!r}: {releases} seeds are {releases} releases of"
+            f" privacy.epsilon={epsilon:g}; need {releases * epsilon:g}"
+        )
 
     def _respelling_problems(self) -> list[str]:
         given, found = f"federation.respelt={self.federation.respelt!r}", []

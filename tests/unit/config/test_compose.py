@@ -300,7 +300,8 @@ class TestIdentity:
     def test_yaml_composes_to_the_same(self, tmp_path: Path) -> None:
         config = compose(["privacy=gaussian", "seeds=[2]", "family.path='a: b'"])
         read = yaml.safe_load(config_yaml(config))
-        assert read["privacy"] == {"mechanism": "gaussian", "epsilon": 8.0, "delta": 1e-06}
+        told = {"mechanism": "gaussian", "epsilon": 8.0, "delta": 1e-06}
+        assert read["privacy"].items() >= told.items()
         assert (read["seeds"], read["family"]["path"]) == ([2], "a: b")
 
     def test_equal_configurations_hash_equally_and_others_do_not(self) -> None:

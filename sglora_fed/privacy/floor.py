@@ -1,0 +1,201 @@
+"""What a node promises its clients, whatever the server asks: the weakest mechanism, the budget.
+
+The party that asks for descriptions is the one that they are protected from, so its configuration
+is a wish. The node's own ``[privacy]`` table is the limit: a wish may be stronger, never weaker::
+
+    [privacy]
+    mechanisms = ["krr", "subset"]   # those that a release may use
+    epsilon = 4.0                    # largest of one release
+    delta = 0.0                      # largest of one release; 0 where it is left out
+    total_epsilon = 12.0             # of all releases of one client together
+    total_delta = 0.0                # 0 where it is left out
+    ledger = "ledger"                # folder, beside the file where it is not absolute
+
+``local`` sends nothing and is always allowed. ``none`` promises nothing: a node answers in clear
+only where its table names it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sglora_fed.config.schema import MAX_EPSILON, MECHANISMS, PrivacyConfig
+from sglora_fed.errors import FloorError, LedgerError, PromiseError
+from sglora_fed.privacy.ledger import Budget, Ledger, create_ledger
+
+TABLE = "privacy"
+NUMBERS = ("epsilon", "delta", "total_epsilon", "total_delta")
+NAMES = {"mechanisms", "ledger", *NUMBERS}
+
+NOTHING_SENT = "local"
+"""The mechanism that releases nothing."""
+
+CLEAR = "none"
+"""The mechanism that protects nothing."""
+
+LARGEST_FILE = 2**20
+"""Bytes of a node's file."""
+
+BELOW_ONE = 1 - 2.0**-53
+"""The largest delta of a budget."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The weakest promise of a node, and where it counts what it has spent.
+
+    Attributes:
+        mechanisms: names that a release may use.
+        epsilon: largest of one release.
+        delta: largest of one release.
+        budget: of each client; None where nothing counted may be released.
+        ledger: folder; None where nothing counted may be released.
+        virtual: of simulated clients, for whom the run's configuration plays this table: the ledger
+            is made when it is missing.
+
+    Raises:
+        FloorError: for parts that do not belong together, or impossible numbers.
+    """
+
+    mechanisms: tuple[str, ...] = ()
+    epsilon: float = 0.0
+    delta: float = 0.0
+    budget: Budget | None = None
+    ledger: Path | None = None
+    virtual: bool = False
+
+    def __post_init__(self) -> None:
+        counted = [name for name in self.mechanisms if name not in (CLEAR, NOTHING_SENT)]
+        if counted and not 0 < self.epsilon <= MAX_EPSILON:
+            raise FloorError(f"epsilon={self.epsilon!r}; {counted[0]} needs 0 to {MAX_EPSILON:g}")
+        if not 0 <= self.delta < 1:
+            raise FloorError(f"delta={self.delta!r}; need 0 <= delta < 1")
+        if counted and (self.budget is None or self.ledger is None):
+            raise FloorError(f"{counted[0]} is counted; need total_epsilon and ledger")
+
+    def check(self, mechanism: str, epsilon: float | None, delta: float | None) -> None:
+        """Refuse a wish that is weaker than this promise, before anything is drawn or spent.
+
+        Args:
+            mechanism: name in the server's configuration.
+            epsilon: of one release; None where it promises nothing.
+            delta: of one release.
+
+        Raises:
+            PromiseError: for a mechanism that is not named here, or larger numbers.
+        """
+        if mechanism == NOTHING_SENT:
+            return
+        if mechanism not in self.mechanisms:
+            allowed = ", ".join((*self.mechanisms, NOTHING_SENT))
+            raise PromiseError(f"privacy.mechanism={mechanism}: this node allows {allowed}")
+        if mechanism == CLEAR or self.virtual:
+            return
+        for name, asked, most in (
+            ("epsilon", epsilon, self.epsilon),
+            ("delta", delta, self.delta),
+        ):
+            if asked is None or not asked <= most:
+                raise PromiseError(f"privacy.{name}={asked!r}: this node allows at most {most:g}")
+
+    def opened(self) -> Ledger:
+        """The ledger that every counted release goes through.
+
+        Raises:
+            LedgerError: when it is missing, damaged or not this node's to use.
+        """
+        if self.ledger is None or self.budget is None:
+            raise LedgerError("this node has no ledger")
+        if self.virtual and not self.ledger.exists():
+            create_ledger(self.ledger)
+        return Ledger(self.ledger, self.budget)
+
+
+UNTOLD = Floor()
+"""Of a node whose owner has said nothing: it releases nothing."""
+
+
+def read_floor(path: Path) -> Floor:
+    """The promise in the ``[privacy]`` table of a node's file.
+
+    Raises:
+        FloorError: when the file cannot be read, or has no such table, or a wrong one.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
+            raise FloorError(f"{path} is larger than {LARGEST_FILE} bytes")
+        values = tomllib.loads(text.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FloorError(f"{path} cannot be read: {error}") from error
+    if not isinstance(table := values.get(TABLE), dict):
+        raise FloorError(f"{path} has no table [{TABLE}]")
+    return floor_of(table, path.absolute().parent)
+
+
+def floor_of(table: Mapping[str, Any], folder: Path) -> Floor:
+    """The promise that a table states.
+
+    Args:
+        table: as above.
+        folder: of the file, for a ledger that is named from there.
+
+    Raises:
+        FloorError: for unknown names, wrong types or impossible values.
+    """
+    if unknown := sorted(set(table) - NAMES):
+        raise FloorError(f"[{TABLE}] has {unknown}; it may have {sorted(NAMES)}")
+    numbers = {name: _number(table, name) for name in NUMBERS}
+    ledger = table.get("ledger")
+    if not isinstance(ledger, (str, type(None))):
+        raise FloorError(f"[{TABLE}] ledger={ledger!r}; need the name of a folder")
+    return Floor(
+        _mechanisms(table),
+        numbers["epsilon"],
+        numbers["delta"],
+        _budget(numbers["total_epsilon"], numbers["total_delta"]),
+        None if ledger is None else folder / Path(ledger).expanduser(),
+    )
+
+
+def _mechanisms(table: Mapping[str, Any]) -> tuple[str, ...]:
+    names = table.get("mechanisms")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FloorError(f"[{TABLE}] mechanisms={names!r}; need a list of names")
+    if unknown := [name for name in names if name not in MECHANISMS]:
+        raise FloorError(f"[{TABLE}] mechanisms has {unknown}; need some of {sorted(MECHANISMS)}")
+    return tuple(names)
+
+
+def _number(table: Mapping[str, Any], name: str) -> float:
+    value = table.get(name, 0.0)
+    if type(value) not in (int, float):
+        raise FloorError(f"[{TABLE}] {name}={value!r}; need a number")
+    return float(value)
+
+
+def _budget(epsilon: float, delta: float) -> Budget | None:
+    if epsilon == 0 and delta == 0:
+        return None
+    try:
+        return Budget(epsilon, delta)
+    except LedgerError as error:
+        raise FloorError(f"[{TABLE}] total_epsilon, total_delta: {error.args[0]}") from error
+
+
+def virtual_floor(config: PrivacyConfig, releases: int, ledger: Path) -> Floor:
+    """What the configuration of a simulation promises its virtual clients.
+
+    Args:
+        config: mechanism, epsilon and delta, and the budget where it names one.
+        releases: of each client in the run, one for each seed.
+        ledger: folder, made when it is missing.
+    """
+    epsilon, delta = config.epsilon or MAX_EPSILON, config.delta or 0.0
+    budget = Budget(config.budget or releases * epsilon, min(releases * delta, BELOW_ONE))
+    return Floor((config.mechanism,), epsilon, delta, budget, ledger, virtual=True)

@@ -1,0 +1,138 @@
+"""Floor: what a node's owner has written counts, whatever the server asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sglora_fed.config import compose
+from sglora_fed.errors import BudgetError, FloorError, LedgerError, PromiseError
+from sglora_fed.privacy import PrivUnitMechanism
+from sglora_fed.privacy.floor import UNTOLD, Floor, floor_of, read_floor, virtual_floor
+from sglora_fed.privacy.ledger import Budget, Request, create_ledger
+
+TABLE = """
+[privacy]
+mechanisms = ["gaussian", "privunit"]
+epsilon = 4
+delta = 1e-6
+total_epsilon = 12.0
+total_delta = 3e-6
+ledger = "spent"
+"""
+
+
+def written(folder: Path, text: str = TABLE) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text)
+    return path
+
+
+class TestReading:
+    def test_a_table_says_what_the_node_promises(self, tmp_path: Path) -> None:
+        found = read_floor(written(tmp_path))
+        assert found.mechanisms == ("gaussian", "privunit")
+        assert (found.epsilon, found.delta) == (4.0, 1e-6)
+        assert found.budget == Budget(12.0, 3e-6)
+        assert found.ledger == tmp_path / "spent"
+        assert not found.virtual
+
+    def test_a_larger_file_may_embed_the_table(self, tmp_path: Path) -> None:
+        more = 'tasks = "x"\n' + TABLE + "\n[node]\nname = 'a'\n"
+        assert read_floor(written(tmp_path, more)) == read_floor(written(tmp_path))
+
+    def test_clear_needs_no_ledger(self, tmp_path: Path) -> None:
+        found = floor_of({"mechanisms": ["none"]}, tmp_path)
+        found.check("none", None, None)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"mechanisms": "privunit"}, "list of names"),
+            ({"mechanisms": ["privnit"]}, "privnit"),
+            ({"epsilon": "4"}, "number"),
+            ({"epsilon": True}, "number"),
+            ({"epsilon": 0}, "epsilon"),
+            ({"epsilon": float("nan")}, "epsilon"),
+            ({"epsilon": -1.0}, "epsilon"),
+            ({"epsilon": 1e9}, "epsilon"),
+            ({"delta": 1.0}, "delta"),
+            ({"delta": float("nan")}, "delta"),
+            ({"total_epsilon": -1.0}, "total_epsilon"),
+            ({"total_epsilon": float("inf")}, "total_epsilon"),
+            ({"total_epsilon": 0.0}, "total_epsilon"),
+            ({"ledger": 3}, "folder"),
+            ({"ledger": None}, "ledger"),
+            ({"floor": 1}, "floor"),
+        ],
+    )
+    def test_a_wrong_table(self, tmp_path: Path, change: dict[str, object], words: str) -> None:
+        table: dict[str, object] = {
+            "mechanisms": ["privunit"], "epsilon": 4.0, "total_epsilon": 8.0, "ledger": "l",
+        }  # fmt: skip
+        with pytest.raises(FloorError, match=words):
+            floor_of(table | change, tmp_path)
+
+    @pytest.mark.parametrize("text", ["", "[privacy", "privacy = 3", "\x00", "[other]\na = 1"])
+    def test_no_table(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(FloorError):
+            read_floor(written(tmp_path, text))
+        with pytest.raises(FloorError):
+            read_floor(tmp_path / "missing.toml")
+
+
+class TestChecking:
+    floor = Floor(("gaussian", "privunit"), 4.0, 1e-6, Budget(8.0, 1e-5), Path("l"))
+
+    @pytest.mark.parametrize(
+        ("mechanism", "epsilon", "delta"),
+        [("privunit", 4.0, 0.0), ("privunit", 0.1, 0.0), ("gaussian", 4.0, 1e-6)],
+    )
+    def test_what_is_stronger_passes(self, mechanism: str, epsilon: float, delta: float) -> None:
+        self.floor.check(mechanism, epsilon, delta)
+
+    @pytest.mark.parametrize(
+        ("mechanism", "epsilon", "delta"),
+        [
+            ("none", None, None),
+            ("krr", 1.0, 0.0),
+            ("privunit", 4.001, 0.0),
+            ("privunit", None, None),
+            ("privunit", float("nan"), 0.0),
+            ("gaussian", 1.0, 1.1e-6),
+            ("gaussian", 1.0, float("nan")),
+        ],
+    )
+    def test_what_is_weaker_is_refused(
+        self, mechanism: str, epsilon: float | None, delta: float | None
+    ) -> None:
+        with pytest.raises(PromiseError):
+            self.floor.check(mechanism, epsilon, delta)
+
+    @pytest.mark.parametrize("mechanism", ["none", "gaussian", "krr"])
+    def test_a_node_that_was_told_nothing_releases_nothing(self, mechanism: str) -> None:
+        with pytest.raises(PromiseError):
+            UNTOLD.check(mechanism, 0.1, 0.0)
+        UNTOLD.check("local", None, None)
+
+
+class TestLedger:
+    def test_of_a_node_is_not_made_when_it_is_missing(self, tmp_path: Path) -> None:
+        floor = read_floor(written(tmp_path))
+        for _ in range(2):
+            with pytest.raises(LedgerError):
+                floor.opened()
+        create_ledger(tmp_path / "spent")
+        assert floor.opened().spent("a") == (0, 0)
+
+    def test_of_virtual_clients_has_a_release_for_each_seed(self, tmp_path: Path) -> None:
+        config = compose(["privacy=privunit", "privacy.epsilon=2"]).privacy
+        ledger = virtual_floor(config, 3, tmp_path / "l").opened()
+        mechanism, vector = PrivUnitMechanism(4, 2.0), np.eye(4)[0]
+        for seed in range(3):
+            ledger.release(Request("a", f"words {seed}"), mechanism, vector)
+        with pytest.raises(BudgetError):
+            ledger.release(Request("a", "more words"), mechanism, vector)
+        assert ledger.spent("a") == (6, 0)
