@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from sglora_fed.config import compose
 from sglora_fed.errors import BudgetError, LedgerError, PromiseError, RepliesError
 from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.privacy.floor import read_floor
 from sglora_fed.privacy.ledger import create_ledger
+from sglora_fed.tasks import load_family, write_family
+from tests.integration.conftest import TINY
 
 MakeLoop = Callable[..., Any]
 
@@ -87,10 +90,5 @@ def test_without_its_ledger_a_node_releases_nothing(
 def test_a_node_with_tasks_of_its_own_and_no_table_sends_nothing_in_clear(
     serve: Callable[..., Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "tasks").mkdir()
-    task = {"id": "mine", "description": "a secret", "labels": {"a": "x", "b": "y"}}
-    (tmp_path / "tasks" / "tasks.jsonl").write_text(json.dumps(task | {"role": "client"}) + "\n")
-    example = {"task": "mine", "text": "y", "label": "a", "part": "test"}
-    (tmp_path / "tasks" / "examples.jsonl").write_text(json.dumps(example) + "\n")
-    settings = {"tasks": str(tmp_path / "tasks")}
-    refused(serve(settings), PromiseError.code)
+    write_family(load_family(compose(TINY).family), tmp_path / "tasks")
+    refused(serve({"tasks": str(tmp_path / "tasks")}), PromiseError.code)
