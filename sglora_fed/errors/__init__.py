@@ -8,6 +8,7 @@ backbones, 4xx adapters, 5xx zoo, 6xx generators, 7xx privacy, 8xx federation, 9
 from sglora_fed.errors.attacks import (
     AttackError,
     AuditError,
+    RefutedError,
 )
 from sglora_fed.errors.base import (
     SgloraError,
@@ -85,6 +86,7 @@ __all__ = [
     "PrivacyError",
     "PromiseError",
     "ProxyError",
+    "RefutedError",
     "RepliesError",
     "ResultsError",
     "SgloraError",

@@ -25,3 +25,14 @@ class AuditError(SgloraError):
         "Give at least 1,000 draws, a confidence between 0 and 1, and a mechanism that "
         "`sglora-fed audit --help` names or that is registered."
     )
+
+
+class RefutedError(SgloraError):
+    """An audit has shown that a mechanism reveals more than it claims."""
+
+    code = 712
+    title = "claim of a mechanism is refuted"
+    resolve = (
+        "Do not use the mechanism. A claim that is attained exactly is refuted by chance in at most"
+        " the share 1 - confidence of audits: repeat with more draws to be sure."
+    )

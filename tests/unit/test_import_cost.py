@@ -36,6 +36,8 @@ def loaded(program: str, *arguments: str) -> set[str]:
         "report /nonexistent",
         "zoo build adapter.rank=0",
         "zoo list /nonexistent",
+        "audit nonsense",
+        "audit --json /nonexistent/file",
         "generate words --zoo /nonexistent --out /nonexistent",
     ],
 )

@@ -1,0 +1,83 @@
+"""``sglora-fed audit``: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sglora_fed import cli
+from sglora_fed.config.schema import MECHANISMS
+from sglora_fed.privacy.mechanisms import krr, odds
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function of arguments of ``audit`` that gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sglora-fed", "audit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def test_all_mechanisms_claimed_against_certified(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "audit.json"
+    code, out, _ = run("--epsilon", "1", "--draws", "1000", "--json", str(path))
+    assert code == 0
+    assert out.rstrip().endswith(str(path))
+    rows = json.loads(path.read_text())
+    assert {row["mechanism"] for row in rows} >= {*MECHANISMS, "krr", "projected_privunit"}
+    for row in rows:
+        assert [*row][:2] == ["mechanism", "claimed_epsilon"]
+        assert [*row][2:] == ["delta", "certified_epsilon", "confidence", "draws"]
+        assert (row["confidence"], row["draws"]) == (0.99, 1000)
+        claim = row["claimed_epsilon"]
+        assert (claim is None) == (row["mechanism"] == "none")
+        assert claim is None or row["certified_epsilon"] <= claim == 1
+
+
+def test_several_epsilons_of_one_mechanism(run: Run) -> None:
+    code, out, _ = run("krr", "--epsilon", "1", "--epsilon", "2.5", "--draws", "1000")
+    assert code == 0
+    assert [line.split()[3] for line in out.splitlines() if "stands" in line] == ["1", "2.5"]
+
+
+def test_a_refuted_claim_is_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(krr, "odds", lambda epsilon: odds.odds(3 * epsilon))
+    path = tmp_path / "audit.json"
+    code, out, error = run("krr", "--epsilon", "1", "--draws", "2000", "--json", str(path))
+    assert code == 1
+    assert "REFUTED" in out
+    assert "SGL-712" in error
+    assert "krr at epsilon 1" in error
+    assert json.loads(path.read_text())[0]["certified_epsilon"] > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (("nonsense",), "SGL-711"),
+        (("krr", "--json", "/nonexistent/file.json"), "no such folder"),
+        (("krr", "--draws", "10"), "at least 1000"),
+        (("krr", "--confidence", "1"), "confidence=1.0"),
+        (("krr", "--epsilon", "0"), "SGL-700"),
+        (("krr", "--epsilon", "nan"), "SGL-700"),
+        (("gaussian", "--delta", "0"), "SGL-700"),
+        (("privunit", "--epsilon", "65"), "SGL-700"),
+    ],
+)
+def test_refusals(run: Run, arguments: tuple[str, ...], wrong: str) -> None:
+    code, _, error = run(*arguments)
+    assert code == 1
+    assert wrong in error
