@@ -127,10 +127,12 @@ def generate(
     store = read_store(zoo) if zoo else None
     from sglora_fed.experiments.generate import write_adapter
     from sglora_fed.experiments.zoos import newest_zoo
+    from sglora_fed.kept.zoos import check_signed
 
     if store is None:
         store = newest_zoo(config)
         say(f"zoo {store.path}")
+    check_signed(config, store)
     made = write_adapter(config, store, description, out)
     say(f"nearest expert similarity {made.similarity:.3f}, weight entropy {made.entropy:.3f} nats")
     if made.confidence is not None:

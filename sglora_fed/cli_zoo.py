@@ -13,7 +13,9 @@ from rich.table import Table
 from sglora_fed.cli_output import console, say
 from sglora_fed.files import new_folder
 
-app = typer.Typer(help="Build a zoo of experts, or look at one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build a zoo of experts, look at one, keep it in operation.", no_args_is_help=True
+)
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides, as for sglora-fed simulate")
@@ -73,9 +75,83 @@ def zoo_list(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -
 
 
 @app.command("verify")
-def zoo_verify(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -> None:
-    """Check every file of a zoo: header, sha256, shapes and values."""
+def zoo_verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Public key (PEM) that must have signed the manifest.")
+    ] = None,
+) -> None:
+    """Check every file of a zoo: header, sha256, shapes and values; with --key who signed it."""
     from sglora_fed.zoo import read_store
 
-    count = len(read_store(folder).load().ids)
-    say(f"{count} experts, all files as written: {folder.absolute()}")
+    store = read_store(folder)
+    if key is not None:
+        from sglora_fed.zoo.signing import check_signature
+
+        check_signature(folder, store.signed_part(), key)
+    say(f"{len(store.load().ids)} experts, all files as written: {folder.absolute()}")
+
+
+@app.command("sign")
+def zoo_sign(
+    folder: Annotated[Path, typer.Argument(help="Folder of a zoo, or of an exported generator.")],
+    key: Annotated[Path, typer.Option(help="Ed25519 private key (PEM, no password).")],
+) -> None:
+    """Sign the manifest, once every file was checked; any later change makes it worthless."""
+    from sglora_fed.generators.export import GENERATOR, export_manifest, read_export, signed_export
+    from sglora_fed.zoo import read_store
+    from sglora_fed.zoo.signing import sign
+
+    if (folder / GENERATOR).exists():
+        read_export(folder)
+        content = signed_export(export_manifest(folder))
+    else:
+        store = read_store(folder)
+        store.load()
+        content = store.signed_part()
+    say(str(sign(folder, content, key).absolute()))
+
+
+@app.command("remove")
+def zoo_remove(
+    folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
+    experts: Annotated[list[str], typer.Argument(help="Names of experts, as in zoo list.")],
+    export: Annotated[
+        list[Path] | None, typer.Option(help="An exported generator that may hold them; repeatable")
+    ] = None,
+) -> None:
+    """Withdraw experts: their numbers, and all that was made with them, are deleted."""
+    from sglora_fed.zoo import read_store
+
+    store = read_store(folder)
+    from sglora_fed.kept.withdrawal import withdraw
+
+    for path in withdraw(store, experts, export or []):
+        say(f"deleted {path}")
+    say(f"{len(experts)} experts withdrawn from {folder.absolute()}; {len(store.ids())} are left")
+
+
+@app.command("export")
+def zoo_export(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    overrides: Overrides = None,
+    zoo: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a zoo; else the newest that fits the configuration."),
+    ] = None,
+) -> None:
+    """Write the configured generator, trained, as a folder to serve or to use alone."""
+    from sglora_fed.config import compose
+    from sglora_fed.zoo import read_store
+
+    config = compose(overrides or [])
+    store = read_store(zoo) if zoo else None
+    from sglora_fed.experiments.export import export_generator
+    from sglora_fed.experiments.zoos import newest_zoo
+    from sglora_fed.kept.zoos import check_signed
+
+    store = store or newest_zoo(config)
+    check_signed(config, store)
+    about = export_generator(config, store, out)
+    say(f"{config.generator.name} of {len(about.experts)} experts, zoo {store.path}")
+    say(str(out.absolute()))

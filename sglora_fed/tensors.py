@@ -10,11 +10,11 @@ import json
 import math
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LONGEST_HEADER = 65_536
-BYTES = {"F32": 4, "F64": 8, "I64": 8}
-"""Types that files of this project hold, with the bytes of one number."""
+BYTES = {"F16": 2, "F32": 4, "F64": 8, "I64": 8, "U16": 2}
+"""Types that files and messages of this project hold, with the bytes of one number."""
 
 Spec = tuple[str, tuple[int, ...]]
 """Type and shape of one array."""
@@ -30,16 +30,28 @@ def read_header(path: Path) -> tuple[dict[str, Spec], dict[str, str]]:
         ValueError: with the reason, when the file is truncated or not of this project's kind.
     """
     with path.open("rb") as file:
-        prefix = file.read(8)
-        if len(prefix) < 8:
-            raise ValueError(f"it has {len(prefix)} bytes; it is truncated")
-        (length,) = struct.unpack("<Q", prefix)
-        if length > LONGEST_HEADER:
-            raise ValueError(f"its header claims {length} bytes; at most {LONGEST_HEADER}")
-        header, metadata = _parse(file.read(length))
-        promised = sum(BYTES[kind] * math.prod(shape) for kind, shape in header.values())
-        present = path.stat().st_size - 8 - length
-    if present != promised:
+        return header_of(file, path.stat().st_size)
+
+
+def header_of(file: BinaryIO, size: int) -> tuple[dict[str, Spec], dict[str, str]]:
+    """As :func:`read_header`, of anything that can be read.
+
+    Args:
+        file: at its beginning.
+        size: bytes that it holds.
+
+    Raises:
+        ValueError: with the reason, when it is truncated or not of this project's kind.
+    """
+    prefix = file.read(8)
+    if len(prefix) < 8:
+        raise ValueError(f"it has {len(prefix)} bytes; it is truncated")
+    (length,) = struct.unpack("<Q", prefix)
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header claims {length} bytes; at most {LONGEST_HEADER}")
+    header, metadata = _parse(file.read(length))
+    promised = sum(BYTES[kind] * math.prod(shape) for kind, shape in header.values())
+    if (present := size - 8 - length) != promised:
         raise ValueError(f"it holds {present} bytes of numbers; its header promises {promised}")
     return header, metadata
 

@@ -31,14 +31,16 @@ def with_absolute_paths(config: RunConfig, overrides: Sequence[str]) -> list[str
             behind them.
     """
     paths = {
-        "family": config.family.path,
-        "backbone": config.backbone.path,
-        "zoo": config.zoo.path,
+        "family.path": config.family.path,
+        "backbone.path": config.backbone.path,
+        "zoo.path": config.zoo.path,
+        "zoo.key": config.zoo.key,
     }
     found = list(overrides)
-    for group, value in paths.items():
+    for option, value in paths.items():
         path = Path(value or "/").expanduser()
         # A backbone or a data set may be a hub id; a zoo's folder need not exist yet.
-        if not Path(value or "/").is_absolute() and (group == "zoo" or path.exists()):
-            found.append(f"{group}.path={quoted(str(path.absolute()))}")
+        ours = option.startswith("zoo.")
+        if not Path(value or "/").is_absolute() and (ours or path.exists()):
+            found.append(f"{option}={quoted(str(path.absolute()))}")
     return found

@@ -37,7 +37,7 @@ from sglora_fed.federation.shared import shared_lora
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
-from sglora_fed.kept.zoos import trusted_zoo, zoo_identity, zoo_path
+from sglora_fed.kept.zoos import check_signed, trusted_zoo, zoo_identity, zoo_path
 from sglora_fed.results.files import ZOOS
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo, ZooStore, open_zoo
@@ -117,6 +117,7 @@ def enrolled(federation: Federation) -> ZooStore:
     """The zoo of a federation's seed, with all experts that its nodes have."""
     config, layout, seed = federation.config, federation.layout, federation.seed
     store = open_zoo(zoo_path(config, layout, seed), zoo_identity(config, layout, seed))
+    check_signed(config, store)
     enrol(federation, store)
     return store
 

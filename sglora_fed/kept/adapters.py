@@ -11,7 +11,7 @@ from sglora_fed.adapters.peft_io import CONFIG_FILE, read_peft, write_peft
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.errors import AdapterFileError
-from sglora_fed.kept.store import Facts, kept_path
+from sglora_fed.kept.store import Facts, keep_facts, kept_path
 
 KIND = "shared_lora"
 
@@ -39,5 +39,6 @@ def keep_shared(
     Raises:
         ResultsError: when the disk is full.
     """
+    keep_facts(facts)
     base = base_model(config.backbone.path, config.backbone.revision)
     write_peft(vector, layout, base, kept_path(KIND, facts, "", absent))

@@ -26,7 +26,7 @@ from sglora_fed.generators import (
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.kept.adapters import kept_shared
 from sglora_fed.kept.facts import confidence_facts, generator_facts, shared_facts
-from sglora_fed.kept.store import Facts, kept_path, kept_versions
+from sglora_fed.kept.store import Facts, keep_facts, kept_path, kept_versions
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.zoo import ZooIdentity, ZooStore
 
@@ -56,6 +56,7 @@ def keep_generator(
     Raises:
         ResultsError: when the disk is full.
     """
+    keep_facts(facts)
     save_generator(generator, config, identity, kept_path(GENERATOR, facts, SAVED, absent))
 
 
@@ -116,6 +117,7 @@ def keep_confidence(confidence: Confidence, facts: Facts) -> None:
     Raises:
         ResultsError: when the disk is full.
     """
+    keep_facts(facts)
     values = {f.name: np.asarray(getattr(confidence, f.name)).tolist() for f in fields(confidence)}
     write_atomically(kept_path(CONFIDENCE, facts, TOLD), json.dumps(values).encode())
 

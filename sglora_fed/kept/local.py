@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.numpy import load, save
 
 from sglora_fed.adapters.candidates import candidate_texts
@@ -29,7 +30,10 @@ from sglora_fed.tasks.digest import examples_sha256
 from sglora_fed.tasks.types import Example, Task
 from sglora_fed.tensors import read_header
 
-KIND, SUFFIX = "trained", ".safetensors"
+ALONE, TUNED = "trained_alone", "tuned"
+"""Kinds: begun at an adapter that changes nothing yet, or at one that experts had a part in."""
+
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ def train_or_recall(
         "layout": layout.fingerprint,
         "train": asdict(config),
     }
-    paths = [kept_path(KIND, common | _facts(encoder, one, hints), SUFFIX) for one in lessons]
+    paths = [
+        kept_path(kind_of(layout, one.start), common | _facts(encoder, one, hints), SUFFIX)
+        for one in lessons
+    ]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
         started = time.perf_counter()
@@ -105,6 +112,12 @@ def _train(
         config,
         [lesson.seed for lesson in lessons],
     ).final
+
+
+def kind_of(layout: Layout, start: np.ndarray) -> str:
+    """Whether training that begins at an adapter [D] is a client's own, or experts have a part."""
+    factors = layout.unpack(torch.from_numpy(start)[None]).values()
+    return TUNED if any(bool(b.any()) for _, b in factors) else ALONE
 
 
 def _facts(encoder: DualEncoder, lesson: Lesson, hints: str) -> dict[str, object]:

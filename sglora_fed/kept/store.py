@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sglora_fed.config import home
+from sglora_fed.files import write_atomically
+
+FACTS = "facts"
+"""Kind of the files that say what others were made from."""
 
 Facts = Mapping[str, object]
 """All that something was made from, as plain JSON values."""
@@ -37,3 +41,14 @@ def kept_versions(kind: str, facts: Facts, suffix: str) -> list[Path]:
     others = whole.parent.glob(f"{digest(facts)}-without-*{suffix}")
     newest = sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return [path for path in (whole, *newest) if path.exists()]
+
+
+def keep_facts(facts: Facts) -> None:
+    """Keep what something is made from, before it is kept itself.
+
+    A digest does not tell what went into it, and an owner may withdraw an expert.
+
+    Raises:
+        ResultsError: when the disk is full.
+    """
+    write_atomically(kept_path(FACTS, facts, ".json"), json.dumps(facts, sort_keys=True).encode())

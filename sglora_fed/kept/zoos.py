@@ -14,6 +14,7 @@ from sglora_fed.config import home
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.kept.facts import expert_facts, task_facts
 from sglora_fed.kept.store import digest
+from sglora_fed.kept.withdrawal import note_experts
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, trusted
 
 LIBRARIES = ("flwr", "torch", "transformers", "peft", "numpy")
@@ -48,6 +49,25 @@ def zoo_path(config: RunConfig, layout: Layout, seed: int) -> Path:
 
 
 def trusted_zoo(store: ZooStore) -> Zoo:
-    """The zoo's experts without those that contradict the majority of the nodes."""
+    """The zoo's experts without those that contradict the majority of the nodes.
+
+    Who they are is noted: what is made with them can be found when one is withdrawn.
+    """
     zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
-    return zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout, zoo.owners)))
+    chosen = zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout, zoo.owners)))
+    note_experts(chosen)
+    return chosen
+
+
+def check_signed(config: RunConfig, store: ZooStore) -> None:
+    """Refuse a zoo with experts that nobody with the configured key has signed as it is.
+
+    Raises:
+        SigningKeyError: when the key cannot be used.
+        ZooSignatureError: when the zoo is not signed, or was changed since.
+    """
+    if config.zoo.key is None or not store.ids():
+        return
+    from sglora_fed.zoo.signing import check_signature  # who configures no key loads no library
+
+    check_signature(store.path, store.signed_part(), Path(config.zoo.key).expanduser())

@@ -30,7 +30,10 @@ MANIFEST = "manifest.json"
 SCHEMA = 3
 ARRAYS = ("wordings", "means", "variances", "examples")
 NAMES = ("ids", "owners", "task_digests")
-"""Of a shard's experts, one each, in the manifest; an expert that was removed has no id there."""
+"""Of a shard's experts, one each, in the manifest."""
+
+SIGNED = ("file", "sha256", "ids", "task_digests")
+"""Of a shard, in what a signature is about."""
 
 
 class ZooStore:
@@ -58,7 +61,6 @@ class ZooStore:
             name: digest
             for shard in self._shards
             for name, digest in zip(shard["ids"], shard["task_digests"], strict=True)
-            if name
         }
 
     def owners(self) -> dict[str, str]:
@@ -67,7 +69,6 @@ class ZooStore:
             name: owner
             for shard in self._shards
             for name, owner in zip(shard["ids"], shard["owners"], strict=True)
-            if name
         }
 
     def assign(self, owners: Mapping[str, str]) -> None:
@@ -80,21 +81,49 @@ class ZooStore:
         )
 
     def remove(self, ids: Collection[str]) -> None:
-        """Take experts out of the zoo; their numbers stay in a shard that holds others too.
+        """Take experts out of the zoo, and their numbers off the disk.
+
+        A shard that holds others too is written anew without them.
 
         Raises:
             ZooSizeError: for an expert that is not in the zoo.
+            ZooDamagedError: when a shard of one of them is not what was written.
+            ResultsError: when the disk is full; the zoo is as before then.
         """
         if missing := set(ids) - set(self.ids()):
             raise ZooSizeError(f"{self.path} has no experts {sorted(missing)}; nothing was removed")
-        left = [
-            {**shard, "ids": ["" if name in ids else name for name in shard["ids"]]}
-            for shard in self._shards
-        ]
-        self._rewrite(shard for shard in left if any(shard["ids"]))
-        for shard in left:
-            if not any(shard["ids"]):
-                (self.path / shard["file"]).unlink(missing_ok=True)
+        before = self._shards
+        touched = [shard for shard in before if set(ids) & set(shard["ids"])]
+        left = [self._without(ids, shard) if shard in touched else shard for shard in before]
+        self._rewrite(shard for shard in left if shard is not None)
+        # Experts of equal numbers share a file: its name is that of its content.
+        still = {shard["file"] for shard in self._shards}
+        for file in {shard["file"] for shard in touched} - still:
+            (self.path / file).unlink(missing_ok=True)
+
+    def _without(self, ids: Collection[str], shard: dict[str, Any]) -> dict[str, Any] | None:
+        """A new shard of the experts that are left; None when nobody is."""
+        rows = np.flatnonzero([name not in ids for name in shard["ids"]])
+        if not len(rows):
+            return None
+        part = _read_shard(self.path / shard["file"], shard, self._size)
+        return self._written(part.select(rows))
+
+    def signed_part(self) -> bytes:
+        """What a signature of the zoo is about, as canonical JSON.
+
+        All of the manifest but when it was written and what the owners are called, which changes
+        from run to run; who shares an owner with whom decides who is believed, so that counts.
+        """
+        names = list(self.owners().values())
+        shards = [{key: shard[key] for key in SIGNED} for shard in self._shards]
+        values = {
+            "schema": SCHEMA,
+            "identity": asdict(self.identity),
+            "shards": shards,
+            "owners": [names.index(name) for name in names],
+        }
+        return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     def _rewrite(self, shards: Iterable[dict[str, Any]]) -> None:
         changed = list(shards)
@@ -115,6 +144,10 @@ class ZooStore:
             raise ZooForeignError(
                 f"an adapter has {part.size} numbers; the layout of {self.path} has {self._size}"
             )
+        self._rewrite([*self._shards, self._written(part)])
+
+    def _written(self, part: Zoo) -> dict[str, Any]:
+        """The manifest's entry of a shard that was written now."""
         data = save({key: np.ascontiguousarray(getattr(part, key)) for key in ARRAYS})
         digest = hashlib.sha256(data).hexdigest()
         entry: dict[str, Any] = {
@@ -123,7 +156,7 @@ class ZooStore:
             **{name: list(getattr(part, name)) for name in NAMES},
         }
         write_atomically(self.path / entry["file"], data)
-        self._rewrite([*self._shards, entry])
+        return entry
 
     def load(self) -> Zoo:
         """All experts, ordered by id, every shard checked.
@@ -232,10 +265,7 @@ def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
     try:
         arrays = load(data)
         names: dict[str, Any] = {key: tuple(entry[key]) for key in NAMES}
-        # Removed experts have no id; the others' rows are the zoo's.
-        rows = np.flatnonzero(np.array(entry["ids"]) != "")
-        names["ids"] = tuple(n or f"/{i}" for i, n in enumerate(entry["ids"]))
-        return Zoo(**(names | arrays)).select(rows)
+        return Zoo(**(names | arrays))
     except (SafetensorError, ZooDamagedError) as error:
         raise ZooDamagedError(f"{file}: {error.args[0]}") from error
 

@@ -114,6 +114,16 @@ class Zoo:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+    def fingerprints(self) -> dict[str, str]:
+        """Expert -> sha256 of its name, its task's hash and its numbers: what it is in any zoo."""
+        found = {}
+        for row, name in enumerate(self.ids):
+            digest = hashlib.sha256(json.dumps([name, self.task_digests[row]]).encode())
+            for array in (self.wordings, self.means, self.variances, self.examples):
+                digest.update(np.ascontiguousarray(array[row]).tobytes())
+            found[name] = digest.hexdigest()
+        return found
+
     def select(self, rows: np.ndarray) -> Zoo:
         """The experts in some rows, in that order."""
         return Zoo(

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from sglora_fed.zoo import Zoo, ZooIdentity
 
@@ -45,3 +54,27 @@ def identity() -> ZooIdentity:
     return ZooIdentity(
         "all-MiniLM-L6-v2", "5" * 64, "minilm", layout, 7, "c" * 64, "d" * 64, versions
     )
+
+
+Pair = tuple[Path, Path]
+
+
+@pytest.fixture(scope="session")
+def write_keys() -> Callable[..., Pair]:
+    """A function of (private key, stem of the files) that writes PEM files of both keys."""
+
+    def write(key: Any, stem: Path) -> Pair:
+        private, public = stem.with_suffix(".pem"), stem.with_suffix(".pub.pem")
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public.write_bytes(
+            key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+        return private, public
+
+    return write
+
+
+@pytest.fixture
+def key_pair(write_keys: Callable[..., Pair], tmp_path: Path) -> Pair:
+    """PEM files of a new Ed25519 private key and of its public key."""
+    return write_keys(Ed25519PrivateKey.generate(), tmp_path / "signer")

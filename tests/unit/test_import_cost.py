@@ -38,6 +38,9 @@ def loaded(program: str, *arguments: str) -> set[str]:
         "zoo list /nonexistent",
         "audit nonsense",
         "audit --json /nonexistent/file",
+        "zoo verify /nonexistent --key /nonexistent",
+        "zoo remove /nonexistent somebody",
+        "zoo export /nonexistent --zoo /nonexistent",
         "generate words --zoo /nonexistent --out /nonexistent",
     ],
 )

@@ -15,3 +15,7 @@ class ZooConfig(Group):
     prefix: ClassVar[str] = "zoo."
 
     path: str | None = option(None, "folder; null: by configuration under the home folder")
+    key: str | None = option(
+        None,
+        "PEM file of the public key that must have signed the zoo before it is used; null: none",
+    )

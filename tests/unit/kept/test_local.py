@@ -44,9 +44,9 @@ def test_a_phrase_that_moves_to_another_label_is_another_lesson(
         lesson(layout, "travel, money", "sports"),
     ]
     vectors, _ = train_or_recall(encoder, layout, CONFIG, lessons, "phrases")
-    assert len(list((tmp_path / "kept" / "trained").iterdir())) == 2
+    assert len(list((tmp_path / "kept" / "trained_alone").iterdir())) == 2
     np.testing.assert_array_equal(vectors[0], vectors[2])
     assert not np.array_equal(vectors[0], vectors[1])
     again, _ = train_or_recall(encoder, layout, CONFIG, lessons[:1], "phrases")
     np.testing.assert_array_equal(again[0], vectors[0])
-    assert len(list((tmp_path / "kept" / "trained").iterdir())) == 2
+    assert len(list((tmp_path / "kept" / "trained_alone").iterdir())) == 2

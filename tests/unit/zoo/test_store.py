@@ -131,6 +131,25 @@ def test_a_removed_expert_is_gone(folder: Path, make_zoo: MakeZoo, gone: list[st
     assert len(store.ids()) == len(rows) + 1
 
 
+def test_a_removed_experts_numbers_leave_the_disk(folder: Path) -> None:
+    zoo, store = read_store(folder).load(), read_store(folder)
+    row = zoo.ids.index("m001")
+    store.remove(["m001"])
+    for path in folder.iterdir():
+        assert zoo.means[row].tobytes() not in path.read_bytes()
+    assert zoo.means[row + 1].tobytes() in b"".join(p.read_bytes() for p in folder.iterdir())
+
+
+def test_experts_of_equal_numbers_share_a_file_that_one_of_them_leaves(
+    tmp_path: Path, identity: ZooIdentity, make_zoo: MakeZoo
+) -> None:
+    store = open_zoo(tmp_path, identity)
+    store.add(make_zoo(2, prefix="a"))
+    store.add(make_zoo(2, prefix="b"))
+    store.remove(["a000", "a001"])
+    assert read_store(tmp_path).load().ids == ("b000", "b001")
+
+
 def test_whole_shards_of_removed_experts_are_deleted(folder: Path) -> None:
     read_store(folder).remove(["b000", "b001"])
     assert len(list(folder.glob("*.safetensors"))) == 1

@@ -1,0 +1,65 @@
+"""The configured generator of a zoo, as a folder to serve or to use alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import RunConfig
+from sglora_fed.errors import ZooForeignError
+from sglora_fed.generators.export import About, write_export
+from sglora_fed.kept.generators import generator_for
+from sglora_fed.kept.zoos import trusted_zoo
+from sglora_fed.privacy.catalogue import Catalogue
+from sglora_fed.privacy.families import catalogue_of
+from sglora_fed.zoo import ZooStore
+
+WITH_CATALOGUE = ("cameras", "assistant")
+"""Families that bring a public list of descriptions."""
+
+
+def export_generator(config: RunConfig, store: ZooStore, folder: Path) -> About:
+    """Write the configured generator of a zoo: fitted to it now, or trained by an earlier run.
+
+    Args:
+        config: names the generator, the backbone's weights and the family.
+        store: of the zoo.
+        folder: to write.
+
+    Raises:
+        GeneratorError: for a generator that learns in rounds when no run has trained it.
+        ZooForeignError: when the zoo's descriptions were encoded by other weights.
+        ResultsError: when the disk is full.
+    """
+    generator, catalogue = generator_for(config, store), _catalogue(config)
+    base = config.backbone.path
+    local = base is not None and Path(base).expanduser().exists()
+    about = About(
+        family=config.family.name,
+        base=None if local else base,
+        revision=config.backbone.revision,
+        identity=store.identity,
+        experts=tuple(sorted(trusted_zoo(store).fingerprints().values())),
+        catalogue_sha256=catalogue.sha256 if catalogue else "",
+    )
+    rows = _rows(config, store, catalogue) if catalogue else None
+    write_export(folder, generator, config.generator, about, rows)
+    return about
+
+
+def _catalogue(config: RunConfig) -> Catalogue | None:
+    name = config.family.name
+    return catalogue_of(name) if name in WITH_CATALOGUE else None
+
+
+def _rows(config: RunConfig, store: ZooStore, catalogue: Catalogue) -> np.ndarray:
+    """[k, d] by the encoder of the zoo's descriptions."""
+    describer = load_describer(config.backbone)
+    if describer.fingerprint != store.identity.encoder:
+        raise ZooForeignError(
+            f"{store.path} holds descriptions encoded by {store.identity.encoder};"
+            f" backbone.path and backbone.describer give {describer.fingerprint}"
+        )
+    return np.asarray(describer.encode(list(catalogue.descriptions)))

@@ -1,0 +1,113 @@
+"""An exported generator makes what it made before; whatever is not as written is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.errors import ExportError, GeneratorFileError
+from sglora_fed.generators import fit_generator
+from sglora_fed.generators.export import CATALOGUE, GENERATOR, About, read_export, write_export
+from sglora_fed.zoo import Zoo, ZooIdentity
+
+CONFIG = GeneratorConfig(neighbours=3)
+
+
+@pytest.fixture
+def zoo(make_zoo: Callable[..., Zoo]) -> Zoo:
+    return make_zoo(5)
+
+
+@pytest.fixture
+def about(zoo: Zoo, identity: ZooIdentity) -> About:
+    experts = tuple(sorted(zoo.fingerprints().values()))
+    return About("cameras", "package:cameras", None, identity, experts, "c" * 64)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, zoo: Zoo, about: About) -> Path:
+    generator = fit_generator(CONFIG, "ridge", zoo, 0)
+    write_export(tmp_path / "out", generator, CONFIG, about, zoo.embeddings)
+    return tmp_path / "out"
+
+
+def test_it_makes_the_same_adapters(folder: Path, zoo: Zoo, about: About) -> None:
+    found = read_export(folder)
+    assert found.about == about
+    assert found.dim == zoo.embeddings.shape[1]
+    assert found.layout.size == zoo.size
+    assert found.rows is not None
+    np.testing.assert_array_equal(found.rows, zoo.embeddings)
+    np.testing.assert_array_equal(
+        found.generator.generate(zoo.embeddings, 1, 0).adapters,
+        fit_generator(CONFIG, "ridge", zoo, 0).generate(zoo.embeddings, 1, 0).adapters,
+    )
+
+
+def test_without_a_catalogue_there_are_no_rows(tmp_path: Path, zoo: Zoo, about: About) -> None:
+    generator = fit_generator(CONFIG, "ridge", zoo, 0)
+    write_export(tmp_path, generator, CONFIG, replace(about, catalogue_sha256=""), None)
+    assert read_export(tmp_path).rows is None
+    assert not (tmp_path / CATALOGUE).exists()
+
+
+def test_another_generator_has_another_hash(folder: Path, zoo: Zoo, about: About) -> None:
+    before = read_export(folder).sha256
+    write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, zoo.embeddings)
+    assert read_export(folder).sha256 != before
+
+
+@pytest.mark.parametrize("name", [GENERATOR, CATALOGUE, "manifest.json"])
+def test_a_missing_or_damaged_file_is_refused(folder: Path, name: str) -> None:
+    path = folder / name
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ExportError):
+        read_export(folder)
+    path.unlink()
+    with pytest.raises(ExportError, match="cannot be read"):
+        read_export(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schema", 2),
+        ("family", 5),
+        ("experts", [5]),
+        ("experts", None),
+        ("identity", {}),
+        ("identity", None),
+        ("files", {}),
+        ("files", []),
+        ("files", {"../out/generator.safetensors": ""}),
+        ("more", 1),
+    ],
+)
+def test_another_manifest_is_refused(folder: Path, name: str, value: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ExportError):
+        read_export(folder)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000])
+def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ExportError):
+        read_export(folder)
+
+
+def test_a_generator_for_another_backbone_is_refused(folder: Path) -> None:
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    values["identity"]["backbone"] = "another"
+    path.write_text(json.dumps(values))
+    with pytest.raises(GeneratorFileError, match="backbone"):
+        read_export(folder)

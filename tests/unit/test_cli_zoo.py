@@ -1,0 +1,109 @@
+"""A zoo in operation, by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sglora_fed import cli
+from sglora_fed.config import compose
+from sglora_fed.errors import ZooSignatureError
+from sglora_fed.experiments.run import enrolled
+from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.roster import Roster
+from sglora_fed.generators.export import read_export
+from sglora_fed.kept.zoos import zoo_identity
+from sglora_fed.zoo import Zoo, open_zoo, read_store
+
+Run = Callable[..., tuple[int, str, str]]
+RIDGE = "generator=ridge"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function of arguments that gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sglora-fed", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, make_zoo: Callable[..., Zoo], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The folder of a zoo of five cameras' experts, in a home of its own."""
+    monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path / "home"))
+    config = compose()
+    layout = run_layout(config)
+    store = open_zoo(tmp_path / "home" / "zoos" / "its", zoo_identity(config, layout, 0))
+    store.add(make_zoo(5, dim=384, size=layout.size))
+    return str(store.path)
+
+
+def test_who_signed_is_checked_and_every_change_noticed(
+    run: Run, zoo: str, key_pair: tuple[Path, Path]
+) -> None:
+    private, public = map(str, key_pair)
+    assert "SGL-503" in run("zoo", "verify", zoo, "--key", public)[2]
+    assert run("zoo", "sign", zoo, "--key", private)[0] == 0
+    assert "5 experts" in run("zoo", "verify", zoo, "--key", public)[1]
+    assert run("zoo", "remove", zoo, "e001")[0] == 0
+    assert "SGL-503" in run("zoo", "verify", zoo, "--key", public)[2]
+    assert "4 experts" in run("zoo", "verify", zoo)[1]
+
+
+def test_a_run_with_a_key_uses_no_other_zoo(
+    run: Run, zoo: str, key_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = compose([f"zoo.path={zoo}", f"zoo.key={key_pair[1]}"])
+    nobody, layout = None, run_layout(config)
+    roster = Roster(config.federation)
+    federation = Federation(nobody, (), config, layout, 384, 0, lambda _: print, roster)
+    with pytest.raises(ZooSignatureError):
+        enrolled(federation)
+    out = ("--out", str(tmp_path / "out"), "--zoo", zoo, RIDGE, f"zoo.key={key_pair[1]}")
+    assert "SGL-503" in run("generate", "it is upside down", *out)[2]
+    assert run("zoo", "sign", zoo, "--key", str(key_pair[0]))[0] == 0
+    assert run("generate", "it is upside down", *out)[0] == 0
+
+
+def test_a_withdrawn_expert_is_named_and_what_was_made_with_it(
+    run: Run, zoo: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "export"
+    assert run("zoo", "export", str(out), RIDGE)[0] == 0
+    code, printed, _ = run("zoo", "remove", zoo, "e003", "e001", "--export", str(out))
+    assert code == 0
+    assert printed.splitlines()[-2:] == [
+        f"deleted {out}",
+        f"2 experts withdrawn from {zoo}; 3 are left",
+    ]
+    assert read_store(Path(zoo)).ids() == ("e000", "e002", "e004")
+    assert "SGL-502" in run("zoo", "remove", zoo, "e003")[2]
+
+
+def test_an_export_is_of_the_zoo_and_can_be_signed(
+    run: Run, zoo: str, tmp_path: Path, key_pair: tuple[Path, Path]
+) -> None:
+    out = tmp_path / "export"
+    code, printed, errors = run("zoo", "export", str(out), "--zoo", zoo, RIDGE)
+    assert code == 0, errors
+    assert printed.splitlines() == [f"ridge of 5 experts, zoo {zoo}", str(out)]
+    found = read_export(out)
+    assert found.about.base == "package:cameras"
+    assert found.rows is not None
+    assert found.rows.shape == (144, 384)
+    assert run("zoo", "sign", str(out), "--key", str(key_pair[0]))[0] == 0
+
+
+def test_what_no_run_has_trained_is_not_exported(run: Run, zoo: str, tmp_path: Path) -> None:
+    code, _, errors = run("zoo", "export", str(tmp_path / "out"), "--zoo", zoo)
+    assert (code, "SGL-600" in errors) == (1, True)
+    assert not (tmp_path / "out").exists()
