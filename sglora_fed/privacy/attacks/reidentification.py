@@ -80,7 +80,7 @@ def reidentification(
         if prior is not None:
             with np.errstate(divide="ignore"):
                 scores = scores + np.log(prior)
-        credits += _credits(scores, truths[part])
+        credits += guess_credits(scores, truths[part])
     top1, top5, rank = (credits / len(released)).tolist()
     count = len(candidates)
     chance = 1 / count if prior is None else float(prior.max())
@@ -109,7 +109,7 @@ def reidentify(
     return reidentification(mechanism, released, candidates, truths)
 
 
-def _credits(scores: np.ndarray, truths: np.ndarray) -> np.ndarray:
+def guess_credits(scores: np.ndarray, truths: np.ndarray) -> np.ndarray:
     """Sums over releases of top-1, top-5 and reciprocal rank, [3]; ties by lot, in expectation."""
     own = np.take_along_axis(scores, truths[:, None], axis=1)
     above, tied = (scores > own).sum(axis=1), (scores == own).sum(axis=1)

@@ -7,6 +7,7 @@ what it does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -48,50 +49,44 @@ class Event:
         return int(hits), int(alarms)
 
 
-def choose(
-    first: np.ndarray, second: np.ndarray, draws: int, delta: float, confidence: float
-) -> Event:
-    """The event that promises the largest bound for so many draws, judged by a sample of its own.
+def choose(first: np.ndarray, second: np.ndarray, delta: float, confidence: float) -> Event:
+    """The event with the largest bound on a sample of its own.
+
+    The bound, not the ratio, is compared: an event that was met a few times by luck has a small
+    one.
 
     Args:
         first: [n, s] statistics under the first input.
         second: [n, s] under the second.
-        draws: that will certify it.
         delta: of the claim.
         confidence: of the bound.
     """
     best, found = -1.0, Event(0, 1, 0.0, False)
-    for column in range(first.shape[1]):
-        for sign in (1, -1):
-            for swapped in (False, True):
-                pair = (second, first) if swapped else (first, second)
-                likely, other = (np.sort(sign * x[:, column]) for x in pair)
-                thresholds = _thresholds(likely, other)
-                promise = _promises(likely, other, thresholds, draws, delta, confidence)
-                if (place := int(promise.argmax())) >= 0 and promise[place] > best:
-                    best = float(promise[place])
-                    found = Event(column, sign, float(thresholds[place]), swapped)
+    for column, sign, swapped in product(range(first.shape[1]), (1, -1), (False, True)):
+        pair = (second, first) if swapped else (first, second)
+        likely, other = (np.sort(sign * x[:, column]) for x in pair)
+        thresholds = _thresholds(likely, other)
+        bounds = _bounds(likely, other, thresholds, delta, confidence)
+        place = int(bounds.argmax())
+        if bounds[place] > best:
+            best = float(bounds[place])
+            found = Event(column, sign, float(thresholds[place]), swapped)
     return found
 
 
 def _thresholds(likely: np.ndarray, other: np.ndarray) -> np.ndarray:
-    values = np.unique(np.concatenate([likely[:: max(1, len(likely) // 2048)], other[-1:]]))
-    if len(values) <= DISTINCT:
-        return np.unique(np.concatenate([likely, other]))
+    """All values of a statistic that has few, quantiles of another, [t]."""
     both = np.concatenate([likely, other])
+    values = np.unique(both)
+    if len(values) <= DISTINCT:
+        return values
     return np.asarray(np.quantile(both, 1 - LEVELS, method="higher"))
 
 
-def _promises(
-    likely: np.ndarray,
-    other: np.ndarray,
-    thresholds: np.ndarray,
-    draws: int,
-    delta: float,
-    confidence: float,
+def _bounds(
+    likely: np.ndarray, other: np.ndarray, thresholds: np.ndarray, delta: float, confidence: float
 ) -> np.ndarray:
-    """Bounds if the counts grew with the draws; one alarm is added, for those that none met."""
-    grown = draws / len(likely)
-    hits = (len(likely) - np.searchsorted(likely, thresholds)) * grown
-    alarms = (len(other) - np.searchsorted(other, thresholds) + 1) * grown
-    return certified(hits, np.minimum(alarms, draws), draws, delta, confidence)
+    """[t] bounds of the events at or above each threshold, for sorted statistics."""
+    hits = len(likely) - np.searchsorted(likely, thresholds)
+    alarms = len(other) - np.searchsorted(other, thresholds)
+    return certified(hits, alarms, len(likely), delta, confidence)

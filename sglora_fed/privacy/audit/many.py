@@ -95,7 +95,7 @@ def audit(
     delta = mechanism.delta or 0.0
     check_claim(delta, confidence)
     first, second = draw_both(subject, draws + draws // CHOOSING, report)
-    event = choose(first[draws:], second[draws:], draws, delta, confidence)
+    event = choose(first[draws:], second[draws:], delta, confidence)
     hits, alarms = event.counts(first[:draws], second[:draws])
     bound = float(certified(np.array(hits), np.array(alarms), draws, delta, confidence))
     claim = (mechanism.epsilon, mechanism.delta)

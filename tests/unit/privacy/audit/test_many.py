@@ -131,7 +131,7 @@ def test_an_event_is_found_wherever_it_lies() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 5000, 3))
     second[:, 1] = rng.normal(-3, 0.1, 5000)
-    event = choose(first, second, 5000, 0.0, 0.99)
+    event = choose(first, second, 0.0, 0.99)
     assert event.statistic == 1
     hits, alarms = event.counts(first, second)
     assert hits > 4000 > 100 > alarms
