@@ -45,7 +45,7 @@ def explained(update: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     _check(update, gradients)
     rows = gradients.astype(np.float64)
     # The normal equations by a triangle: D does not matter any more.
-    triangle = np.linalg.qr(np.column_stack([-rows.T, update]), mode="r")
+    triangle = np.asarray(np.linalg.qr(np.column_stack([-rows.T, update]), mode="r"))
     return np.asarray(nnls(triangle[:, :-1], triangle[:, -1])[0])
 
 
