@@ -1,4 +1,4 @@
-"""Kernel ridge regression from description embeddings to adapters."""
+"""Ridge regression from description embeddings to adapters."""
 
 from __future__ import annotations
 
@@ -16,65 +16,39 @@ from sglora_fed.generators.base import (
     neighbourhood,
     repeat_samples,
 )
+from sglora_fed.generators.linear import LinearGenerator, moments, smoother
 from sglora_fed.zoo import Zoo
+from sglora_fed.zoo.rows import chunks
 
-AXES = {"embeddings": "Ed", "centre": "d", "map": "dE", "means": "ED"}
+AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
 
-
-def ridge_map(wordings: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """How much each expert counts for a description, by ridge regression over wordings.
-
-    Args:
-        wordings: [E, W, d] unit embeddings.
-        penalty: relative to the mean squared norm of the centred embeddings.
-
-    Returns:
-        The centre [d] and a map [d, E]: the weights are ``(x - centre) @ map``, plus what they lack
-        to a sum of one, in equal parts.
-    """
-    inputs, centre, scale, system = _system(wordings, penalty)
-    owners = np.repeat(np.eye(len(wordings)), wordings.shape[1], axis=0)
-    return centre, inputs.T @ np.linalg.solve(system, owners) / scale
+NEGLIGIBLE = 1e-13
+"""Share of the strongest direction of descriptions, squared, below which one is rounding alone."""
 
 
-def left_out_residuals(wordings: np.ndarray, penalty: float, values: np.ndarray) -> np.ndarray:
-    """What the ridge regression of all other experts gets wrong about each expert.
-
-    In closed form, without a regression for each expert: the block of the residuals divided by that
-    of ``I - H``, H the hat matrix (Hastie, Tibshirani & Friedman 2009, eq. 7.64, for a group of
-    rows). The centre and the scale of the inputs stay those of all experts.
+def regression(zoo: Zoo, penalty: float) -> LinearGenerator:
+    """Ridge regression of the experts' means on their wordings; the zoo is read in pieces.
 
     Args:
-        wordings: [E, W, d] unit embeddings.
-        penalty: as in :func:`ridge_map`.
-        values: [E, k] what is to be told from a wording, means over experts zero.
-
-    Returns:
-        [E, W, k].
+        zoo: of E experts.
+        penalty: as in :func:`smoother`.
     """
-    experts, each, _ = wordings.shape
-    system = _system(wordings, penalty)[3]
-    # I - H = penalty each (G + penalty each I)^-1, with the Gram matrix G.
-    rest = penalty * each * np.linalg.inv(system)
-    residuals = (rest @ np.repeat(values, each, axis=0)).reshape(experts, each, -1)
-    rows = np.arange(experts)
-    blocks = rest.reshape(experts, each, experts, each)[rows, :, rows]
-    made: np.ndarray = np.linalg.solve(blocks, residuals)
-    return made
-
-
-def _system(
-    wordings: np.ndarray, penalty: float
-) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Centred inputs [E W, d], their centre [d] and scale, and the Gram matrix with the penalty."""
-    _, each, dim = wordings.shape
-    inputs = wordings.reshape(-1, dim).astype(np.float64)
-    centre = inputs.mean(axis=0)
-    centred = inputs - centre
-    # Descriptions that are all equal carry nothing: any scale gives equal weights.
-    scale = float((centred**2).sum(axis=1).mean()) or 1.0
-    system = centred @ centred.T / scale + penalty * each * np.eye(len(inputs))
-    return centred, centre, scale, system
+    sums = moments(zoo.wordings, zoo.embeddings)
+    ridge, mean = smoother(sums, penalty), sums.total / sums.experts
+    values, vectors = np.linalg.eigh(sums.means - sums.experts * np.outer(mean, mean))
+    axes = vectors[:, values > values.max() * NEGLIGIBLE]
+    products, total = np.zeros((axes.shape[1], zoo.size)), np.zeros(zoo.size)
+    first = zoo.means[0].astype(np.float64)
+    for texts, adapters in chunks(zoo.wordings, zoo.means):
+        # About the first expert: what all adapters have in common does not cancel by rounding.
+        outputs = adapters - first
+        along = (texts.mean(axis=1, dtype=np.float64) - ridge.centre) @ axes
+        products += along.T @ outputs
+        total += outputs.sum(axis=0)
+    offset = first + total / sums.experts
+    return LinearGenerator(
+        ridge.centre, ridge.fit(axes), products.astype(np.float32), offset.astype(np.float32)
+    )
 
 
 class Ridge:
@@ -83,9 +57,8 @@ class Ridge:
     It minimises sum_e (mean_w |y_e - W^T x_ew|^2) + penalty s |W|^2: y_e is the expert's mean
     adapter and x_ew the embedding of one of its wordings, both less their means over the zoo; s is
     the mean squared norm of the x_ew (so that the penalty does not depend on how alike the
-    descriptions are). Since the experts' adapters are the only outputs, every value of W^T x is a
-    weighted sum of them; fitting finds these weights, not W, and never touches a matrix with D
-    columns.
+    descriptions are). The experts' parameters are read once and in pieces: what is kept of them are
+    as many directions as descriptions have, at most one less than there are experts.
 
     Args:
         config: the penalty, and K and temperature for the confidence.
@@ -99,14 +72,9 @@ class Ridge:
         self._state: dict[str, np.ndarray] = {}
 
     def fit(self, zoo: Zoo, seed: int) -> None:
-        """Solve one system with a row for each wording."""
-        centre, weights = ridge_map(zoo.wordings, self._config.ridge)
-        self._state = {
-            "embeddings": zoo.embeddings,
-            "centre": centre,
-            "map": weights,
-            "means": zoo.means,
-        }
+        """Solve one system with a row for each number of an embedding."""
+        linear = regression(zoo, self._config.ridge).padded()
+        self._state = {"embeddings": zoo.embeddings, **vars(linear)}
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
         """The regression's value for each description; samples are equal.
@@ -116,10 +84,8 @@ class Ridge:
         """
         state = self.state()
         queries = check_request(descriptions, state["embeddings"].shape[1], samples)
-        weights = (queries - state["centre"]) @ state["map"]
-        # y_e is a deviation from the mean: what the weights lack to a sum of one is the mean's.
-        weights += (1 - weights.sum(axis=1, keepdims=True)) / weights.shape[1]
-        adapters = weights.astype(np.float32) @ state["means"]
+        linear = LinearGenerator(**{name: state[name] for name in AXES if name != "embeddings"})
+        adapters = linear.adapters(queries)
         near = neighbourhood(queries, state["embeddings"], self._config)
         return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 

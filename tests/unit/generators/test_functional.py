@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -14,20 +13,17 @@ from hypothesis import strategies as st
 from sglora_fed.adapters.layout import Layout, ModuleShape
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
-from sglora_fed.generators import FederatedGenerator, fit_generator, functional
-from sglora_fed.generators.functional import (
-    CLIP,
-    Factors,
-    Functional,
-    LinearGenerator,
+from sglora_fed.generators import FederatedGenerator, boosting, fit_generator
+from sglora_fed.generators.boosting import (
+    Training,
     advance,
+    begun,
     boosted,
-    clipped,
-    completed,
-    first_factors,
     predicted,
     smoothed,
 )
+from sglora_fed.generators.functional import CLIP, Functional, clipped
+from sglora_fed.generators.linear import LinearGenerator
 from sglora_fed.generators.ridge import Ridge
 from sglora_fed.zoo import Zoo
 
@@ -36,12 +32,29 @@ Settings = Callable[..., GeneratorConfig]
 Descriptions = Callable[..., np.ndarray]
 
 
-def dense(factors: Factors) -> np.ndarray:
-    return factors.offset + factors.scores @ factors.basis
+LAYOUT = Layout((ModuleShape("one", 8, 40),), 2, 4.0)
 
 
-def everything(factors: Factors) -> Factors:
-    return factors
+def dense(at: Training) -> np.ndarray:
+    return at.coordinates(np.arange(len(at.zoo.ids)))
+
+
+def first(zoo: Zoo, start: np.ndarray | None = None, penalty: float = 0.1) -> Training:
+    return begun(zoo, LAYOUT, penalty, np.zeros(zoo.size) if start is None else start)
+
+
+def added(at: Training, updates: np.ndarray) -> Training:
+    """Everybody took part and is believed."""
+    rows = np.arange(len(updates))
+    return replace(at, factors=advance(at, rows, updates, np.ones(len(rows), bool)))
+
+
+def cut(at: Training) -> Training:
+    return replace(at, factors=predicted(at, np.arange(len(at.zoo.ids))))
+
+
+def everything(at: Training) -> Training:
+    return at
 
 
 def quadratic_rounds(
@@ -49,30 +62,30 @@ def quadratic_rounds(
     targets: np.ndarray,
     rate: float,
     rounds: int,
-    cut: Callable[[Factors], Factors] = everything,
-) -> Factors:
+    kept: Callable[[Training], Training] = everything,
+) -> Training:
     """Every expert's loss is |v - target|^2 / 2 and it takes one gradient step a round."""
-    factors = first_factors(np.zeros(targets.shape[1]), len(targets))
+    at = first(zoo)
     for _ in range(rounds):
-        generated = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[:, 0])
-        factors = cut(advance(factors, rate * (targets - generated)))
-    return factors
+        generated = smoothed(at).adapters(zoo.wordings[:, 0])
+        at = kept(added(at, rate * (targets - generated)))
+    return at
 
 
 @given(rounds=st.integers(1, 4), seed=st.integers(0, 10**6))
-def test_rounds_equal_dense_additions(rounds: int, seed: int) -> None:
+def test_rounds_equal_dense_additions(make_zoo: MakeZoo, rounds: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    factors = first_factors(np.ones(11), 6)
+    at = first(make_zoo(6), np.ones(11))
     wanted = np.ones((6, 11))
     for _ in range(rounds):
         updates = rng.normal(size=(6, 11))
-        factors = advance(factors, updates)
+        at = added(at, updates)
         wanted += updates
-    np.testing.assert_allclose(dense(factors), wanted, atol=1e-4)
-    np.testing.assert_allclose(
-        factors.basis @ factors.basis.T, np.eye(len(factors.basis)), atol=1e-4
-    )
-    assert (np.diff((factors.scores**2).sum(axis=0)) <= 1e-9).all()
+    np.testing.assert_allclose(dense(at), wanted, atol=1e-4)
+    basis, scores = at.factors.basis, at.scores(np.arange(6))
+    np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-4)
+    np.testing.assert_allclose(scores.sum(axis=0), 0, atol=1e-9)
+    assert (np.diff((scores**2).sum(axis=0)) <= 1e-9).all()
 
 
 @pytest.mark.parametrize("count", [1, 5, 12])
@@ -86,30 +99,29 @@ def test_who_takes_no_part_gets_what_ridge_makes_of_the_others(
     ridge.fit(replace(zoo.select(rows), means=updates.astype(np.float32)), 0)
     wanted = ridge.generate(zoo.embeddings, 1, 0).adapters[:, 0]
     wanted[rows] = updates
-    np.testing.assert_allclose(completed(zoo, 0.3, rows, updates), wanted, atol=1e-4)
+    at = first(zoo, penalty=0.3)
+    moved = replace(at, factors=advance(at, rows, updates, np.ones(count, bool)))
+    np.testing.assert_allclose(dense(moved), wanted, atol=1e-4)
 
 
-LAYOUT = Layout((ModuleShape("one", 8, 40),), 2, 4.0)
+Step = Callable[[Training, np.ndarray, np.ndarray], tuple[Training, np.ndarray]]
 
 
-def sampled_rounds(zoo: Zoo, targets: np.ndarray, step: Callable[..., Factors]) -> LinearGenerator:
+def sampled_rounds(zoo: Zoo, targets: np.ndarray, step: Step) -> LinearGenerator:
     """A third of the experts takes part in each of six rounds."""
-    rng, factors = np.random.default_rng(7), first_factors(np.zeros(zoo.size), len(zoo.ids))
+    rng, at = np.random.default_rng(7), first(zoo)
     for _ in range(6):
         rows = rng.choice(len(zoo.ids), len(zoo.ids) // 3, replace=False)
-        generated = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[rows, 0])
-        factors, _ = step(factors, zoo, LAYOUT, 0.1, rows, 0.7 * (targets[rows] - generated))
-    return smoothed(factors, zoo, 0.1)
+        generated = smoothed(at).adapters(zoo.wordings[rows, 0])
+        at, _ = step(at, rows, 0.7 * (targets[rows] - generated))
+    return smoothed(at)
 
 
-def left_behind(
-    factors: Factors, zoo: Zoo, _: Layout, penalty: float, rows: np.ndarray, updates: np.ndarray
-) -> tuple[Factors, np.ndarray]:
+def left_behind(at: Training, rows: np.ndarray, updates: np.ndarray) -> tuple[Training, np.ndarray]:
     """Who takes no part stays where it is."""
-    every = np.zeros((len(zoo.ids), zoo.size))
+    every = np.zeros((len(at.zoo.ids), at.zoo.size))
     every[rows] = updates
-    kept = predicted(advance(factors, every), zoo, penalty, np.arange(len(zoo.ids)))
-    return kept, np.ones(len(rows), bool)
+    return cut(added(at, every)), np.ones(len(rows), bool)
 
 
 def test_a_law_is_found_when_few_experts_take_part_in_a_round(
@@ -133,15 +145,14 @@ def test_noise_of_some_experts_gives_no_direction_to_those_who_wait(make_zoo: Ma
     """What was filled in is predicted by construction, so it must not judge the directions."""
     zoo, rng = make_zoo(60, 32, LAYOUT.size, seed=3, wordings=6), np.random.default_rng(4)
     rows = rng.choice(60, 20, replace=False)
-    start = first_factors(np.zeros(zoo.size), 60)
-    made, _ = boosted(start, zoo, LAYOUT, 0.3, rows, rng.normal(size=(20, zoo.size)))
-    assert len(made.basis) <= 5
+    made, _ = boosted(first(zoo, penalty=0.3), rows, rng.normal(size=(20, zoo.size)))
+    assert len(made.factors.basis) <= 5
 
 
 def test_one_expert_in_a_round_cuts_nothing(make_zoo: MakeZoo) -> None:
     zoo, rng = make_zoo(9, 6, LAYOUT.size, seed=2), np.random.default_rng(5)
-    every = advance(first_factors(np.zeros(zoo.size), 9), zoo.embeddings @ rng.normal(size=(6, 96)))
-    made, _ = boosted(every, zoo, LAYOUT, 0.3, np.array([4]), np.zeros((1, zoo.size)))
+    every = added(first(zoo, penalty=0.3), zoo.embeddings @ rng.normal(size=(6, 96)))
+    made, _ = boosted(every, np.array([4]), np.zeros((1, zoo.size)))
     np.testing.assert_allclose(dense(made), dense(every), atol=1e-4)
 
 
@@ -155,10 +166,8 @@ def test_poison_does_not_spread_to_those_who_wait(make_zoo: MakeZoo) -> None:
     updates = zoo.embeddings[rows] @ law
     poisoned = updates.copy()
     poisoned[[2, 11, 30]] *= -3
-    first = first_factors(start, 64)
     clean, spoilt = (
-        dense(boosted(first, zoo, LAYOUT, 0.1, rows, some)[0])[waiting]
-        for some in (updates, poisoned)
+        dense(boosted(first(zoo, start), rows, some)[0])[waiting] for some in (updates, poisoned)
     )
     moved = clean - start
     assert ((spoilt - clean) ** 2).sum() < 0.1 * (moved**2).sum()
@@ -172,35 +181,31 @@ def test_directions_stay_when_the_other_experts_tell_them_better_than_their_mean
     rng = np.random.default_rng(5)
     law = zoo.wordings.mean(axis=1) @ rng.normal(size=(8, 3)) @ rng.normal(size=(3, zoo.size))
     updates = 3 * law + rng.normal(size=law.shape)
-    factors = advance(first_factors(np.zeros(zoo.size), 30), updates)
+    at = added(first(zoo, penalty=penalty), updates)
+    scores = at.scores(np.arange(30))
     inputs = zoo.wordings.astype(np.float64)
     centred = inputs - inputs.mean(axis=(0, 1))
     scale = (centred**2).sum(axis=2).mean()
     ridge = penalty * inputs.shape[1] * scale * np.eye(inputs.shape[2])
-    errors = np.empty((30, factors.scores.shape[1]))
+    errors = np.empty(scores.shape)
     for expert in range(30):
         others = np.delete(np.arange(30), expert)
         x = centred[others].reshape(-1, inputs.shape[2])
-        y = np.repeat(factors.scores[others], inputs.shape[1], axis=0)
+        y = np.repeat(scores[others], inputs.shape[1], axis=0)
         told = centred[expert] @ np.linalg.solve(x.T @ x + ridge, x.T @ y)
-        errors[expert] = ((told - factors.scores[expert]) ** 2).mean(axis=0)
-    wanted = errors.sum(axis=0) < (factors.scores**2).sum(axis=0)
+        errors[expert] = ((told - scores[expert]) ** 2).mean(axis=0)
+    wanted = errors.sum(axis=0) < (scores**2).sum(axis=0)
     assert 2 < wanted.sum() < len(wanted)
-    np.testing.assert_array_equal(
-        predicted(factors, zoo, penalty, np.arange(30)).basis, factors.basis[wanted]
-    )
-    monkeypatch.setattr(functional, "MOST_DIRECTIONS", 2)
-    np.testing.assert_array_equal(
-        predicted(factors, zoo, penalty, np.arange(30)).basis, factors.basis[wanted][:2]
-    )
+    np.testing.assert_array_equal(cut(at).factors.basis, at.factors.basis[wanted])
+    monkeypatch.setattr(boosting, "MOST_DIRECTIONS", 2)
+    np.testing.assert_array_equal(cut(at).factors.basis, at.factors.basis[wanted][:2])
 
 
 def test_what_no_description_tells_leaves_one_adapter_for_all(make_zoo: MakeZoo) -> None:
     zoo = make_zoo(4, 6)
     alike = replace(zoo, wordings=np.broadcast_to(zoo.wordings[:1], zoo.wordings.shape))
     updates = np.random.default_rng(3).normal(size=(4, zoo.size))
-    factors = advance(first_factors(np.zeros(zoo.size), 4), updates)
-    made = smoothed(predicted(factors, alike, 0.1, np.arange(4)), zoo, 0.1).adapters(zoo.embeddings)
+    made = smoothed(cut(added(first(alike), updates))).adapters(zoo.embeddings)
     np.testing.assert_allclose(made, np.tile(updates.mean(axis=0), (4, 1)), atol=1e-5)
 
 
@@ -208,9 +213,7 @@ def test_without_directions_a_round_is_fedavg(make_zoo: MakeZoo) -> None:
     """Equal updates move everybody alike, as the mean of FedAvg does."""
     zoo = make_zoo(5, 6)
     update = np.random.default_rng(1).normal(size=zoo.size)
-    factors = first_factors(np.zeros(zoo.size), 5)
-    factors = advance(factors, np.tile(update, (5, 1)))
-    made = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[:, 0])
+    made = smoothed(added(first(zoo), np.tile(update, (5, 1)))).adapters(zoo.wordings[:, 0])
     np.testing.assert_allclose(made, np.tile(update, (5, 1)), atol=1e-5)
 
 
@@ -218,12 +221,11 @@ def test_it_smooths_coordinates_as_ridge_smooths_parameters(
     make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions
 ) -> None:
     zoo, queries = make_zoo(7, 6, seed=3), descriptions(4, 6)
-    start = first_factors(np.zeros(zoo.size), 7)
-    factors = advance(start, zoo.means.astype(np.float64))
+    at = added(first(zoo, penalty=0.3), zoo.means.astype(np.float64))
     ridge = Ridge(settings(ridge=0.3))
     ridge.fit(zoo, 0)
     np.testing.assert_allclose(
-        smoothed(factors, zoo, 0.3).adapters(queries),
+        smoothed(at).adapters(queries),
         ridge.generate(queries, 1, 0).adapters[:, 0],
         atol=1e-4,
     )
@@ -240,11 +242,9 @@ def test_rounds_on_quadratic_losses_have_their_closed_form(make_zoo: MakeZoo) ->
     for expert in range(6):
         unit = np.zeros((6, zoo.size))
         unit[expert, 0] = 1
-        one = advance(first_factors(np.zeros(zoo.size), 6), unit)
-        smoother[:, expert] = smoothed(one, zoo, 0.1).adapters(zoo.wordings[:, 0])[:, 0]
+        smoother[:, expert] = smoothed(added(first(zoo), unit)).adapters(zoo.wordings[:, 0])[:, 0]
     left = np.linalg.matrix_power(np.eye(6) - rate * smoother, rounds)
-    factors = quadratic_rounds(zoo, targets, rate, rounds)
-    made = smoothed(factors, zoo, 0.1).adapters(zoo.wordings[:, 0])
+    made = smoothed(quadratic_rounds(zoo, targets, rate, rounds)).adapters(zoo.wordings[:, 0])
     np.testing.assert_allclose(made, (np.eye(6) - left) @ targets, atol=1e-4)
 
 
@@ -256,13 +256,12 @@ def test_a_planted_linear_law_is_found_for_descriptions_nobody_had(
     zoo = make_zoo(40, dim, seed=11)
     law = rng.normal(size=(dim, 2)) @ rng.normal(size=(2, zoo.size))
     noise = 0.3 * rng.normal(size=(40, zoo.size))
-    cut = partial(predicted, zoo=zoo, penalty=0.1, rows=np.arange(40))
-    factors = quadratic_rounds(zoo, zoo.wordings[:, 0] @ law + noise, 0.7, 30, cut)
+    at = quadratic_rounds(zoo, zoo.wordings[:, 0] @ law + noise, 0.7, 30, cut)
     fresh = descriptions(20, dim, seed=12)
-    error = smoothed(factors, zoo, 0.1).adapters(fresh) - fresh @ law
+    error = smoothed(at).adapters(fresh) - fresh @ law
     explained = 1 - (error**2).sum() / ((fresh @ law) ** 2).sum()
     assert explained > 0.9
-    assert len(factors.basis) == 2  # of the 11 that the noise of 40 experts spans here
+    assert len(at.factors.basis) == 2  # of the 11 that the noise of 40 experts spans here
 
 
 def test_poison_does_not_hide_what_the_others_learnt(
@@ -273,17 +272,15 @@ def test_poison_does_not_hide_what_the_others_learnt(
     Without poison 0.79 of the law is found; cutting before screening leaves 0.54, neither 0.66.
     """
     rng, poisoned = np.random.default_rng(8), [3, 17, 40]
-    layout = Layout((ModuleShape("one", 8, 40),), 2, 4.0)
-    zoo = make_zoo(64, 12, layout.size, seed=6, wordings=3)
+    zoo = make_zoo(64, 12, LAYOUT.size, seed=6, wordings=3)
     start = np.concatenate([5 * rng.normal(size=16), np.zeros(80)]).astype(np.float32)
     law = np.hstack([np.zeros((12, 16)), rng.normal(size=(12, 80))])
     updates = zoo.embeddings @ law
     updates[poisoned] *= -3
-    first, everybody = first_factors(start, 64), np.arange(64)
     fresh = descriptions(20, 12, seed=9)
-    factors, sound = boosted(first, zoo, layout, 0.1, everybody, updates)
+    at, sound = boosted(first(zoo, start), np.arange(64), updates)
     np.testing.assert_array_equal(np.flatnonzero(~sound), poisoned)
-    made = smoothed(factors, zoo, 0.1).adapters(fresh)
+    made = smoothed(at).adapters(fresh)
     told = made - made.mean(axis=0)
     wanted = fresh @ law - (fresh @ law).mean(axis=0)
     assert 1 - ((told - wanted) ** 2).sum() / (wanted**2).sum() > 0.75
@@ -376,13 +373,13 @@ def test_it_comes_back_from_its_state_and_no_other(
     make_zoo: MakeZoo, settings: Settings, descriptions: Descriptions
 ) -> None:
     zoo, queries = make_zoo(12, 6, LAYOUT.size), descriptions(3, 6)
-    first, second = Functional(settings()), Functional(settings())
-    rounds_by_protocol(first, zoo, zoo.means, 2)
-    second.restore(first.state())
-    made = first.generate(queries, 2, 0)
+    trained, second = Functional(settings()), Functional(settings())
+    rounds_by_protocol(trained, zoo, zoo.means, 2)
+    second.restore(trained.state())
+    made = trained.generate(queries, 2, 0)
     np.testing.assert_array_equal(made.adapters, second.generate(queries, 2, 0).adapters)
     with pytest.raises(GeneratorError, match="axes"):
-        second.restore({**first.state(), "basis": np.zeros((2, zoo.size + 1), np.float32)})
+        second.restore({**trained.state(), "basis": np.zeros((2, zoo.size + 1), np.float32)})
 
 
 def test_generated_adapters_are_single_precision(descriptions: Descriptions) -> None:
