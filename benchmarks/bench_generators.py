@@ -101,7 +101,7 @@ def fitted(name: str, config: GeneratorConfig, zoo: Zoo) -> Generator:
     generator = make_generator(config, name)
     if isinstance(generator, Functional):  # its rounds are no part of this benchmark
         at = begun(zoo, ANY_LAYOUT, config.smoothing, zoo.means[0])
-        every = advance(at, np.arange(EXPERTS), zoo.means, np.ones(EXPERTS, bool))
+        every = advance(at, np.arange(EXPERTS), zoo.means[:], np.ones(EXPERTS, bool))
         strongest = every.along(np.arange(DIRECTIONS))
         linear = smoothed(replace(at, factors=strongest))
         generator.restore({"embeddings": zoo.embeddings, **vars(linear)})

@@ -56,6 +56,15 @@ def header_of(file: BinaryIO, size: int) -> tuple[dict[str, Spec], dict[str, str
     return header, metadata
 
 
+def offsets(path: Path) -> dict[str, int]:
+    """Where in a file that :func:`read_header` accepts each array begins, in bytes."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        values = json.loads(file.read(length))
+    values.pop("__metadata__", None)
+    return {name: 8 + length + entry["data_offsets"][0] for name, entry in values.items()}
+
+
 def _parse(text: bytes) -> tuple[dict[str, Spec], dict[str, str]]:
     try:
         values = json.loads(text, object_pairs_hook=_without_duplicates)

@@ -31,10 +31,12 @@ from sglora_fed.errors.models import (
     GeneratorError,
     GeneratorFileError,
     LayoutError,
+    SearchError,
     VocabularyError,
     ZooDamagedError,
     ZooForeignError,
     ZooSizeError,
+    ZooTooLargeError,
 )
 from sglora_fed.errors.privacy import (
     BudgetError,
@@ -115,6 +117,7 @@ __all__ = [
     "RequestError",
     "ResultsError",
     "RouteError",
+    "SearchError",
     "SgloraError",
     "SigningKeyError",
     "SweepError",
@@ -127,4 +130,5 @@ __all__ = [
     "ZooForeignError",
     "ZooSignatureError",
     "ZooSizeError",
+    "ZooTooLargeError",
 ]

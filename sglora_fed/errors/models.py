@@ -127,6 +127,25 @@ class ZooSizeError(SgloraError):
     )
 
 
+class ZooTooLargeError(SgloraError):
+    """What is asked of a large zoo needs all of its experts' numbers in memory at once."""
+
+    code = 510
+    title = "zoo is too large for this"
+    resolve = (
+        "Ask for what reads a zoo in pieces (generator=functional, ridge, topk, nearest, soup), or "
+        "use a smaller zoo."
+    )
+
+
+class SearchError(SgloraError):
+    """The nearest of so many descriptions need an index that is not there or not good enough."""
+
+    code = 511
+    title = "nearest descriptions cannot be found"
+    resolve = "Install the extra `faiss` (`pip install 'sglora-fed[faiss]'`)."
+
+
 class GeneratorError(SgloraError):
     """A generator cannot be fitted or used: wrong dimensions, not fitted, unknown name."""
 

@@ -178,18 +178,18 @@ def train_in_rounds(
 
 def _learn(generator: FederatedGenerator, zoo: Zoo, updates: Mapping[str, np.ndarray]) -> int:
     """The number of updates that the generator did not take as they are."""
-    rows = np.array([zoo.ids.index(name) for name in updates])
-    return generator.learn(rows, np.stack(list(updates.values())))
+    return generator.learn(zoo.rows_of(updates), np.stack(list(updates.values())))
 
 
 def _starts(
     federation: Federation, generator: FederatedGenerator, zoo: Zoo, number: int, chosen: list[str]
 ) -> dict[str, np.ndarray]:
     """Expert -> the adapter [D] for one of its wordings, in half precision as it travels."""
-    rows = np.array([zoo.ids.index(name) for name in chosen])
+    rows = zoo.rows_of(chosen)
     seed = _round_seed(federation.seed, number)
     said = [spoken(name, zoo.wordings.shape[1], seed) for name in chosen]
-    made = within_bound(generator.starts(rows, zoo.wordings[rows, said]), federation.layout)
+    texts = zoo.wordings[rows][np.arange(len(rows)), said]
+    made = within_bound(generator.starts(rows, texts), federation.layout)
     return dict(zip(chosen, made.astype(np.float16), strict=True))
 
 

@@ -16,7 +16,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
 from sglora_fed.units import off_unit
-from sglora_fed.zoo import Zoo, entropy, similarities, topk_weights
+from sglora_fed.zoo import Search, Zoo, entropy, softmax
 
 
 @dataclass(frozen=True)
@@ -190,23 +190,38 @@ class Neighbourhood:
     """The experts near some descriptions.
 
     Attributes:
-        weights: [n, E] of the K nearest, rows sum to 1.
+        rows: [n, K] the nearest, the nearest first.
+        weights: [n, K] theirs, rows sum to 1.
         similarity: [n] cosine of the nearest.
         entropy: [n] of the weights, in nats.
     """
 
+    rows: np.ndarray
     weights: np.ndarray
     similarity: np.ndarray
     entropy: np.ndarray
 
+    def dense(self, experts: int) -> np.ndarray:
+        """[n, E] the weights of all experts."""
+        made = np.zeros((len(self.rows), experts))
+        np.put_along_axis(made, self.rows, self.weights, axis=1)
+        return made
+
 
 def neighbourhood(
-    queries: np.ndarray, embeddings: np.ndarray, config: GeneratorConfig
+    queries: np.ndarray, experts: np.ndarray | Search, config: GeneratorConfig
 ) -> Neighbourhood:
-    """Weights and confidence, which all generators compute alike: [n, d] and [E, d]."""
-    similarity = similarities(queries, embeddings)
-    weights = topk_weights(similarity, config.neighbours, config.temperature)
-    return Neighbourhood(weights, similarity.max(axis=1), entropy(weights))
+    """Weights and confidence of descriptions [n, d], which all generators compute alike.
+
+    Args:
+        queries: [n, d] unit rows.
+        experts: [E, d] their embeddings; for many experts and many calls, a search to keep.
+        config: K and temperature.
+    """
+    search = experts if isinstance(experts, Search) else Search(experts)
+    near = search.nearest(queries, config.neighbours)
+    weights = softmax(near.similarity, config.temperature)
+    return Neighbourhood(near.rows, weights, near.similarity[:, 0], entropy(weights))
 
 
 def repeat_samples(adapters: np.ndarray, samples: int) -> np.ndarray:

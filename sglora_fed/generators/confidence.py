@@ -18,9 +18,12 @@ from sglora_fed.errors import GeneratorError
 from sglora_fed.generators.base import Generated, Generator, is_federated
 from sglora_fed.generators.registry import fit_generator
 from sglora_fed.seeds import derive_seed
-from sglora_fed.zoo import Zoo
+from sglora_fed.zoo import Search, Zoo
 
 FOLDS = 4
+MOST_JUDGES = 512
+"""Experts that are asked, whatever the size of the zoo: more would tell little more."""
+
 STRANGERS = (
     "The train to the coast leaves at nine.",
     "Two plus two is four.",
@@ -179,7 +182,7 @@ def trial(
     the federation trains is trained again without one random quarter. To leave experts out of its
     last step alone would not do: their updates have moved all others', and it looks far too sure.
     The shared LoRA that it starts from has seen them, as the fall-back has: what is held out is
-    what the generator adds.
+    what the generator adds. Of a large zoo, ``MOST_JUDGES`` random experts judge.
 
     Args:
         generator: fitted to the zoo.
@@ -191,34 +194,39 @@ def trial(
     """
     rng = np.random.default_rng(derive_seed(seed, "trial"))
     spoken = rng.integers(zoo.wordings.shape[1], size=len(zoo.ids))
-    queries = zoo.wordings[np.arange(len(zoo.ids)), spoken]
-    order, everybody = rng.permutation(len(zoo.ids)), np.arange(len(zoo.ids))
-    strange = strangers[everybody % len(strangers)]
+    order = rng.permutation(len(zoo.ids))[:MOST_JUDGES]
+    judges = np.sort(order)
+    queries = zoo.wordings[judges][np.arange(len(judges)), spoken[judges]]
+    strange = strangers[judges % len(strangers)]
     if is_federated(generator):
         rows = np.sort(order[: max(1, len(order) // FOLDS)])
-        other = retrain(zoo.select(np.setdiff1d(order, rows)))
-        return Trial(rows, [other.generate(texts[rows], 1, seed) for texts in (queries, strange)])
+        other = retrain(zoo.select(np.setdiff1d(np.arange(len(zoo.ids)), rows)))
+        some = np.searchsorted(judges, rows)
+        return Trial(rows, [other.generate(texts[some], 1, seed) for texts in (queries, strange)])
     random = np.array_split(order, min(FOLDS, len(order)))
     made = [
-        _without_folds(generator.name, config, zoo, folds, queries, seed)
-        for folds in (random, _alike(zoo.embeddings) or random)
+        _without_folds(generator.name, config, zoo, folds, judges, queries, seed)
+        for folds in (random, _alike(zoo.embeddings, judges) or random)
     ]
-    return Trial(everybody, [*made, generator.generate(strange, 1, seed)])
+    return Trial(judges, [*made, generator.generate(strange, 1, seed)])
 
 
-def _alike(embeddings: np.ndarray) -> list[np.ndarray]:
+def _alike(embeddings: np.ndarray, judges: np.ndarray) -> list[np.ndarray]:
     """Rows of experts in at most FOLDS groups of similar descriptions; empty if all are equal.
 
     Complete linkage: groups are far apart rather than of one size, because every expert near one
-    that judges would tell what its adapter is to be.
+    that judges would tell what its adapter is to be. Who does not judge is in the group of the
+    nearest that does.
     """
     from scipy.cluster.hierarchy import fcluster, linkage  # the server's alone
 
-    tree = linkage(embeddings.astype(np.float64), "complete")
-    groups = fcluster(tree, min(FOLDS, len(embeddings)), "maxclust")
+    tree = linkage(embeddings[judges].astype(np.float64), "complete")
+    groups = fcluster(tree, min(FOLDS, len(judges)), "maxclust")
     if len(names := np.unique(groups)) < 2:
         return []
-    return [np.flatnonzero(groups == name) for name in names]
+    of_all = groups[Search(embeddings[judges]).nearest(embeddings, 1).rows[:, 0]]
+    of_all[judges] = groups
+    return [np.flatnonzero(of_all == name) for name in names]
 
 
 def _without_folds(
@@ -226,14 +234,17 @@ def _without_folds(
     config: GeneratorConfig,
     zoo: Zoo,
     folds: Sequence[np.ndarray],
+    judges: np.ndarray,
     queries: np.ndarray,
     seed: int,
 ) -> Generated:
-    adapters = np.empty((len(queries), 1, zoo.size), np.float32)
-    similarity, entropy = np.empty(len(queries)), np.empty(len(queries))
+    """Adapters for the judges' [m, d] queries, each made without its group of experts."""
+    adapters = np.empty((len(judges), 1, zoo.size), np.float32)
+    similarity, entropy = np.empty(len(judges)), np.empty(len(judges))
     for fold in folds:
-        rest = np.setdiff1d(np.arange(len(queries)), fold)
-        made = fit_generator(config, name, zoo.select(rest), seed).generate(queries[fold], 1, seed)
-        adapters[fold], similarity[fold] = made.adapters, made.similarity
-        entropy[fold] = made.entropy
+        here = np.isin(judges, fold)
+        rest = np.setdiff1d(np.arange(len(zoo.ids)), fold)
+        made = fit_generator(config, name, zoo.select(rest), seed).generate(queries[here], 1, seed)
+        adapters[here], similarity[here] = made.adapters, made.similarity
+        entropy[here] = made.entropy
     return Generated(adapters, similarity, entropy)

@@ -29,7 +29,7 @@ from sglora_fed.generators.base import (
 )
 from sglora_fed.generators.boosting import Training, begun, boosted, smoothed
 from sglora_fed.generators.linear import LinearGenerator
-from sglora_fed.zoo import Zoo
+from sglora_fed.zoo import Search, Zoo
 from sglora_fed.zoo.screening import voices, weighted_median
 
 AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
@@ -96,6 +96,7 @@ class Functional:
         self._training = training
         linear = smoothed(training).padded()
         self._state = {"embeddings": training.zoo.embeddings, **vars(linear)}
+        self._search = Search(training.zoo.embeddings)
 
     def linear(self) -> LinearGenerator:
         """What it has learnt.
@@ -114,10 +115,10 @@ class Functional:
         Raises:
             GeneratorError: before training, for samples < 1, or for unusable descriptions.
         """
-        embeddings = self.state()["embeddings"]
-        queries = check_request(descriptions, embeddings.shape[1], samples)
+        dim = self.state()["embeddings"].shape[1]
+        queries = check_request(descriptions, dim, samples)
         adapters = self.linear().adapters(queries)
-        near = neighbourhood(queries, embeddings, self._config)
+        near = neighbourhood(queries, self._search, self._config)
         return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -137,4 +138,5 @@ class Functional:
             GeneratorError: when the arrays are not those of this generator.
         """
         self._state = checked_state(self.name, state, AXES)
+        self._search = Search(self._state["embeddings"])
         self._training = None

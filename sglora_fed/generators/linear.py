@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from sglora_fed.zoo.rows import chunks
+from sglora_fed.zoo.rows import Rows, chunks
 
 ALIKE = 1e-12
 """Mean squared distance from their mean below which descriptions are equal up to rounding."""
@@ -96,12 +96,12 @@ def places(embeddings: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def moments(
-    wordings: np.ndarray, embeddings: np.ndarray, origin: np.ndarray | None = None
+    wordings: np.ndarray | Rows, embeddings: np.ndarray, origin: np.ndarray | None = None
 ) -> Moments:
     """Of experts with wordings [E, W, d] and descriptions [E, d]; by default about the first."""
     _, each, dim = wordings.shape
     if origin is None:
-        origin = np.asarray(wordings[:1])[0, 0].astype(np.float64)
+        origin = wordings[:1][0, 0].astype(np.float64)
     squares, means = np.zeros((dim, dim)), np.zeros((dim, dim))
     cross, placed = np.zeros((dim, 1 + dim)), np.zeros((1 + dim, 1 + dim))
     for texts, texts_of in chunks(wordings, embeddings):

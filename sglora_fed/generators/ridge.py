@@ -17,7 +17,7 @@ from sglora_fed.generators.base import (
     repeat_samples,
 )
 from sglora_fed.generators.linear import LinearGenerator, moments, smoother
-from sglora_fed.zoo import Zoo
+from sglora_fed.zoo import Search, Zoo
 from sglora_fed.zoo.rows import chunks
 
 AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
@@ -74,7 +74,10 @@ class Ridge:
     def fit(self, zoo: Zoo, seed: int) -> None:
         """Solve one system with a row for each number of an embedding."""
         linear = regression(zoo, self._config.ridge).padded()
-        self._state = {"embeddings": zoo.embeddings, **vars(linear)}
+        self._arrive({"embeddings": zoo.embeddings, **vars(linear)})
+
+    def _arrive(self, state: dict[str, np.ndarray]) -> None:
+        self._state, self._search = state, Search(state["embeddings"])
 
     def generate(self, descriptions: np.ndarray, samples: int, seed: int) -> Generated:
         """The regression's value for each description; samples are equal.
@@ -86,7 +89,7 @@ class Ridge:
         queries = check_request(descriptions, state["embeddings"].shape[1], samples)
         linear = LinearGenerator(**{name: state[name] for name in AXES if name != "embeddings"})
         adapters = linear.adapters(queries)
-        near = neighbourhood(queries, state["embeddings"], self._config)
+        near = neighbourhood(queries, self._search, self._config)
         return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -105,4 +108,4 @@ class Ridge:
         Raises:
             GeneratorError: when the arrays are not those of a ridge regression.
         """
-        self._state = checked_state(self.name, state, AXES)
+        self._arrive(checked_state(self.name, state, AXES))

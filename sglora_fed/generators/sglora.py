@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sglora_fed.config.schema import GeneratorConfig
-from sglora_fed.errors import GeneratorError, ZooSizeError
+from sglora_fed.errors import GeneratorError, ZooSizeError, ZooTooLargeError
 from sglora_fed.generators.base import (
     NEIGHBOURHOOD,
     Generated,
@@ -29,6 +29,9 @@ from sglora_fed.zoo import Zoo, similarities, topk_weights
 
 BATCH = 64
 NETWORK = "vae."
+MOST_EXPERTS = 4096
+"""Their principal components come from the experts' Gram matrix, which grows with their square."""
+
 VARIANCE_FLOOR = 1e-4
 """Added to sigma*^2 before its logarithm: a hundredth of the experts' spread, squared."""
 
@@ -122,10 +125,15 @@ class SgLora:
 
         Raises:
             ZooSizeError: with fewer than two experts.
+            ZooTooLargeError: with more than ``MOST_EXPERTS``.
             GeneratorError: when all experts are equal, or training diverges.
         """
         if len(zoo.ids) < 2:
             raise ZooSizeError(f"sglora needs at least 2 experts; the zoo has {len(zoo.ids)}")
+        if len(zoo.ids) > MOST_EXPERTS:
+            raise ZooTooLargeError(
+                f"sglora learns from up to {MOST_EXPERTS} experts; the zoo has {len(zoo.ids)}"
+            )
         self._vae = None
         self._state = _normalise(zoo, self._config.basis)
         conditions = self._condition(self._training_weights(zoo))
@@ -169,7 +177,9 @@ class SgLora:
         state = self.state()
         queries = check_request(descriptions, state["embeddings"].shape[1], samples)
         near = neighbourhood(queries, state["embeddings"], self._config)
-        condition = self._condition(near.weights).repeat_interleave(samples, dim=0)
+        condition = self._condition(near.dense(len(state["embeddings"]))).repeat_interleave(
+            samples, dim=0
+        )
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn(len(condition), self._config.latent, generator=random)
         with _one_thread():
@@ -263,7 +273,7 @@ def _normalise(zoo: Zoo, most: int) -> dict[str, np.ndarray]:
     Raises:
         GeneratorError: when all experts are equal.
     """
-    experts = zoo.means.astype(np.float64)
+    experts = zoo.means[:].astype(np.float64)
     mean = experts.mean(axis=0)
     centred = experts - mean
     # E << D: the eigenvectors of the small Gram matrix give the components.
@@ -278,5 +288,5 @@ def _normalise(zoo: Zoo, most: int) -> dict[str, np.ndarray]:
         "embeddings": zoo.embeddings,
         "directions": np.vstack([basis * scale, mean]).astype(np.float32),
         "coordinates": centred @ basis.T / scale,
-        "coordinate_variances": zoo.variances @ (basis.T**2) / scale**2,
+        "coordinate_variances": zoo.variances[:] @ (basis.T**2) / scale**2,
     }

@@ -54,7 +54,8 @@ def trusted_zoo(store: ZooStore) -> Zoo:
     Who they are is noted: what is made with them can be found when one is withdrawn.
     """
     zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
-    chosen = zoo.select(np.flatnonzero(trusted(zoo.embeddings, zoo.means, layout, zoo.owners)))
+    kept = trusted(zoo.embeddings, zoo.means, layout, zoo.owners)
+    chosen = zoo if kept.all() else zoo.select(np.flatnonzero(kept))
     note_experts(chosen)
     return chosen
 

@@ -7,11 +7,13 @@ was measured.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from sglora_fed.adapters.layout import Layout, effect_gram
+from sglora_fed.zoo.rows import Rows
 
 PENALTY = 1.0
 """Of the regression, relative to the mean squared norm of the centred embeddings."""
@@ -30,6 +32,9 @@ CLEAR = 1.1
 MAD_TO_SIGMA = 1.4826
 """The standard deviation of normal values over their median absolute deviation."""
 
+TOGETHER = 512
+"""Experts that are held against one another; effects have too many numbers to be summed up."""
+
 FEWEST = 8
 """Experts below which nobody is distrusted: there is no telling who is the exception."""
 
@@ -42,7 +47,7 @@ PASSES = 20
 
 def trusted(
     embeddings: np.ndarray,
-    vectors: np.ndarray,
+    vectors: np.ndarray | Rows,
     layout: Layout,
     owners: Sequence[str],
     before: np.ndarray | None = None,
@@ -55,6 +60,9 @@ def trusted(
     looked at twice: as they are, and less their mean, because what all experts have in common hides
     what one says against the others about a description.
 
+    More than ``TOGETHER`` experts are judged in random groups, beside experts of as many nodes as
+    possible: the cost grows with the experts, not with their pairs.
+
     Args:
         embeddings: [E, d] of the descriptions.
         vectors: [E, D] the experts' adapters.
@@ -63,6 +71,50 @@ def trusted(
         before: [E, D] adapters from which the experts changed to the vectors, when it is the change
             that is judged.
     """
+    kept = np.ones(len(embeddings), bool)
+    for rows, witnesses in _groups(embeddings, owners):
+        together = np.union1d(rows, witnesses)
+        changes = None if before is None else before[together]
+        some = [owners[row] for row in together]
+        sound = _sound(embeddings[together], vectors[together], layout, some, changes)
+        kept[rows] = sound[np.searchsorted(together, rows)]
+    return kept
+
+
+def _groups(embeddings: np.ndarray, owners: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows of experts to be judged, and of those that are heard beside them.
+
+    Up to ``TOGETHER`` experts are one group. Of more, half a group are witnesses, the same for all
+    groups: one of every node, then a second one. Without them, few honest nodes would be missing
+    where a node of many experts is judged. Who is with whom follows from what all experts say: none
+    can choose.
+    """
+    count, half = len(embeddings), TOGETHER // 2
+    if count <= TOGETHER:
+        return [(np.arange(count), np.arange(count))]
+    seed = hashlib.sha256(np.ascontiguousarray(embeddings).tobytes()).digest()
+    order = np.random.default_rng(list(seed)).permutation(count)
+    witnesses = order[np.argsort(_turns(np.array(owners)[order]), kind="stable")][:half]
+    return [(np.sort(rows), witnesses) for rows in np.array_split(order, -(-count // half))]
+
+
+def _turns(nodes: np.ndarray) -> np.ndarray:
+    """[E] how many experts of its node come before each."""
+    _, places, counts = np.unique(nodes, return_inverse=True, return_counts=True)
+    by_node = np.argsort(places, kind="stable")
+    turns = np.empty(len(nodes), np.int64)
+    turns[by_node] = np.arange(len(nodes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return turns
+
+
+def _sound(
+    embeddings: np.ndarray,
+    vectors: np.ndarray,
+    layout: Layout,
+    owners: Sequence[str],
+    before: np.ndarray | None,
+) -> np.ndarray:
+    """As :func:`trusted`, every expert held against every other."""
     kept = np.ones(len(vectors), bool)
     if len(vectors) < FEWEST:
         return kept

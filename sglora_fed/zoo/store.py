@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,17 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.errors import LayoutError, ZooDamagedError, ZooForeignError, ZooSizeError
 from sglora_fed.files import write_atomically
 from sglora_fed.tasks.types import IDENTIFIER
-from sglora_fed.tensors import Spec, read_header
+from sglora_fed.tensors import Spec, offsets, read_header
+from sglora_fed.zoo.rows import Piece, Rows, joined
 from sglora_fed.zoo.types import Zoo, ZooIdentity
 
 MANIFEST = "manifest.json"
 SCHEMA = 3
 ARRAYS = ("wordings", "means", "variances", "examples")
+LARGE = ("wordings", "means", "variances")
+IN_MEMORY = 10**9
+"""Bytes of a zoo up to which its numbers are read into memory, once and for all."""
+
 NAMES = ("ids", "owners", "task_digests")
 """Of a shard's experts, one each, in the manifest."""
 
@@ -73,7 +78,8 @@ class ZooStore:
 
     def assign(self, owners: Mapping[str, str]) -> None:
         """Note which node some experts belong to now; node ids change from run to run."""
-        if all(self.owners()[name] == owner for name, owner in owners.items()):
+        before = self.owners()
+        if all(before[name] == owner for name, owner in owners.items()):
             return
         self._rewrite(
             {**shard, "owners": [owners.get(n, o) for n, o in zip(*_named(shard), strict=True)]}
@@ -161,22 +167,31 @@ class ZooStore:
     def load(self) -> Zoo:
         """All experts, ordered by id, every shard checked.
 
+        Of more than ``IN_MEMORY`` bytes the numbers stay in the shards, to be read by rows.
+
         Raises:
             ZooSizeError: when the zoo is empty.
             ZooDamagedError: when shards are not what was written; the message names them all.
         """
         if not self._shards:
             raise ZooSizeError(f"{self.path} holds no expert; at least 1 is needed")
-        parts, damaged = [], []
+        parts, damaged, large = [], [], self._bytes() > IN_MEMORY
         for shard in self._shards:
+            file = self.path / shard["file"]
             try:
-                parts.append(_read_shard(self.path / shard["file"], shard, self._size))
+                part = _read_shard(file, shard, self._size)
+                parts.append(_left_there(file, shard, part) if large else part)
             except ZooDamagedError as error:
                 damaged.append(error.args[0])
         if damaged:
             raise ZooDamagedError("; ".join(damaged))
         zoo = _joined(self.path, parts)
         return zoo.select(np.argsort(np.array(zoo.ids)))
+
+    def _bytes(self) -> int:
+        """Of all shards; one that is missing has none, and is found damaged."""
+        files = [self.path / shard["file"] for shard in self._shards]
+        return sum(file.stat().st_size for file in files if file.exists())
 
 
 def open_zoo(path: Path, identity: ZooIdentity) -> ZooStore:
@@ -270,6 +285,18 @@ def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
         raise ZooDamagedError(f"{file}: {error.args[0]}") from error
 
 
+def _left_there(file: Path, entry: dict[str, Any], part: Zoo) -> Zoo:
+    """A shard's experts that were read and checked, their numbers in the file again."""
+    count = len(entry["ids"])
+    numbers: dict[str, Any] = {}
+    for name, offset in offsets(file).items():
+        if name in LARGE:
+            array = getattr(part, name)
+            piece = Piece(file, offset, count)
+            numbers[name] = Rows((piece,), array.dtype, array.shape[1:], np.arange(count))
+    return replace(part, **numbers)
+
+
 def _expected(header: dict[str, Spec], count: int, size: int) -> dict[str, Spec]:
     """The one header that a shard of some experts may have; the wordings' shape is its own."""
     texts = header.get("wordings", ("", (0, 0, 0)))[1][1:]
@@ -288,5 +315,5 @@ def _joined(path: Path, parts: list[Zoo]) -> Zoo:
     fields: dict[str, Any] = {
         key: tuple(name for part in parts for name in getattr(part, key)) for key in NAMES
     }
-    fields |= {key: np.concatenate([getattr(part, key) for part in parts]) for key in ARRAYS}
+    fields |= {key: joined([getattr(part, key) for part in parts]) for key in ARRAYS}
     return Zoo(**fields)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -13,11 +14,14 @@ import numpy as np
 
 from sglora_fed.errors import ZooDamagedError
 from sglora_fed.units import UNIT_TOLERANCE, off_unit
+from sglora_fed.zoo.rows import Rows, chunks, selected
 
 
 @dataclass(frozen=True)
 class Zoo:
     """E experts.
+
+    Of a large zoo, wordings, means and variances lie in files and are read by rows.
 
     Attributes:
         ids: E distinct names, at least one.
@@ -36,9 +40,9 @@ class Zoo:
     """
 
     ids: tuple[str, ...]
-    wordings: np.ndarray
-    means: np.ndarray
-    variances: np.ndarray
+    wordings: np.ndarray | Rows
+    means: np.ndarray | Rows
+    variances: np.ndarray | Rows
     examples: np.ndarray
     owners: tuple[str, ...] = ()
     task_digests: tuple[str, ...] = ()
@@ -55,7 +59,7 @@ class Zoo:
         if not self.ids or not all(isinstance(name, str) and name for name in self.ids):
             raise ZooDamagedError(f"expert ids are {self.ids}; at least one, none empty")
         if len(set(self.ids)) < len(self.ids):
-            twice = sorted({name for name in self.ids if self.ids.count(name) > 1})
+            twice = sorted(name for name, times in Counter(self.ids).items() if times > 1)
             raise ZooDamagedError(f"experts {twice} are in the zoo twice")
 
     def _check_shapes(self) -> None:
@@ -81,23 +85,37 @@ class Zoo:
                 raise ZooDamagedError(f"{count} {name} of {len(self.ids)} experts; need one each")
 
     def _check_values(self) -> None:
+        """Rows in files were checked when the files were opened."""
+        wordings = self.wordings
+        if isinstance(wordings, Rows):
+            return
         for name in ("wordings", "means", "variances"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ZooDamagedError(f"{name} hold NaN or infinity")
         for name, least in (("variances", 0), ("examples", 1)):
             if (lowest := getattr(self, name).min()) < least:
                 raise ZooDamagedError(f"{name} hold {lowest}; need numbers >= {least}")
-        if (norm := off_unit(self.wordings)) is not None:
+        if (norm := off_unit(wordings)) is not None:
             raise ZooDamagedError(f"an embedding has norm {norm:.4g}; need 1")
-        if np.linalg.norm(self.wordings.mean(axis=1), axis=1).min() < UNIT_TOLERANCE:
+        if np.linalg.norm(wordings.mean(axis=1), axis=1).min() < UNIT_TOLERANCE:
             raise ZooDamagedError("the wordings of an expert cancel out; they have no direction")
 
     @cached_property
     def embeddings(self) -> np.ndarray:
         """[E, d] float32, each expert's description: the direction of its wordings' mean."""
-        means = self.wordings.astype(np.float64).mean(axis=1)
-        unit: np.ndarray = means / np.linalg.norm(means, axis=1, keepdims=True)
-        return unit.astype(np.float32)
+        made = []
+        for (texts,) in chunks(self.wordings):
+            means = texts.astype(np.float64).mean(axis=1)
+            made.append((means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32))
+        return np.concatenate(made)
+
+    def rows_of(self, names: Iterable[str]) -> np.ndarray:
+        """[n] rows of some experts."""
+        return np.array([self._rows[name] for name in names], np.int64)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.ids)}
 
     @property
     def size(self) -> int:
@@ -107,11 +125,13 @@ class Zoo:
     @cached_property
     def sha256(self) -> str:
         """Of all that is made with the experts; of the owners, who shares one with whom counts."""
-        places = [self.owners.index(owner) for owner in self.owners]
+        first = {owner: place for place, owner in reversed(list(enumerate(self.owners)))}
+        places = [first[owner] for owner in self.owners]
         digest = hashlib.sha256(json.dumps([self.ids, self.task_digests, places]).encode())
         for array in (self.wordings, self.means, self.variances, self.examples):
             digest.update(str(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            for (part,) in chunks(array):
+                digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
     def fingerprints(self) -> dict[str, str]:
@@ -128,9 +148,9 @@ class Zoo:
         """The experts in some rows, in that order."""
         return Zoo(
             tuple(self.ids[i] for i in rows),
-            self.wordings[rows],
-            self.means[rows],
-            self.variances[rows],
+            selected(self.wordings, rows),
+            selected(self.means, rows),
+            selected(self.variances, rows),
             self.examples[rows],
             tuple(self.owners[i] for i in rows),
             tuple(self.task_digests[i] for i in rows),
@@ -176,5 +196,5 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
 
 
-def _width(array: np.ndarray) -> int:
+def _width(array: np.ndarray | Rows) -> int:
     return max(1, array.shape[1]) if array.ndim == 2 else 1

@@ -50,6 +50,7 @@ def zoo_of(texts: np.ndarray, seed: int, size: int) -> Zoo:
     return Zoo(names, texts, means.astype(np.float32), variances, np.ones(count, np.int64))
 
 
+@settings(deadline=None)
 @given(texts=wordings(), penalty=PENALTIES, seed=st.integers(0, 99))
 def test_weights_and_residuals(texts: np.ndarray, penalty: float, seed: int) -> None:
     centre, weights = dual.ridge_map(texts, penalty)
@@ -67,6 +68,7 @@ def test_weights_and_residuals(texts: np.ndarray, penalty: float, seed: int) -> 
     )
 
 
+@settings(deadline=None)
 @given(texts=wordings(), penalty=PENALTIES, seed=st.integers(0, 99))
 def test_ridge(texts: np.ndarray, penalty: float, seed: int) -> None:
     zoo = zoo_of(texts, seed, 7)
@@ -79,7 +81,7 @@ def test_ridge(texts: np.ndarray, penalty: float, seed: int) -> None:
     assert found.map.shape[1] <= max(0, len(texts) - 1)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     experts=st.integers(2, 40),
     spread=st.sampled_from([1.0, 0.05]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sglora_fed.adapters.layout import Layout, ModuleShape, effect_gram
+from sglora_fed.zoo import screening
 from sglora_fed.zoo.screening import PENALTY, agreement, trusted, voices, weighted_median
 
 LAYOUT = Layout((ModuleShape("one", 5, 4), ModuleShape("two", 3, 6)), 2, 4.0)
@@ -188,3 +189,23 @@ def test_equal_descriptions_and_equal_adapters_are_no_error() -> None:
     alike = (vectors[:1] + noise).astype(np.float32)
     assert trusted(np.tile(texts[:1], (12, 1)), alike, LAYOUT, alone(texts)).all()
     assert trusted(texts, np.tile(vectors[:1], (12, 1)), LAYOUT, alone(texts)).all()
+
+
+def test_a_large_zoo_is_judged_in_random_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Liars stand side by side: in groups of neighbours they would be the majority of one."""
+    texts, vectors = planted(200)
+    vectors[:30, B_PART] *= -1
+    monkeypatch.setattr(screening, "TOGETHER", 80)
+    kept = trusted(texts, vectors, LAYOUT, alone(texts))
+    assert (~kept[:30]).mean() > 0.9
+    assert kept[30:].all()
+
+
+def test_in_every_group_all_nodes_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, vectors = planted(240)
+    vectors[12:, B_PART] *= -1
+    owners = [f"node-{number // 3}" for number in range(12)] + ["many"] * 228
+    monkeypatch.setattr(screening, "TOGETHER", 40)
+    kept = trusted(texts, vectors, LAYOUT, owners)
+    assert kept[:12].all()
+    assert not kept[12:].any()
