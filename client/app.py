@@ -17,8 +17,9 @@ from sglora_fed.config import RunConfig, compose, home
 from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
 from sglora_fed.federation.adopt import AdoptRequest, adopt
+from sglora_fed.federation.bench import measure
 from sglora_fed.federation.calibrate import CalibrateRequest, judge
-from sglora_fed.federation.compare import CompareRequest, measure
+from sglora_fed.federation.compare import CompareRequest
 from sglora_fed.federation.describe import DescribeRequest, describe
 from sglora_fed.federation.enrol import EnrolRequest, train_experts
 from sglora_fed.federation.node import Node, open_node

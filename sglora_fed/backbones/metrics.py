@@ -83,6 +83,20 @@ def recall_at(scores: Tensor, relevant: Tensor, k: int) -> float:
     return float(hits.double().mean())
 
 
+def mutual_choices(scores: Tensor) -> float:
+    """Share of items and texts that choose one another, of the most that can: the fewer of both.
+
+    An item's best text whose own best item is that one (mutual nearest neighbours). The order of
+    rows and of columns says nothing.
+
+    Args:
+        scores: [items, texts], neither empty.
+    """
+    texts, items = scores.argmax(dim=1), scores.argmax(dim=0)
+    mutual = items[texts] == torch.arange(len(texts), device=scores.device)
+    return float(mutual.double().sum()) / min(scores.shape)
+
+
 def distinct(scores: Tensor, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
     """Scores and relevance of distinct items against distinct captions.
 

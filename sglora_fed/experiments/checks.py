@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sglora_fed.config.schema import ITEMS, TRAINED_METHODS, RunConfig
+from sglora_fed.config.schema import ITEMS, POLICY_METHOD, TRAINED_METHODS, RunConfig
 from sglora_fed.errors import BackboneInputError, ConfigError, TaskError
 from sglora_fed.experiments.tracking import check_tracking
 from sglora_fed.tasks import Task, load_family
@@ -42,7 +42,8 @@ def check_runnable(config: RunConfig) -> None:
     if untrained := [task.id for task in experts if not task.train]:
         problems.append(f"family: experts without training examples: {untrained[:5]}")
     bare = [task.id for task in clients if not task.train]
-    trained = [name for name in config.experiment.methods if name in TRAINED_METHODS]
+    needs = {*TRAINED_METHODS, *([POLICY_METHOD] if clients[0].kind == "retrieval" else [])}
+    trained = [name for name in config.experiment.methods if name in needs]
     if bare and trained:
         problems.append(
             f"experiment.methods has {trained}, but {len(bare)} clients, first {bare[0]!r}, have no"

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from sglora_fed.backbones.pictures import read_picture
 from sglora_fed.config.schema import SHARED_METHOD, RunConfig
-from sglora_fed.federation.compare import Bench, Delivery
+from sglora_fed.federation.bench import Bench
+from sglora_fed.federation.compare import Delivery
 from sglora_fed.federation.describe import Requests, words
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.inprocess import InProcessGrid

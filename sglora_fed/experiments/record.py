@@ -36,7 +36,8 @@ class Record:
         distrusted: most experts that were not used.
         stages: stage -> seconds.
         method_seconds: method -> seconds that each node's clients needed.
-        confidence: client -> similarity, entropy and perhaps probability of each seed.
+        nearness: client -> similarity and entropy of each seed.
+        trust: client -> confidence, and 1 for who adopted, of each seed with the policy.
         wire: up, down and results -> bytes of one client's message.
         exhibits: of the first seed, to look at.
     """
@@ -46,7 +47,8 @@ class Record:
     distrusted: int = 0
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    confidence: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    nearness: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    trust: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     wire: dict[str, int] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)
 
@@ -57,11 +59,11 @@ class Record:
         yield
         self.stages[stage] += time.perf_counter() - started
 
-    def judge(self, names: Sequence[str], made: Generated, chances: np.ndarray | None) -> None:
-        """Note how far to trust the adapters of some clients."""
-        told = [made.similarity, made.entropy, *([] if chances is None else [chances])]
-        for client, row in zip(names, np.stack(told, axis=1), strict=True):
-            self.confidence[client].append(row)
+    def judge(self, names: Sequence[str], made: Generated) -> None:
+        """Note how near the experts are to some clients."""
+        told = np.stack([made.similarity, made.entropy], axis=1)
+        for client, row in zip(names, told, strict=True):
+            self.nearness[client].append(row)
 
     def measured(self, found: Sequence[Measured], methods: Sequence[str], seed: int) -> None:
         """Add a seed's results."""
@@ -73,6 +75,8 @@ class Record:
                     for m, method in enumerate(methods)
                     for k, metric in enumerate(reply.metrics)
                 ]
+            for client, row in zip(one.names, reply.trust, strict=False):
+                self.trust[client].append(row.astype(np.float64))
             for method, seconds in zip(methods, reply.seconds.tolist(), strict=True):
                 self.method_seconds[method].append(seconds)
         self.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
@@ -92,6 +96,11 @@ class Record:
                 0, ids, reply.splits[:1], reply.metrics, reply.values[:1], reply.seconds
             )
             self.wire["results"] = wire_bytes(one.pack())
+
+
+def _mean(rows: Sequence[np.ndarray]) -> tuple[float, float]:
+    first, second = np.mean(rows, axis=0).tolist()
+    return first, second
 
 
 def facts(config: RunConfig, record: Record, federation: Federation, seconds: float) -> RunFacts:
@@ -122,7 +131,8 @@ def facts(config: RunConfig, record: Record, federation: Federation, seconds: fl
         seconds_by_method={m: float(np.mean(record.method_seconds[m])) for m in methods},
         bytes_by_method={m: delivered_adapters(m, config) * record.wire["down"] for m in methods},
         confidence={
-            name: tuple(np.mean(rows, axis=0).tolist()) for name, rows in record.confidence.items()
+            name: (*_mean(rows), *(_mean(record.trust[name]) if name in record.trust else ()))
+            for name, rows in record.nearness.items()
         },
         command=command(config),
     )

@@ -139,7 +139,7 @@ class _Tools:
         generators: by name.
         shared: [D] the shared LoRA, where it is among the methods.
         fallback: [D] what a client without a generated adapter uses.
-        sure: of the adopted generator's adapters; None without the policy.
+        sure: of the adopted generator's adapters; None where nobody needs it.
     """
 
     methods: tuple[str, ...]
@@ -194,7 +194,8 @@ def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:
         shared = None
     fallback = fallback if shared is None else shared
     sure = None
-    if POLICY_METHOD in methods:
+    # Clients of retrieval tasks can tell for themselves.
+    if POLICY_METHOD in methods and federation.roster.kind == "labelled":
         adopted = generators[config.generator.name]
         with record.timed("confidence"):
             sure = confidence(federation, adopted, zoo, start, fallback)
@@ -225,7 +226,7 @@ def _delivery(
     seconds = (time.perf_counter() - started) / len(rows) / len(made)
     record.stages["generate_per_adapter"] = seconds
     chances = None if tools.sure is None else tools.sure.of(made[adopted], tools.fallback)
-    record.judge([requests.names[row] for row in rows], made[adopted], chances)
+    record.judge([requests.names[row] for row in rows], made[adopted])
     adapters = {name: generated.adapters[:, 0] for name, generated in made.items()}
     if SHUFFLED in tools.methods:
         others = derangement(len(requests.names), seed)[rows]

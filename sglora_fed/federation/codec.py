@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
 from tokenize import TokenError
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -22,6 +22,8 @@ MOST_CLIENTS = 100_000
 """Ids in one message, whatever a roster allows."""
 
 MOST_SEED = 2**62
+
+Word = TypeVar("Word", bound=str)
 
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -76,6 +78,14 @@ class Reader:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise MessageError(f"{name} is {_shown(value)}; need an integer in [{low}, {high}]")
         return value
+
+    def word(self, name: str, allowed: Collection[Word]) -> Word:
+        """One of some words."""
+        value = self._fields.get(name)
+        for word in allowed:
+            if value == word:
+                return word
+        raise MessageError(f"{name} is {_shown(value)}; need one of {', '.join(allowed)}")
 
     def identifiers(self, name: str, most: int) -> tuple[str, ...]:
         """Distinct identifiers (letters, digits, ``._-``; 64 characters at most)."""

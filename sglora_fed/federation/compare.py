@@ -1,39 +1,31 @@
 """``evaluate.compare``: the experiment. Many methods measured beside each other on each client.
 
 The server sends what it made; the node measures that and what its clients could have done alone,
-all on the same test examples. A client that only wants an adapter takes no part in this
-(:mod:`~sglora_fed.federation.adopt`).
+all on the same test examples (:mod:`~sglora_fed.federation.bench`). A client that only wants an
+adapter takes no part in this (:mod:`~sglora_fed.federation.adopt`).
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from flwr.app import RecordDict
-from torch import Tensor
 
-from sglora_fed.adapters.data import Prepared, prepare
-from sglora_fed.adapters.evaluation import score_tasks
-from sglora_fed.adapters.layout import Layout, check_vectors
-from sglora_fed.adapters.start import federation_start, norm_bound, within_bound
-from sglora_fed.backbones.metrics import METRIC_SETS, task_metrics
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.start import within_bound
+from sglora_fed.backbones.metrics import METRIC_SETS
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, RunConfig
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
-from sglora_fed.federation.finetuned import FINE_TUNED, STARTED, examples_of, training_of
-from sglora_fed.federation.node import Node
+from sglora_fed.federation.finetuned import FINE_TUNED, STARTED
 from sglora_fed.federation.roster import Part
-from sglora_fed.generators.confidence import SURE
-from sglora_fed.kept.local import Lesson, train_or_recall
-from sglora_fed.seeds import derive_seed
 
 COMPARE = "evaluate.compare"
 
@@ -61,7 +53,7 @@ class CompareRequest:
         common: C of the methods, for which all clients share an adapter.
         shared: [C, D] half precision.
         confidence: [n] probability that the configured generator's adapter beats the fall-back;
-            [0] when the policy is not among the methods.
+            [0] when the policy is not among the methods, or the clients can tell for themselves.
     """
 
     seed: int
@@ -93,10 +85,9 @@ class CompareRequest:
         )
         if foreign := {*made, *common} - set(methods):
             raise MessageError(f"adapters of {len(foreign)} methods that are not to be measured")
-        judged = len(ids) if POLICY_METHOD in methods else 0
-        confidence = read.array("confidence", "float32", (judged,))
-        if (confidence < 0).any() or (confidence > 1).any():
-            raise MessageError("a confidence lies outside [0, 1]")
+        confidence = _fractions(read, "confidence", (None,))
+        if len(confidence) not in ((0, len(ids)) if POLICY_METHOD in methods else (0,)):
+            raise MessageError(f"{len(confidence)} confidences of {len(ids)} clients")
         return cls(
             seed=read.integer("seed", 0, MOST_SEED),
             ids=ids,
@@ -107,6 +98,13 @@ class CompareRequest:
             shared=read.array("shared", "float16", (len(common), size)),
             confidence=confidence,
         )
+
+
+def _fractions(read: Reader, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    values = read.array(name, "float32", shape)
+    if (values < 0).any() or (values > 1).any():
+        raise MessageError(f"{name} holds something outside [0, 1]")
+    return values
 
 
 @dataclass(frozen=True)
@@ -120,6 +118,8 @@ class CompareReply:
         metrics: K names.
         values: [n, M, K] fractions; the methods in the order of the request.
         seconds: [M] the node's time per client and method: training and evaluation.
+        trust: [n, 2] the confidence that the policy decided by, and 1 for who adopted, else 0;
+            [0, 2] without the policy.
     """
 
     about: ClassVar[Part] = "clients"
@@ -129,16 +129,27 @@ class CompareReply:
     metrics: tuple[str, ...]
     values: np.ndarray
     seconds: np.ndarray
+    trust: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.float32))
 
     def pack(self) -> RecordDict:
         """The message body."""
         names = {name: list(getattr(self, name)) for name in ("ids", "splits", "metrics")}
         arrays = {"values": self.values, "seconds": self.seconds}
+        arrays["trust"] = self.trust.astype(np.float32)
         return pack({"partition": self.partition, **names}, arrays)
 
     @classmethod
-    def parse(cls, body: RecordDict, methods: int, longest: float) -> CompareReply:
-        """Check and read a body; ``methods`` is M, ``longest`` the most seconds of any."""
+    def parse(
+        cls, body: RecordDict, methods: int, longest: float, judged: bool = False
+    ) -> CompareReply:
+        """Check and read a body.
+
+        Args:
+            body: of the reply.
+            methods: M.
+            longest: the most seconds of any.
+            judged: whether the policy is among the methods.
+        """
         read = Reader(body)
         ids, splits = read.identifiers("ids", MOST_CLIENTS), read.names("splits", MOST_CLIENTS)
         metrics = read.identifiers("metrics", MOST_METHODS)
@@ -152,9 +163,9 @@ class CompareReply:
             raise MessageError("a metric lies outside [0, 1]")
         if (seconds < 0).any() or (seconds > longest).any():
             raise MessageError(f"a time lies outside [0, {longest:.0f}] seconds")
-        return cls(
-            read.integer("partition", 0, MOST_CLIENTS), ids, splits, metrics, values, seconds
-        )
+        trust = _fractions(read, "trust", (len(ids) if judged else 0, 2))
+        partition = read.integer("partition", 0, MOST_CLIENTS)
+        return cls(partition, ids, splits, metrics, values, seconds, trust)
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,8 @@ class Delivery:
         methods: all that are measured, in the order of the results.
         made: method -> [n, D], an adapter for each client.
         common: method -> [D], one adapter for all.
-        confidence: [n], or None without the policy.
+        confidence: [n], or None where nobody needs it: without the policy, or for clients who can
+            tell for themselves.
     """
 
     rows: np.ndarray
@@ -235,7 +247,7 @@ def compare(federation: Federation, requests: Requests, delivery: Delivery) -> I
             COMPARE,
             {node: request.pack() for node, request in asked.items()},
             partial(_parse, federation, asked),
-            step * (8 * len(delivery.methods) * max(map(len, METRIC_SETS)) + 2 * NAME_BYTES),
+            step * (8 * len(delivery.methods) * max(map(len, METRIC_SETS)) + 2 * NAME_BYTES + 8),
         )
         for node, reply in replies.items():
             rows = delivery.rows[chunks[node]]
@@ -246,7 +258,8 @@ def _parse(
     federation: Federation, asked: Mapping[int, CompareRequest], node: int, body: RecordDict
 ) -> CompareReply:
     request, longest = asked[node], federation.config.federation.timeout
-    reply = CompareReply.parse(body, len(request.methods), longest)
+    judged = POLICY_METHOD in request.methods
+    reply = CompareReply.parse(body, len(request.methods), longest, judged)
     if reply.ids != request.ids:
         raise MessageError(f"results of {len(reply.ids)} clients are not those asked for")
     return reply
@@ -273,125 +286,3 @@ def agreeing(measured: Sequence[Measured]) -> list[Measured]:
     kinds = Counter(metrics for _, metrics in votes)
     most = max(METRIC_SETS, key=lambda metrics: kinds[metrics])
     return [one for one in measured if one.reply.metrics == most]
-
-
-def measure(node: Node, request: CompareRequest) -> CompareReply:
-    """Check the delivered adapters, measure them, and measure the clients' alternatives.
-
-    Raises:
-        MessageError: for a client that is not on this node.
-        AdapterValueError: for an adapter beyond the norm bound.
-    """
-    if foreign := set(request.ids) - set(node.clients):
-        raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
-    bound = norm_bound(node.layout)
-    check_vectors(request.adapters, node.layout, bound)
-    check_vectors(request.shared, node.layout, bound)
-    bench = Bench(node, request)
-    measured = [bench.measure(method) for method in request.methods]
-    return CompareReply(
-        partition=node.partition,
-        ids=request.ids,
-        splits=tuple(task.split for task in bench.tasks),
-        metrics=bench.metrics,
-        values=np.stack([values for values, _ in measured], axis=1),
-        seconds=np.array([seconds for _, seconds in measured]),
-    )
-
-
-class Bench:
-    """Some virtual clients of a node; all methods see the same test examples.
-
-    Args:
-        node: that carries them.
-        request: what was delivered to them; at least one client.
-    """
-
-    def __init__(self, node: Node, request: CompareRequest) -> None:
-        self._encoder, self._layout, self._config = node.encoder, node.layout, node.config
-        self.tasks = [node.clients[name] for name in request.ids]
-        self._request = request
-        self._prepared: dict[str, list[Prepared]] = {}
-        self.metrics: tuple[str, ...] = ()
-
-    def measure(self, method: str) -> tuple[np.ndarray, float]:
-        """[n, K] metrics of a method and its mean seconds per client, training included."""
-        scores, seconds = self.scores(method)
-        return self.metrics_of(method, scores), seconds
-
-    def scores(self, method: str) -> tuple[list[Tensor], float]:
-        """For each client [items, texts] of a method, and its mean seconds per client."""
-        vectors, trained = self._adapters(method)
-        tests = self._tests(method)
-        started = time.perf_counter()
-        layout = None if vectors is None else self._layout
-        scores = score_tasks(self._encoder, tests, layout, vectors)
-        return scores, trained + (time.perf_counter() - started) / len(self.tasks)
-
-    def metrics_of(self, method: str, scores: Sequence[Tensor]) -> np.ndarray:
-        """[n, K] of the scores that a method gives each client."""
-        found = [
-            task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in task.test])
-            for part, score, task in zip(self._tests(method), scores, self.tasks, strict=True)
-        ]
-        self.metrics = tuple(found[0])
-        return np.array([[row[name] for name in self.metrics] for row in found])
-
-    def _tests(self, method: str) -> list[Prepared]:
-        hints = HINTS.get(method, self._config.adapter.hints)
-        if hints not in self._prepared:
-            tests = [prepare(self._encoder, task, task.test, hints) for task in self.tasks]
-            self._prepared[hints] = tests
-        return self._prepared[hints]
-
-    def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
-        """[n, D] float32, and the seconds that a client needed to train its own."""
-        if method in HINTS:
-            return None, 0.0
-        if method == POLICY_METHOD:
-            return self._chosen(), 0.0
-        if method in LOCAL_METHODS:
-            return self._trained(method)
-        return self._delivered(method), 0.0
-
-    def _chosen(self) -> np.ndarray:
-        """The policy: what was generated if the server is sure enough of it, else the fall-back."""
-        sure = self._request.confidence >= SURE
-        adopted = self._delivered(self._config.generator.name)
-        if SHARED_METHOD in self._request.common:
-            fallback = self._delivered(SHARED_METHOD)
-        else:
-            fallback = federation_start(self._layout, self._request.seed)
-        return np.where(sure[:, None], adopted, fallback)
-
-    def _delivered(self, method: str) -> np.ndarray:
-        request = self._request
-        if method in request.made:
-            return request.adapters[:, request.made.index(method)].astype(np.float32)
-        if method not in request.common:
-            raise MessageError(f"no adapter came for the method {method!r}")
-        shared = request.shared[request.common.index(method)].astype(np.float32)
-        return np.broadcast_to(shared, (len(self.tasks), shared.size))
-
-    def _trained(self, method: str) -> tuple[np.ndarray, float]:
-        config, seed = self._config, self._request.seed
-        lessons = [
-            Lesson(
-                task, examples_of(method, task, seed), start, derive_seed(seed, "local", task.id)
-            )
-            for task, start in zip(self.tasks, self._starts(method), strict=True)
-        ]
-        train = training_of(getattr(config.experiment.tuning, method), config)
-        vectors, seconds = train_or_recall(
-            self._encoder, self._layout, train, lessons, config.adapter.hints
-        )
-        return vectors, float(seconds.mean())
-
-    def _starts(self, method: str) -> np.ndarray:
-        """[n, D] float32."""
-        where = FINE_TUNED[method].start
-        if where != "untrained":
-            sent = {"generated": self._config.generator.name, "shared": SHARED_METHOD}
-            return self._delivered(sent[where])
-        start = federation_start(self._layout, self._request.seed)
-        return np.broadcast_to(start, (len(self.tasks), self._layout.size))

@@ -24,6 +24,7 @@ from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part, another_name
 from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.types import KINDS, Kind
 from sglora_fed.units import UNIT_TOLERANCE
 from sglora_fed.zoo import Zoo, ZooStore
 
@@ -78,6 +79,7 @@ class EnrolReply:
         wordings: [n, W, d] unit embeddings of W wordings of each description.
         means, variances: [n, D] over the last M checkpoints.
         examples: [n] numbers of training examples.
+        kind: of the node's tasks.
     """
 
     about: ClassVar[Part] = "experts"
@@ -89,6 +91,7 @@ class EnrolReply:
     means: np.ndarray
     variances: np.ndarray
     examples: np.ndarray
+    kind: Kind
 
     def pack(self) -> RecordDict:
         """The message body."""
@@ -99,7 +102,7 @@ class EnrolReply:
             "variances": self.variances.astype(np.float32),
             "examples": self.examples.astype(np.int64),
         }
-        return pack({"partition": self.partition, **names}, arrays)
+        return pack({"partition": self.partition, "kind": self.kind, **names}, arrays)
 
     @classmethod
     def parse(cls, body: RecordDict, dim: int, size: int) -> EnrolReply:
@@ -123,6 +126,7 @@ class EnrolReply:
             means=read.array("means", "float32", (count, size)),
             variances=variances,
             examples=examples,
+            kind=read.word("kind", KINDS),
         )
 
     def answering(self, request: EnrolRequest) -> EnrolReply:
@@ -161,6 +165,7 @@ def enrol(federation: Federation, store: ZooStore) -> None:
         again = {}
         for node, reply in replies.items():
             known = _store(federation, store, node, reply)
+            federation.roster.kinds[node] = reply.kind
             totals[node] = len(reply.ids)
             # Nobody is asked for ever: each answer but the first brings one expert at least.
             told_more = len(known) > len(asked[node].known) or not asked[node].limit
@@ -270,4 +275,5 @@ def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
         means=trained.mean,
         variances=trained.variance,
         examples=np.array([len(part) for part in parts], np.int64),
+        kind=node.kind,
     )

@@ -22,7 +22,7 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.digest import tasks_sha256
 from sglora_fed.tasks.respelling import respelt
-from sglora_fed.tasks.types import Role, Task
+from sglora_fed.tasks.types import Kind, Role, Task
 
 PREPARED: ByteCache[Prepared] = ByteCache(2**30, lambda part: [*part.items, *part.texts])
 """Experts' prepared training examples: at most 1 GiB in each process."""
@@ -79,6 +79,11 @@ class Node:
     def clients(self) -> dict[str, Task]:
         """This node's virtual clients by id."""
         return self._share("client")
+
+    @property
+    def kind(self) -> Kind:
+        """Of all its tasks."""
+        return load_family(self.config.family).tasks[0].kind
 
     def _share(self, role: Role) -> dict[str, Task]:
         tasks = load_family(self.config.family).of_role(role)

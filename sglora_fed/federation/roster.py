@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, count
 from typing import Literal, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import MessageError
+from sglora_fed.tasks.types import KINDS, Kind
 
 Part = Literal["experts", "clients"]
 
@@ -48,6 +50,7 @@ class Roster:
 
     Attributes:
         owners: expert in the zoo -> node.
+        kinds: node -> what its tasks are.
     """
 
     def __init__(self, config: FederationConfig) -> None:
@@ -59,6 +62,7 @@ class Roster:
         self._own_ids: dict[str, str] = {}
         self._names: dict[tuple[int, str], str] = {}
         self.owners: dict[str, int] = {}
+        self.kinds: dict[int, Kind] = {}
         self._config = config
 
     def of_another_zoo(self) -> Roster:
@@ -86,6 +90,12 @@ class Roster:
             raise MessageError(f"{len(foreign)} {reply.about} that the node did not name at first")
         self._partitions[node] = reply.partition
         self._ids[node, reply.about] = known
+
+    @property
+    def kind(self) -> Kind:
+        """What most nodes' tasks are; a run is about one kind."""
+        told = Counter(self.kinds.values())
+        return max(KINDS, key=lambda kind: told[kind])
 
     def place(self, node: int) -> tuple[int, int]:
         """By which nodes are ordered: partitions may be equal, ids are random in simulation."""

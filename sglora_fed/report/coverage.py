@@ -17,16 +17,19 @@ class Coverage:
         coverage: [n] k / n.
         risk: [n] share of the adopters for whom the fall-back would have been better.
         gain: [n] mean over all n clients of what the adopters gain.
+        level: [n] mean of what the adopters reach.
     """
 
     coverage: np.ndarray
     risk: np.ndarray
     gain: np.ndarray
+    level: np.ndarray
 
 
-def risk_coverage(confidence: np.ndarray, gains: np.ndarray) -> Coverage:
-    """The curve for [n] confidences and [n] differences of accuracy to the fall-back."""
-    ordered = gains[np.argsort(-confidence, kind="stable")]
+def risk_coverage(confidence: np.ndarray, own: np.ndarray, fallback: np.ndarray) -> Coverage:
+    """The curve for [n] confidences, and what each client reaches with either adapter."""
+    order = np.argsort(-confidence, kind="stable")
+    own, gains = own[order], (own - fallback)[order]
     places = np.arange(1, len(gains) + 1)
-    risk = np.cumsum(ordered < 0) / places
-    return Coverage(places / len(gains), risk, np.cumsum(ordered) / len(gains))
+    risk, gain = np.cumsum(gains < 0) / places, np.cumsum(gains) / len(gains)
+    return Coverage(places / len(gains), risk, gain, np.cumsum(own) / places)

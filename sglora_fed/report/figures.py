@@ -221,33 +221,36 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
 
 
 def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
-    """Risk and gain when only the surest clients adopt and the others keep the shared LoRA."""
+    """What the surest clients reach, gain and risk when only they adopt; the others fall back."""
     told, adopted = summary.get("confidence") or {}, adopted_method(summary)
-    # Similarity and entropy are told of every adapter, a probability only with the policy.
-    trust = {client: some for client, some in told.items() if len(some) > 2}
-    chances, gains = [], []
+    # Similarity and entropy are told of every adapter, more only with the policy.
+    trust = {client: some[2:] for client, some in told.items() if len(some) > 3}
+    found = []
     # Sorted: clients of equal confidence keep their order, and the figure is the same every time.
     for split in sorted({split for split, _ in values}):
         own, shared = values.get((split, adopted), {}), values.get((split, "shared_lora"), {})
         for client in sorted(set(own) & set(shared) & set(trust)):
-            chances.append(trust[client][2])
-            gains.append(100 * (own[client] - shared[client]))
-    if not gains:
+            found.append((*trust[client], 100 * own[client], 100 * shared[client]))
+    if not found:
         return None
-    curve = risk_coverage(np.array(chances), np.array(gains))
+    sure, chosen, own_values, shared_values = np.array(found).T
+    curve = risk_coverage(sure, own_values, shared_values)
     covered = 100 * curve.coverage
-    figure, axes = panels(2, 3.4, 3.1)
-    axes[0].plot(covered, 100 * curve.risk, color=ADOPTED)
-    axes[0].axhline(100 * curve.risk[-1], color=SOFT, linewidth=0.9, linestyle="--")
-    axes[0].set(ylim=(0, None), ylabel="worse off than shared_lora, % of adopters")
-    axes[1].plot(covered, curve.gain, color=ADOPTED, label="surest first")
-    axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--", label="any order")
+    figure, axes = panels(3, 2.5, 3.1)
+    axes[0].plot(covered, curve.level, color=ADOPTED, label="surest first")
+    axes[0].axhline(curve.level[-1], color=SOFT, linestyle="--", label="any order")
+    axes[0].set(ylim=(0, 103), ylabel=f"{_main_label(summary)} of adopters, %")
+    axes[1].plot(covered, curve.gain, color=ADOPTED)
+    axes[1].plot([0, 100], [0, curve.gain[-1]], color=SOFT, linestyle="--")
     axes[1].set_ylabel("gain over shared_lora, mean of all, points")
-    share = 100 * float(np.mean(np.array(chances) >= 0.5))
+    axes[2].plot(covered, 100 * curve.risk, color=ADOPTED)
+    axes[2].axhline(100 * curve.risk[-1], color=SOFT, linewidth=0.9, linestyle="--")
+    axes[2].set(ylim=(0, None), ylabel="worse off than shared_lora, % of adopters")
     for axis in axes:
-        axis.axvline(share, color=INK, linewidth=0.9, linestyle=":", label="default policy")
+        share = 100 * float(chosen.mean())
+        axis.axvline(share, color=INK, linewidth=0.9, linestyle=":", label="policy")
         axis.set(xlabel="clients who adopt, %", xlim=(0, 102))
-    legend(figure, axes[1])
+    legend(figure, axes[0])
     return figure
 
 

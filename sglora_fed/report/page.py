@@ -64,9 +64,9 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     ),
     "coverage.png": (
         "Risk and coverage",
-        "The surest clients adopt the generated adapter, the others keep the shared LoRA. Left: how"
-        " many adopters would have been better off with it. Right: what all clients together gain."
-        " Dashed: without knowing who is sure.",
+        "The surest clients adopt the generated adapter, the others keep the shared LoRA. Left:"
+        " what adopters reach. Middle: what all clients together gain. Right: how many adopters"
+        " would have been better off with the shared LoRA. Dashed: without knowing who is sure.",
     ),
 }
 

@@ -40,7 +40,7 @@ MEANING: Mapping[str, str] = {
     "sglora": "the SG-LoRA paper's conditional VAE with semantic prior",
     "functional": "smoother over descriptions, trained through the experts' losses",
     "shared_lora": "one LoRA for all by federated averaging over the experts",
-    "policy": "the generated adapter where confidence is at least one half, else shared_lora",
+    "policy": "the generated adapter where it is trusted more than the fall-back, else that",
     "local_1shot": "fine-tuned by the client on 1 example per class",
     "local_5shot": "fine-tuned by the client on 5 examples per class",
     "generated_5shot": "the generated adapter, then fine-tuned on 5 examples per class",

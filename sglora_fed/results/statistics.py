@@ -118,3 +118,17 @@ def gap_closed(method: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> Es
     certain = gap.half is not None and gap.mean > gap.half
     rest = estimate((part - share * whole) / gap.mean)
     return Estimate(share, rest.half if certain else None, gap.clients)
+
+
+def auroc(higher: np.ndarray, lower: np.ndarray) -> float:
+    """Chance that one of the first exceeds one of the second; equal ones count half.
+
+    The area under the ROC curve, as the Mann-Whitney statistic (Hanley & McNeil 1982).
+
+    Args:
+        higher: [n], n > 0.
+        lower: [m], m > 0.
+    """
+    ordered = np.sort(lower)
+    below = np.searchsorted(ordered, higher, "left") + np.searchsorted(ordered, higher, "right")
+    return float(below.mean() / (2 * len(lower)))

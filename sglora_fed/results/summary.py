@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ from sglora_fed.errors import ResultsError
 from sglora_fed.results.files import SCHEMA
 from sglora_fed.results.metrics import with_mean_recall
 from sglora_fed.results.rows import Row
-from sglora_fed.results.statistics import Estimate, estimate, gap_closed
+from sglora_fed.results.statistics import Estimate, auroc, estimate, gap_closed
+
+TRUST = 2
+"""Place of the confidence among what is known of a client before use."""
 
 FLOOR, CEILING = "zero_shot", "oracle"
 REFERENCES = (
@@ -54,8 +58,9 @@ class RunFacts:
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
         seconds_by_method: on the client, per client: training and evaluation.
         bytes_by_method: down, per client.
-        confidence: client -> (nearest similarity, weight entropy in nats, with the policy the
-            probability that the generated adapter beats the fall-back), means over seeds.
+        confidence: client -> (nearest similarity, weight entropy in nats, and with the policy the
+            confidence in the generated adapter and the share of seeds in which it was adopted),
+            means over seeds.
         command: what to type to repeat the run; empty when unknown.
     """
 
@@ -128,7 +133,8 @@ def summarise(rows: Sequence[Row], facts: RunFacts) -> dict[str, Any]:
         "privacy": _privacy(facts),
         "bytes_per_client": dict(facts.bytes_per_client),
         "seconds": {name: round(s, 6) for name, s in facts.seconds_by_stage.items()},
-        "confidence": {name: list(pair) for name, pair in facts.confidence.items()},
+        "confidence": {name: list(told) for name, told in facts.confidence.items()},
+        "separation": _separation(tables, facts.confidence),
     }
     _check_finite(summary, "summary")
     return summary
@@ -211,6 +217,23 @@ def _entry(method: str, values: Mapping[str, np.ndarray], facts: RunFacts) -> di
         "client_seconds": round(facts.seconds_by_method.get(method, 0.0), 4),
         "bytes_down": facts.bytes_by_method.get(method, 0),
     }
+
+
+def _separation(
+    tables: Mapping[tuple[str, str], _Table], confidence: Mapping[str, tuple[float, ...]]
+) -> list[dict[str, Any]]:
+    """How often a client of one split is trusted more than one of another, with the policy."""
+    clients = {split: table.clients for (split, _), table in tables.items()}
+    trust = {name: some[TRUST] for name, some in confidence.items() if len(some) > TRUST}
+    told = {
+        split: np.array([trust[name] for name in names if name in trust])
+        for split, names in clients.items()
+    }
+    return [
+        {"surer": one, "than": other, "auroc": round(auroc(told[one], told[other]), 6)}
+        for one, other in combinations(sorted(told), 2)
+        if len(told[one]) and len(told[other])
+    ]
 
 
 def _meet(one: np.ndarray, other: np.ndarray) -> bool:

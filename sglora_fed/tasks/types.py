@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from sglora_fed.tasks.visible import is_visible
 
 Role = Literal["expert", "client"]
 Kind = Literal["labelled", "retrieval"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Modality = Literal["text", "image"]
 
 EXPERT_SPLIT = "expert"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from sglora_fed.config import compose
+from sglora_fed.federation.calibrate import CALIBRATE
+from sglora_fed.federation.compare import COMPARE
 from sglora_fed.tasks import load_family, write_family
 
 FAMILY = (
@@ -23,7 +25,7 @@ MODEL = (
     "adapter.targets=[q_proj,v_proj]",
     "adapter.layers=[]",
     "generator=functional",
-    "experiment.methods=[zero_shot,topk,functional,shared_lora,oracle]",
+    "experiment.methods=[zero_shot,topk,functional,shared_lora,policy,oracle]",
 )
 
 
@@ -47,3 +49,21 @@ def test_a_run_on_the_export_gives_the_same_numbers(both: tuple[Any, Any]) -> No
     metrics = {f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)}
     assert {row["metric"] for row in mine.rows} >= metrics
     assert len({row["value"] for row in mine.rows}) > 5  # not all alike, or equality says nothing
+
+
+def test_clients_tell_for_themselves_what_to_adopt(both: tuple[Any, Any]) -> None:
+    """Nobody is asked for comparisons, and each client has what its own pictures say."""
+    mine, _ = both
+    assert not mine.of_kind(CALIBRATE)
+    assert {
+        len(exchange.request.content["arrays"]["confidence"].numpy())
+        for exchange in mine.of_kind(COMPARE)
+    } == {0}
+    values = {(r["client"], r["method"], r["metric"]): r["value"] for r in mine.rows}
+    for client, (_, _, share, adopted) in mine.summary["confidence"].items():
+        assert 0 < share <= 1
+        chosen = "functional" if adopted else "shared_lora"
+        assert values[client, "policy", "t2i_r1"] == values[client, chosen, "t2i_r1"]
+    pairs = [(pair["surer"], pair["than"]) for pair in mine.summary["separation"]]
+    assert ("new_combination", "new_element") in pairs
+    assert len(pairs) == 3

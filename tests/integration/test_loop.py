@@ -104,11 +104,12 @@ class TestResults:
         for run, fallback in ((first, "shared_lora"), (without, "described")):
             values, sure = values_of(run.rows), run.summary["confidence"]
             for task in unseen(first):
-                similarity, entropy, probability = sure[task.id]
+                similarity, entropy, probability, adopted = sure[task.id]
                 assert -1 <= similarity <= 1
                 assert entropy >= 0
                 assert 0 < probability < 1
-                chosen = "functional" if probability >= 0.5 else fallback
+                assert adopted == (probability >= 0.5)
+                chosen = "functional" if adopted else fallback
                 key = (task.id, "0", chosen, "accuracy")
                 assert values[task.id, "0", "policy", "accuracy"] == values[key]
 

@@ -36,8 +36,9 @@ class ExperimentConfig(Group):
             SHARED_METHOD,
             *TRAINED_METHODS,
         ),
-        "methods in the table; generators by their names. `policy` adopts where the experts' own"
-        " comparisons say so, for which a generator that learns in rounds is trained twice",
+        "methods in the table; generators by their names. `policy` adopts where the client's own"
+        " unpaired items and captions say so (retrieval), or the experts' comparisons (labels): for"
+        " these a generator that learns in rounds is trained twice",
         _methods,
     )
     tuning: TuningConfig = field(default_factory=TuningConfig)

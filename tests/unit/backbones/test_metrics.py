@@ -10,7 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglora_fed.backbones.metrics import accuracy, distinct, recall_at, task_metrics
+from sglora_fed.backbones.metrics import (
+    accuracy,
+    distinct,
+    mutual_choices,
+    recall_at,
+    task_metrics,
+)
 
 # Few distinct values, so that ties and NaN are common.
 VALUES = st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0, math.nan])
@@ -128,3 +134,19 @@ def test_a_caption_shared_by_two_images_is_right_for_both(spelling: str) -> None
     assert relevant.tolist() == [[True, False], [True, False], [False, True]]
     found = task_metrics("retrieval", scores, np.arange(3), pairs)
     assert (found["i2t_r1"], found["t2i_r1"]) == (1.0, 1.0)
+
+
+def test_mutual_choices_counted_by_hand() -> None:
+    """Items 0 and 2 and texts 1 and 0 choose one another; item 1 wants what item 0 has."""
+    scores = torch.tensor([[0.1, 0.9, 0.0, 0.2], [0.2, 0.8, 0.3, 0.1], [0.7, 0.1, 0.4, 0.6]])
+    assert mutual_choices(scores) == pytest.approx(2 / 3)
+    assert mutual_choices(scores.T) == pytest.approx(2 / 3)
+    assert mutual_choices(torch.zeros(5, 8)) == pytest.approx(1 / 5)
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 99))
+def test_mutual_choices_know_no_order(items: int, texts: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = torch.from_numpy(rng.permutation(items * texts).reshape(items, texts).astype(float))
+    shuffled = scores[rng.permutation(items)][:, rng.permutation(texts)]
+    assert mutual_choices(scores) == mutual_choices(shuffled) > 0

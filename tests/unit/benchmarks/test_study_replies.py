@@ -59,6 +59,7 @@ def enrolled(partition: int, size: int, dim: int) -> EnrolReply:
         means=rng.normal(size=(2, size)).astype(np.float32),
         variances=np.ones((2, size), np.float32),
         examples=np.array([3, 4]),
+        kind="labelled",
     )
 
 

@@ -50,6 +50,7 @@ class Owner:
             np.tile(values[:, None], (1, size)),
             np.zeros((len(ids), size), np.float32),
             np.full(len(ids), 5),
+            "labelled",
         )
         return self.answer(honest)
 

@@ -42,6 +42,7 @@ def enrol_reply(**changes: object) -> EnrolReply:
         means=np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE),
         variances=np.ones((2, SIZE), np.float32),
         examples=np.array([3, 4]),
+        kind="retrieval",
     )
     return dataclasses.replace(reply, **changes)
 
@@ -68,12 +69,13 @@ def compare_reply(**changes: object) -> CompareReply:
         metrics=("accuracy",),
         values=np.full((2, METHODS, 1), 0.5),
         seconds=np.array([0.1, 0.2]),
+        trust=np.array([[0.25, 0], [1, 1]], np.float32),
     )
     return dataclasses.replace(reply, **changes)
 
 
 def parsed(reply: CompareReply) -> CompareReply:
-    return CompareReply.parse(reply.pack(), METHODS, longest=60.0)
+    return CompareReply.parse(reply.pack(), METHODS, longest=60.0, judged=True)
 
 
 def same(left: object, right: object) -> None:
@@ -113,7 +115,8 @@ def test_an_empty_node_is_a_valid_reply() -> None:
     assert DescribeReply.parse(described.pack(), DIM).ids == ()
     empty = np.empty((0, SIZE), np.float32)
     nobody = EnrolReply(
-        1, (), (), (), np.empty((0, WORDINGS, DIM), np.float32), empty, empty, np.empty(0, np.int64)
+        *(1, (), (), (), np.empty((0, WORDINGS, DIM), np.float32)),
+        *(empty, empty, np.empty(0, np.int64), "labelled"),
     )
     assert EnrolReply.parse(nobody.pack(), DIM, SIZE).ids == ()
 
@@ -187,7 +190,7 @@ def test_a_wrong_measurement_is_refused(changes: dict[str, object], words: str) 
     [
         ({"made": ("topk", "luck")}, "1 methods that are not to be measured"),
         ({"confidence": np.array([0.5, 1.1], np.float32)}, "outside"),
-        ({"confidence": np.empty(0, np.float32)}, "confidence"),
+        ({"confidence": np.array([0.5], np.float32)}, "confidence"),
         ({"methods": ("topk", "ridge", "soup")}, "confidence"),
     ],
 )

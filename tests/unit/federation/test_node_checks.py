@@ -13,8 +13,9 @@ from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config import compose
 from sglora_fed.errors import AdapterValueError, LayoutError, MessageError
 from sglora_fed.federation.adopt import AdoptRequest, adopt
+from sglora_fed.federation.bench import measure
 from sglora_fed.federation.calibrate import CalibrateRequest, judge
-from sglora_fed.federation.compare import CompareRequest, measure
+from sglora_fed.federation.compare import CompareRequest
 from sglora_fed.federation.enrol import EnrolRequest, train_experts
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.rounds import RoundRequest, train_round

@@ -52,7 +52,7 @@ def make_facts(rows: list[Row], clients: int = 24) -> dict[str, Any]:
         "seconds_by_stage": {"experts": 30.0, "generate_per_adapter": 0.0012},
         "seconds_by_method": {method: 7.25 if method == "oracle" else 0.11 for method in names},
         "bytes_by_method": {"ridge": 73728},
-        "confidence": {row.client: (0.5 + row.value / 10, 1.0, row.value) for row in rows},
+        "confidence": {row.client: (0.5 + row.value / 10, 1.0, row.value, 1.0) for row in rows},
         "command": "sglora-fed simulate seeds=[0]",
     }
 

@@ -76,7 +76,7 @@ def test_confidence_dots_are_gains_over_zero_shot(run, drawn):
     values = {(row.client, row.method): 100 * row.value for row in rows}
     wanted = {
         (round(similarity, 6), round(values[client, "ridge"] - values[client, "zero_shot"], 6))
-        for client, (similarity, _, _) in summary["confidence"].items()
+        for client, (similarity, *_) in summary["confidence"].items()
     }
     clouds = drawn["confidence.png"].axes[0].collections
     found = {(round(x, 6), round(y, 6)) for cloud in clouds for x, y in cloud.get_offsets()}

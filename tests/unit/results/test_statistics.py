@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sglora_fed.results.statistics import estimate, gap_closed
+from sglora_fed.results.statistics import auroc, estimate, gap_closed
 
 
 def column(*values: float) -> np.ndarray:
@@ -185,3 +185,12 @@ def test_no_interval_when_the_oracle_is_not_certainly_above():
     found = gap_closed(floor + 0.1, floor, column(0.9, -0.2, -0.2, -0.2))
     assert found.mean == pytest.approx(0.4 / 0.3)
     assert found.bounds is None
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=9),
+    st.lists(st.integers(0, 5), min_size=1, max_size=9),
+)
+def test_auroc_is_the_share_of_pairs_in_the_right_order(one: list[int], other: list[int]) -> None:
+    counted = np.mean([(a > b) + 0.5 * (a == b) for a in one for b in other])
+    assert auroc(np.array(one, float), np.array(other, float)) == pytest.approx(counted)

@@ -1,0 +1,165 @@
+"""The node's side of ``evaluate.compare``: many methods on some clients' own test examples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import check_vectors
+from sglora_fed.adapters.start import federation_start, norm_bound
+from sglora_fed.adapters.unpaired import agreements, unpaired
+from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.compare import HINTS, LOCAL_METHODS, CompareReply, CompareRequest
+from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
+from sglora_fed.federation.node import Node
+from sglora_fed.generators.confidence import SURE
+from sglora_fed.kept.local import Lesson, train_or_recall
+from sglora_fed.seeds import derive_seed
+
+
+def measure(node: Node, request: CompareRequest) -> CompareReply:
+    """Check the delivered adapters, measure them, and measure the clients' alternatives.
+
+    Raises:
+        MessageError: for a client that is not on this node.
+        AdapterValueError: for an adapter beyond the norm bound.
+    """
+    if foreign := set(request.ids) - set(node.clients):
+        raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
+    bound = norm_bound(node.layout)
+    check_vectors(request.adapters, node.layout, bound)
+    check_vectors(request.shared, node.layout, bound)
+    bench = Bench(node, request)
+    measured = [bench.measure(method) for method in request.methods]
+    return CompareReply(
+        partition=node.partition,
+        ids=request.ids,
+        splits=tuple(task.split for task in bench.tasks),
+        metrics=bench.metrics,
+        values=np.stack([values for values, _ in measured], axis=1),
+        seconds=np.array([seconds for _, seconds in measured]),
+        trust=bench.trust,
+    )
+
+
+class Bench:
+    """Some virtual clients of a node; all methods see the same test examples.
+
+    Args:
+        node: that carries them.
+        request: what was delivered to them; at least one client.
+    """
+
+    def __init__(self, node: Node, request: CompareRequest) -> None:
+        self._encoder, self._layout, self._config = node.encoder, node.layout, node.config
+        self.tasks = [node.clients[name] for name in request.ids]
+        self._request = request
+        self._prepared: dict[str, list[Prepared]] = {}
+        self.metrics: tuple[str, ...] = ()
+        self.trust = np.empty((0, 2))
+        """[n, 2] once the policy is measured: the confidence in each adapter, and who adopted."""
+
+    def measure(self, method: str) -> tuple[np.ndarray, float]:
+        """[n, K] metrics of a method and its mean seconds per client, training included."""
+        scores, seconds = self.scores(method)
+        return self.metrics_of(method, scores), seconds
+
+    def scores(self, method: str) -> tuple[list[Tensor], float]:
+        """For each client [items, texts] of a method, and its mean seconds per client."""
+        vectors, trained = self._adapters(method)
+        tests = self._tests(method)
+        started = time.perf_counter()
+        layout = None if vectors is None else self._layout
+        scores = score_tasks(self._encoder, tests, layout, vectors)
+        return scores, trained + (time.perf_counter() - started) / len(self.tasks)
+
+    def metrics_of(self, method: str, scores: Sequence[Tensor]) -> np.ndarray:
+        """[n, K] of the scores that a method gives each client."""
+        found = [
+            task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in task.test])
+            for part, score, task in zip(self._tests(method), scores, self.tasks, strict=True)
+        ]
+        self.metrics = tuple(found[0])
+        return np.array([[row[name] for name in self.metrics] for row in found])
+
+    def _tests(self, method: str) -> list[Prepared]:
+        hints = HINTS.get(method, self._config.adapter.hints)
+        if hints not in self._prepared:
+            tests = [prepare(self._encoder, task, task.test, hints) for task in self.tasks]
+            self._prepared[hints] = tests
+        return self._prepared[hints]
+
+    def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
+        """[n, D] float32, and the seconds that a client needed to train its own."""
+        if method in HINTS:
+            return None, 0.0
+        if method == POLICY_METHOD:
+            return self._chosen(), 0.0
+        if method in LOCAL_METHODS:
+            return self._trained(method)
+        return self._delivered(method), 0.0
+
+    def _chosen(self) -> np.ndarray:
+        """The policy: what was generated where it is trusted, else the fall-back."""
+        adopted, fallback = self._delivered(self._config.generator.name), self._fallback()
+        if self.tasks[0].kind == "retrieval":
+            self.trust = self._tried(adopted, fallback)
+        elif len(sure := self._request.confidence):
+            self.trust = np.stack([sure, sure >= SURE], axis=1)
+        else:
+            raise MessageError("no confidence came, and clients of labelled tasks have none")
+        return np.where(self.trust[:, 1:] > 0, adopted, fallback)
+
+    def _fallback(self) -> np.ndarray:
+        """[n, D] what clients without a generated adapter use."""
+        if SHARED_METHOD in self._request.common:
+            return self._delivered(SHARED_METHOD)
+        start = federation_start(self._layout, self._request.seed)
+        return np.broadcast_to(start, (len(self.tasks), self._layout.size))
+
+    def _tried(self, adopted: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+        """[n, 2] how well each adapter suits its client's pictures, and whether better."""
+        pools = [unpaired(task, self._request.seed) for task in self.tasks]
+        ours, theirs = agreements(
+            self._encoder, self._layout, self.tasks, pools, [adopted, fallback]
+        )
+        return np.stack([ours, ours > theirs], axis=1)
+
+    def _delivered(self, method: str) -> np.ndarray:
+        request = self._request
+        if method in request.made:
+            return request.adapters[:, request.made.index(method)].astype(np.float32)
+        if method not in request.common:
+            raise MessageError(f"no adapter came for the method {method!r}")
+        shared = request.shared[request.common.index(method)].astype(np.float32)
+        return np.broadcast_to(shared, (len(self.tasks), shared.size))
+
+    def _trained(self, method: str) -> tuple[np.ndarray, float]:
+        config, seed = self._config, self._request.seed
+        lessons = [
+            Lesson(
+                task, examples_of(method, task, seed), start, derive_seed(seed, "local", task.id)
+            )
+            for task, start in zip(self.tasks, self._starts(method), strict=True)
+        ]
+        train = training_of(getattr(config.experiment.tuning, method), config)
+        vectors, seconds = train_or_recall(
+            self._encoder, self._layout, train, lessons, config.adapter.hints
+        )
+        return vectors, float(seconds.mean())
+
+    def _starts(self, method: str) -> np.ndarray:
+        """[n, D] float32."""
+        where = FINE_TUNED[method].start
+        if where != "untrained":
+            sent = {"generated": self._config.generator.name, "shared": SHARED_METHOD}
+            return self._delivered(sent[where])
+        start = federation_start(self._layout, self._request.seed)
+        return np.broadcast_to(start, (len(self.tasks), self._layout.size))

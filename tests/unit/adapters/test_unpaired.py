@@ -1,0 +1,80 @@
+"""Adapters tried on items and captions without their pairs, against one text at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.unpaired import MOST_ITEMS, agreements, unpaired
+from sglora_fed.backbones.minilm import MiniLM
+from sglora_fed.errors import TaskError
+from sglora_fed.tasks.types import Example, Task
+
+MakeTask = Callable[..., Task]
+
+
+def client(make_task: MakeTask, number: int, size: int) -> Task:
+    task = make_task(number, size, kind="retrieval")
+    return replace(task, train=task.test, test=())
+
+
+def mispaired(task: Task) -> Task:
+    """The same items and captions; hardly anything stands beside what it belongs to."""
+    labels = [example.label for example in task.train]
+    labels = labels[3:] + labels[:3]
+    pairs = zip(task.train, labels, strict=True)
+    return replace(task, train=tuple(Example(one.item, label) for one, label in pairs))
+
+
+def counted(scores: np.ndarray) -> float:
+    """Pairs that choose one another, of the fewer of both."""
+    rows, columns = scores.shape
+    mutual = sum(
+        scores[i, j] == scores[i].max() == scores[:, j].max()
+        for i in range(rows)
+        for j in range(columns)
+    )
+    return float(mutual / min(rows, columns))
+
+
+def test_shares_are_those_of_plain_scores_and_pairs_say_nothing(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any, make_task: MakeTask
+) -> None:
+    tasks = [client(make_task, number, 7 + number) for number in range(5)]
+    pools = [unpaired(task, 0) for task in tasks]
+    shares = agreements(encoder, layout, tasks, pools, [vectors, vectors[::-1]])
+    assert shares.shape == (2, 5)
+    for row, own in enumerate((vectors, vectors[::-1])):
+        for task, vector, share in zip(tasks, own, shares[row], strict=True):
+            items = list(dict.fromkeys(example.item for example in task.train))
+            captions = list(dict.fromkeys(example.label for example in task.train))
+            reference.load(vector)
+            assert share == counted(reference.scores(items, captions).detach().numpy())
+    assert len(set(shares.ravel())) > 2
+    others = [unpaired(mispaired(task), 0) for task in tasks]
+    np.testing.assert_array_equal(
+        agreements(encoder, layout, tasks, others, [vectors, vectors[::-1]]), shares
+    )
+
+
+def test_of_many_examples_some_are_tried_each_once(make_task: MakeTask) -> None:
+    task = client(make_task, 0, 2 * MOST_ITEMS)
+    pool = unpaired(task, 0)
+    assert len(pool) == MOST_ITEMS
+    places = [[one.item for one in task.train].index(one.item) for one in pool]
+    assert places == sorted(set(places))
+    chosen = {task.train[place] for place in places}
+    assert sorted(one.label for one in chosen) == [one.label for one in pool]
+    assert unpaired(task, 0) == pool != unpaired(task, 1)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_item_chooses_its_caption_whatever_the_adapter(make_task: MakeTask, count: int) -> None:
+    task = client(make_task, 0, 4)
+    with pytest.raises(TaskError, match=f"{count} training examples"):
+        unpaired(replace(task, train=task.train[:count]), 0)
