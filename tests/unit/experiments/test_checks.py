@@ -115,7 +115,7 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     bare = replace(tasks[-1], train=())
     policy = (*more, "experiment.methods=[zero_shot,policy]")
     with pytest.raises(ConfigError, match=r"policy.*'c', have no training examples"):
-        checked(tmp_path, *tasks[:2], bare, more=policy)
+        checked(tmp_path / "bare", *tasks[:2], bare, more=policy)
     for name in ("e2-1.png", "c-0.png"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:45])
     with pytest.raises(BackboneInputError, match=r"2 of 6 pictures.*c-0\.png.*e2-1\.png"):
