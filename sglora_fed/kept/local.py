@@ -116,7 +116,7 @@ def _train(
 
 def kind_of(layout: Layout, start: np.ndarray) -> str:
     """Whether training that begins at an adapter [D] is a client's own, or experts have a part."""
-    factors = layout.unpack(torch.from_numpy(start)[None]).values()
+    factors = layout.unpack(torch.tensor(start)[None]).values()
     return TUNED if any(bool(b.any()) for _, b in factors) else ALONE
 
 
