@@ -112,6 +112,31 @@ def zoo_sign(
     say(str(sign(folder, content, key).absolute()))
 
 
+@app.command("add")
+def zoo_add(
+    folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
+    expert: Annotated[str, typer.Argument(help="Name of the expert in the zoo.")],
+    peft: Annotated[
+        list[Path], typer.Option(help="PEFT folder of one of its last steps; repeatable.")
+    ],
+    description: Annotated[list[str], typer.Option(help="A wording of its task; repeatable.")],
+    owner: Annotated[str, typer.Option(help="Who answers for it: has one voice.")],
+    examples: Annotated[int, typer.Option(help="That it was trained on.", min=1)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="A Hydra override; repeatable.")
+    ] = None,
+) -> None:
+    """Add an expert that was trained elsewhere, from the federation's common start."""
+    from sglora_fed.config import compose
+    from sglora_fed.zoo import read_store
+
+    config, store = compose(overrides or []), read_store(folder)
+    from sglora_fed.experiments.addition import Newcomer, add_expert
+
+    add_expert(config, store, Newcomer(expert, tuple(peft), tuple(description), owner, examples))
+    say(f"{len(store.ids())} experts: {folder.absolute()}")
+
+
 @app.command("remove")
 def zoo_remove(
     folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
