@@ -19,6 +19,12 @@ def complain(error: Exception) -> None:
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print a warning in one line, where it is not taken for the result."""
+    line = Text.assemble(("warning", "bold yellow"), f" {printable(text)}")
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
 def printable(text: str) -> str:
     """The text with control characters as their escapes: names in a file may be a stranger's."""
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)

@@ -41,6 +41,7 @@ def loaded(program: str, *arguments: str) -> set[str]:
         "zoo verify /nonexistent --key /nonexistent",
         "zoo remove /nonexistent somebody",
         "zoo export /nonexistent --zoo /nonexistent",
+        "serve /nonexistent --insecure",
         "generate words --zoo /nonexistent --out /nonexistent",
     ],
 )

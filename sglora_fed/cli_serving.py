@@ -1,0 +1,60 @@
+"""The command ``sglora-fed serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sglora_fed.cli_output import warn
+from sglora_fed.errors import EndpointError
+
+
+def serve(
+    export: Annotated[Path, typer.Argument(help="Folder of a generator, from zoo export.")],
+    certificate: Annotated[
+        Path | None, typer.Option("--cert", help="The endpoint's certificate (PEM).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM, no password).")] = None,
+    authority: Annotated[
+        Path | None, typer.Option("--ca", help="Authority of the clients' certificates (PEM).")
+    ] = None,
+    revoked: Annotated[
+        Path | None, typer.Option("--crl", help="The authority's list of revoked ones (PEM).")
+    ] = None,
+    signer: Annotated[
+        Path | None, typer.Option(help="Public key (PEM) that must have signed the export.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 for any.")] = 8443,
+    rate: Annotated[float, typer.Option(help="Requests a second of one client.")] = 20.0,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain HTTP, for anybody on this machine.")
+    ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="A page at / that shows what an adapter changes.")
+    ] = False,
+) -> None:
+    """Answer requests for adapters over HTTPS until told to stop; clients show certificates."""
+    from sglora_fed.generators.export import export_manifest, read_export, signed_export
+
+    values = export_manifest(export)
+    given = [certificate, key, authority]
+    if any(part is None for part in given) is not insecure:
+        raise EndpointError("give --cert, --key and --ca, or --insecure and none of them")
+    from sglora_fed.serving.limits import Limits
+    from sglora_fed.serving.run import Where, serve_export
+    from sglora_fed.serving.tls import Files
+
+    files = (
+        Files(certificate, key, authority, revoked) if certificate and key and authority else None
+    )
+    where = Where(host, port, files)
+    if signer is not None:
+        from sglora_fed.zoo.signing import check_signature
+
+        check_signature(export, signed_export(values), signer)
+    if insecure:
+        warn("plain HTTP: whoever uses this machine can ask, and read what others ask")
+    serve_export(read_export(export), where, Limits(rate=rate, burst=max(1, round(2 * rate))), page)

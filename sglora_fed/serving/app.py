@@ -1,0 +1,239 @@
+"""The endpoint's addresses: what is refused, in which order, and what is told of it.
+
+A request is let in (rate), read (size and time), proven (signature, nonce, time) and parsed, in
+this order, so that what costs least comes first. Every refusal has a body of the same size, which
+holds a code alone; nothing of a request is in an answer or in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from sglora_fed import __version__
+from sglora_fed.errors import (
+    BodyError,
+    GenerationError,
+    ProofError,
+    RateError,
+    RequestError,
+    RouteError,
+    SgloraError,
+)
+from sglora_fed.generators.export import Export
+from sglora_fed.serving.batching import Batcher
+from sglora_fed.serving.limits import Gate, Limits
+from sglora_fed.serving.metrics import CONTENT, Metrics
+from sglora_fed.serving.openapi import DESCRIPTION, REPLY, REQUEST, TAKEN
+from sglora_fed.serving.proof import Doorkeeper, Meaning
+from sglora_fed.serving.tls import PEER, Peer
+from sglora_fed.serving.wire import (
+    JSON,
+    LONGEST_BODY,
+    SAFETENSORS,
+    Accepted,
+    AdapterRequest,
+    pack_reply,
+    parse_request,
+)
+
+LOG = logging.getLogger("sglora_fed.serving")
+ADDRESS = "/v1/adapters"
+
+BODY_SECONDS = 5.0
+"""For a request's body to come to its end."""
+
+HELD = 0.25
+"""Seconds before a client is told that it asks too often: who asks at once again, waits with it."""
+
+STATUS: dict[type[SgloraError], int] = {
+    RequestError: 400,
+    ProofError: 401,
+    BodyError: 413,
+    RouteError: 404,
+    GenerationError: 500,
+    RateError: 429,
+}
+
+LOOPBACK = "loopback"
+"""What every client is called without TLS, where nobody can be told from another."""
+
+
+@dataclass
+class Service:
+    """What answers requests, and what it has counted.
+
+    Attributes:
+        export: the generator.
+        limits: of each client.
+        secure: whether clients have certificates; without them nothing is proven.
+    """
+
+    export: Export
+    limits: Limits = field(default_factory=Limits)
+    secure: bool = True
+    metrics: Metrics = field(default_factory=Metrics)
+    gate: Gate = field(init=False)
+    batcher: Batcher = field(init=False)
+    doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.limits)
+        self.batcher = Batcher(self.export)
+        rows, catalogue = self.export.rows, self.export.about.catalogue_sha256
+        places = 0 if rows is None else len(rows)
+        self.accepted = Accepted(self.export.dim, places, catalogue if places else "")
+
+    async def answer(self, request: Request) -> Response:
+        """Adapters for a request, or what stands in its way."""
+        started, client = time.perf_counter(), self._peer(request)
+        name, adapters, code = self.name_of(request), 0, 0
+        try:
+            with self.gate.admitted(name):
+                body = await read_body(request)
+                content = request.headers.get("content-type", "")
+                if client is not None:
+                    meaning = Meaning(name, request.method, request.url.path, content, body)
+                    self.doorkeeper.check(meaning, request.headers, client.key)
+                parsed = parse_request(body, content, self.accepted)
+                made = await self._made(parsed)
+            adapters = len(made)
+            reply = Response(pack_reply(made, self.export.sha256), media_type=SAFETENSORS)
+        except SgloraError as error:
+            code = error.code
+            reply = await self._refusal(error)
+        seconds = time.perf_counter() - started
+        if adapters:
+            self.metrics.served(adapters, seconds)
+        _log(client=name, status=reply.status_code, code=code, adapters=adapters, seconds=seconds)
+        return reply
+
+    def name_of(self, request: Request) -> str:
+        """Whose request it is."""
+        client = self._peer(request)
+        return client.name if client else LOOPBACK
+
+    def _peer(self, request: Request) -> Peer | None:
+        if not self.secure:
+            return None
+        found = request.scope["state"][PEER]
+        assert isinstance(found, Peer)  # the connection has no other way to be made
+        return found
+
+    async def _made(self, request: AdapterRequest) -> np.ndarray:
+        """[m, D] float16."""
+        released, rows = request.released, self.export.rows
+        if request.form.dtype == "uint16" and rows is not None:
+            embeddings = rows[released]
+        else:
+            embeddings = released.astype(np.float32)[None]
+        try:
+            return await self.batcher.adapters(embeddings)
+        except SgloraError as error:
+            raise GenerationError("the generator refused a batch") from error
+
+    async def _refusal(self, error: SgloraError) -> Response:
+        if isinstance(error, RateError):
+            await asyncio.sleep(HELD)
+        reply = refusal(error)
+        self.metrics.answers[reply.status_code, error.code] += 1
+        return reply
+
+    def counted(self) -> str:
+        """All metrics."""
+        self.metrics.batches = self.batcher.batches
+        return self.metrics.text(self.gate.active)
+
+    def facts(self) -> dict[str, Any]:
+        """What a client must know to ask, and to check what it gets. All of it is public."""
+        identity = self.export.about.identity
+        return {
+            "version": __version__,
+            "generator": self.export.sha256,
+            "backbone": identity.backbone,
+            "weights_sha256": identity.weights_sha256,
+            "encoder": identity.encoder,
+            "layout": identity.layout,
+            "dim": self.accepted.dim,
+            "places": self.accepted.places,
+            "catalogue": self.accepted.catalogue,
+        }
+
+
+def refusal(error: SgloraError, code: int | None = None) -> Response:
+    """An answer that holds an error's code, or another, in as many bytes as any other."""
+    status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
+    headers = {}
+    if isinstance(error, RateError):
+        headers["retry-after"] = str(error.seconds)
+    if isinstance(error, BodyError):
+        headers["connection"] = "close"  # the rest of the body is not read
+    body = json.dumps({"error": f"SGL-{code or error.code}"})
+    return Response(body, status, headers, JSON)
+
+
+async def read_body(request: Request) -> bytes:
+    """All of a body, unless it is too long or too slow; no more is kept than is allowed."""
+    found = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > LONGEST_BODY:
+                    raise BodyError(f"more than {LONGEST_BODY} bytes")
+    except (TimeoutError, ClientDisconnect) as error:
+        raise BodyError("the body did not come to its end") from error
+    return bytes(found)
+
+
+def _log(**told: object) -> None:
+    """One line of JSON: who, how it ended and how long it took; nothing of what was asked."""
+    if LOG.isEnabledFor(logging.INFO):
+        LOG.info(json.dumps({"time": round(time.time(), 3), **told}))
+
+
+def make_app(service: Service) -> FastAPI:
+    """The endpoint as an ASGI application."""
+    app = FastAPI(
+        title="sglora-fed",
+        version=__version__,
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        docs_url=None,  # these pages would load scripts from elsewhere
+        redoc_url=None,
+    )
+
+    @app.post(ADDRESS, responses=REPLY, openapi_extra=REQUEST, response_class=Response)
+    async def adapters(request: Request) -> Response:
+        """Adapters for what a mechanism has released."""
+        return await service.answer(request)
+
+    @app.get("/v1/generator", responses=TAKEN)
+    async def generator() -> dict[str, Any]:
+        """Which generator this is, and what it takes."""
+        return service.facts()
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Whether the endpoint is there."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Counts, for Prometheus."""
+        return Response(service.counted(), media_type=CONTENT)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        return refusal(RouteError("no such address or method"))
+
+    return app

@@ -1,0 +1,88 @@
+"""Adapters for many requests by one matrix product."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sglora_fed.adapters.start import within_bound
+from sglora_fed.generators.export import Export
+from sglora_fed.seeds import derive_seed
+
+WAIT = 0.002
+"""Seconds for which the first request of a batch waits for others."""
+
+MOST_ROWS = 256
+"""Adapters that are made at once."""
+
+
+@dataclass
+class Batcher:
+    """Collects requests for a moment, then makes all their adapters in a thread beside the loop.
+
+    Args:
+        export: whose generator makes them.
+    """
+
+    export: Export
+    batches: int = 0
+    """Made so far."""
+
+    _waiting: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = field(default_factory=list)
+    _timer: asyncio.TimerHandle | None = None
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "generate"))
+
+    async def adapters(self, embeddings: np.ndarray) -> np.ndarray:
+        """Adapters [m, D] float16 for unit embeddings [m, d], within the clients' bound.
+
+        Raises:
+            GeneratorError: when the generator refuses the batch.
+        """
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[np.ndarray] = loop.create_future()
+        self._waiting.append((embeddings, made))
+        if sum(len(rows) for rows, _ in self._waiting) >= MOST_ROWS:
+            self._begin(loop)
+        elif self._timer is None:
+            self._timer = loop.call_later(WAIT, self._begin, loop)
+        return await made
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self._waiting = self._waiting, []
+        if batch:
+            embeddings = np.concatenate([rows for rows, _ in batch])
+            self.batches += 1
+            work = loop.run_in_executor(self._worker, self.generate, embeddings)
+            work.add_done_callback(lambda done: _hand_out(batch, done))
+
+    def generate(self, embeddings: np.ndarray) -> np.ndarray:
+        """As :meth:`adapters`, at once."""
+        export = self.export
+        seed = derive_seed(export.about.identity.seed, "generate", export.generator.name)
+        made = export.generator.generate(embeddings, 1, seed).adapters[:, 0]
+        return within_bound(made, export.layout).astype(np.float16)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._worker.shutdown(wait=True)
+
+
+def _hand_out(
+    batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]], done: asyncio.Future[np.ndarray]
+) -> None:
+    """Give each request its rows, or all of them the error; who has gone away gets nothing."""
+    failed, first = done.exception(), 0
+    for rows, made in batch:
+        last = first + len(rows)
+        if not made.done():
+            if failed is not None:
+                made.set_exception(failed)
+            else:
+                made.set_result(done.result()[first:last])
+        first = last

@@ -1,0 +1,90 @@
+"""Who is at the other end of a connection, and how long and how large its talk may be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sglora_fed.errors import CertificateError
+from sglora_fed.serving.tls import PEER, Peer, peer_of
+
+HEADER_SECONDS = 5.0
+"""For a request's first line and headers."""
+
+LONGEST_HEADERS = 16_384
+"""Bytes of a request's first line and headers."""
+
+MOST_CONNECTIONS = 1024
+MOST_OF_ONE_CLIENT = 16
+
+
+class Connection(HttpToolsProtocol):
+    """HTTP/1.1 with a client whose certificate TLS has checked."""
+
+    peer: Peer | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _header_bytes: int | None = 0
+    """None while a body is read."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note who it is; close what is one too many."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            try:
+                self.peer = peer_of(tls.getpeercert(binary_form=True))
+            except CertificateError:
+                self.transport.abort()
+                return
+            self.app_state = {**self.app_state, PEER: self.peer}
+        if len(self.connections) > MOST_CONNECTIONS or self._of_this_client() > MOST_OF_ONE_CLIENT:
+            self.transport.abort()
+            return
+        self._expect_headers()
+
+    def _of_this_client(self) -> int:
+        others: Any = self.connections
+        return sum(self.peer is not None and other.peer == self.peer for other in others)
+
+    def _expect_headers(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the headers have grown too long."""
+        if self.transport.is_closing():
+            return
+        if self._header_bytes is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > LONGEST_HEADERS:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte has come."""
+        self._expect_headers()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """All headers have come."""
+        self._stop_timer()
+        self._header_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body has come; whatever follows are headers."""
+        self._header_bytes = 0
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left of it."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,101 @@
+"""What ``/openapi.json`` says of bodies that FastAPI does not read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sglora_fed.serving.proof import NONCE, PROOF, TIME
+from sglora_fed.serving.wire import (
+    CATALOGUE,
+    EMBEDDING,
+    JSON,
+    LONGEST_BODY,
+    MOST_PLACES,
+    PLACES,
+    SAFETENSORS,
+)
+
+DESCRIPTION = (
+    "Send what your mechanism has released, an embedding or places in the catalogue, and get "
+    "adapters. Each request is signed with the key of your certificate: the signature covers, a "
+    "line each, the words `sglora-fed request 1`, your name, method, path, type of content, sha256 "
+    f"of the body in hexadecimal, `{NONCE}` and `{TIME}`."
+)
+
+_EITHER = {
+    "oneOf": [
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [EMBEDDING],
+            "properties": {EMBEDDING: {"type": "array", "items": {"type": "number"}}},
+        },
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [PLACES, CATALOGUE],
+            "properties": {
+                PLACES: {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0},
+                    "minItems": 1,
+                    "maxItems": MOST_PLACES,
+                    "uniqueItems": True,
+                },
+                CATALOGUE: {"type": "string", "description": "sha256 of the catalogue"},
+            },
+        },
+    ]
+}
+
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _header(name: str, pattern: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": pattern}
+    return {"in": "header", "name": name, "required": True, "schema": schema}
+
+
+REQUEST: dict[str, Any] = {
+    "parameters": [
+        _header(NONCE, "^[0-9a-f]{32}$"),
+        _header(TIME, "^[0-9]{13}$"),
+        _header(PROOF, "^[A-Za-z0-9_=-]{80,160}$"),
+    ],
+    "requestBody": {
+        "required": True,
+        "description": f"at most {LONGEST_BODY} bytes",
+        "content": {JSON: {"schema": _EITHER}, SAFETENSORS: _FILE},
+    },
+}
+
+_REFUSED = {
+    "content": {
+        JSON: {
+            "schema": {
+                "type": "object",
+                "required": ["error"],
+                "properties": {"error": {"type": "string", "pattern": "^SGL-[0-9]{3}$"}},
+            }
+        }
+    }
+}
+
+REPLY: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`adapters`, F16 [m, D], and which generator made them",
+        "content": {SAFETENSORS: _FILE},
+    },
+    400: {"description": "not a request (SGL-830)", **_REFUSED},
+    401: {"description": "not proven (SGL-831)", **_REFUSED},
+    413: {"description": "too long or too slow (SGL-832)", **_REFUSED},
+    429: {
+        "description": "too many requests (SGL-833)",
+        "headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}},
+        **_REFUSED,
+    },
+}
+
+TAKEN: dict[int | str, dict[str, Any]] = {
+    200: {"description": "hashes, sizes and the layout of the adapters"}
+}

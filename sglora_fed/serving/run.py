@@ -1,0 +1,134 @@
+"""Starts the endpoint and keeps it up until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from sglora_fed.errors import EndpointError
+from sglora_fed.generators.export import Export
+from sglora_fed.serving.app import LOG, Service, make_app
+from sglora_fed.serving.connection import Connection
+from sglora_fed.serving.limits import Limits
+from sglora_fed.serving.tls import Files, server_context
+
+LOOPBACKS = ("127.0.0.1", "::1", "localhost")
+
+IDLE_SECONDS = 60
+"""For which a connection without a request stays open."""
+
+STOP_SECONDS = 5
+"""For requests that are being answered when the endpoint is told to stop."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where an endpoint listens.
+
+    Attributes:
+        host: an address of this machine.
+        port: 0 for any that is free.
+        files: certificates; None for plain HTTP, on loopback only.
+
+    Raises:
+        EndpointError: for plain HTTP on another address.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    files: Files | None = None
+
+    def __post_init__(self) -> None:
+        if self.files is None and self.host not in LOOPBACKS:
+            raise EndpointError(
+                f"host {self.host}: without certificates the endpoint is bound to loopback only,"
+                f" one of {', '.join(LOOPBACKS)}"
+            )
+
+    def listening(self) -> socket.socket:
+        """A socket of this address.
+
+        Raises:
+            EndpointError: when it cannot be had.
+        """
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM
+            )[0]
+            found = socket.socket(family, socket.SOCK_STREAM)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+            found.listen()
+        except OSError as error:
+            raise EndpointError(f"{self.host}:{self.port}: {error.strerror or error}") from error
+        return found
+
+
+def server_of(app: Any, files: Files | None) -> uvicorn.Server:
+    """A server that is not running yet.
+
+    Raises:
+        CertificateError: when a certificate cannot be used.
+    """
+    context = server_context(files) if files else None
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            ssl_context_factory=(lambda *_: context) if context else None,
+        )
+    )
+
+
+def serve_export(export: Export, where: Where, limits: Limits, page: bool) -> None:
+    """Answer requests for an exported generator's adapters until a signal says stop.
+
+    Args:
+        export: the generator.
+        where: to listen.
+        limits: of each client.
+        page: whether there is a page to look at; for the cameras alone.
+
+    Raises:
+        EndpointError: when the address cannot be had, or the page is not of this generator.
+        CertificateError: when a certificate cannot be used.
+    """
+    service = Service(export, limits, secure=where.files is not None)
+    app = make_app(service)
+    if page:
+        from sglora_fed.serving.page import add_page  # the backbone takes seconds to load
+
+        add_page(app, service)
+    log_to(sys.stderr)
+    server, listening = server_of(app, where.files), where.listening()
+    host, port = listening.getsockname()[:2]
+    LOG.info(json.dumps({"listening": f"{host}:{port}", "tls": where.files is not None}))
+    try:
+        server.run(sockets=[listening])
+    finally:
+        service.batcher.close()
+        listening.close()
+
+
+def log_to(stream: Any) -> None:
+    """Lines of JSON, as they are; uvicorn's own below warnings are not told."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    LOG.handlers, LOG.propagate = [handler], False
+    LOG.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -1,0 +1,221 @@
+"""What a request and a reply are on the wire. Every byte is checked before anything is made of it.
+
+A request is what a mechanism releases: one embedding, or places in a catalogue. It is a small JSON
+object or a safetensors file; a reply is always a safetensors file of a size that the request's form
+alone decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from sglora_fed.adapters.layout import Layout, check_vectors
+from sglora_fed.errors import AdapterValueError, ReplyError, RequestError
+from sglora_fed.privacy.mechanisms.base import Form, embedding_form, index_form
+from sglora_fed.tensors import header_of
+from sglora_fed.units import off_unit
+
+JSON, SAFETENSORS = "application/json", "application/vnd.safetensors"
+"""The two types of content."""
+
+LONGEST_BODY = 4096
+"""Bytes of a request."""
+
+MOST_PLACES = 64
+"""Places in one request."""
+
+EMBEDDING, PLACES, CATALOGUE = "embedding", "places", "catalogue"
+TYPES = {EMBEDDING: "F16", PLACES: "U16"}
+ADAPTERS, GENERATOR = "adapters", "generator"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What an endpoint takes.
+
+    Attributes:
+        dim: numbers of an embedding, d.
+        places: descriptions in its catalogue, k; 0 where it has none.
+        catalogue: sha256 of the catalogue; empty where it has none.
+    """
+
+    dim: int
+    places: int = 0
+    catalogue: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterRequest:
+    """What a client's mechanism has released.
+
+    Attributes:
+        released: [d] float16, a unit vector up to rounding; or [m] uint16, different places.
+        catalogue: sha256 of the catalogue that the places are of; empty for an embedding.
+    """
+
+    released: np.ndarray
+    catalogue: str = ""
+
+    @property
+    def form(self) -> Form:
+        """That of a mechanism that releases such things."""
+        size = len(self.released)
+        return embedding_form(size) if self.released.dtype.kind == "f" else index_form(size)
+
+    def pack(self) -> bytes:
+        """The request as a safetensors file."""
+        name = EMBEDDING if self.form.dtype == "float16" else PLACES
+        told = {CATALOGUE: self.catalogue} if name == PLACES else None
+        return save({name: self.released.astype(self.form.dtype)}, told)
+
+
+def parse_request(body: bytes, content: str, accepted: Accepted) -> AdapterRequest:
+    """Check and read a request.
+
+    Args:
+        body: bytes as they came.
+        content: type of the content, one of ``JSON`` and ``SAFETENSORS``.
+        accepted: what the endpoint takes.
+
+    Raises:
+        RequestError: for anything else than one request; it holds nothing of the body.
+    """
+    if len(body) > LONGEST_BODY:
+        raise RequestError(f"{len(body)} bytes; at most {LONGEST_BODY}")
+    if content == JSON:
+        name, values, catalogue = _from_json(body)
+    elif content == SAFETENSORS:
+        name, values, catalogue = _from_safetensors(body)
+    else:
+        raise RequestError(f"the content is of another type than {JSON} and {SAFETENSORS}")
+    if name == EMBEDDING:
+        return AdapterRequest(_embedding(values, accepted.dim))
+    if not accepted.places or catalogue != accepted.catalogue:
+        raise RequestError("the catalogue is not the one that the endpoint holds")
+    return AdapterRequest(_places(values, accepted.places), catalogue)
+
+
+def _from_json(body: bytes) -> tuple[str, Sequence[Any], str]:
+    """Name, numbers and catalogue; one object that holds one list, and nothing within that."""
+    if body.count(b"{") != 1 or body.count(b"[") != 1:
+        raise RequestError("need one JSON object with one list of numbers")
+    try:
+        values = json.loads(
+            body.decode("ascii"), object_pairs_hook=_different, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise RequestError("the body is no JSON of ASCII letters and finite numbers") from error
+    if not isinstance(values, dict) or set(values) not in ({EMBEDDING}, {PLACES, CATALOGUE}):
+        raise RequestError(f"need {EMBEDDING} alone, or {PLACES} and {CATALOGUE}")
+    name = EMBEDDING if EMBEDDING in values else PLACES
+    numbers, catalogue = values[name], values.get(CATALOGUE, "")
+    if not isinstance(numbers, list) or not isinstance(catalogue, str):
+        raise RequestError(f"{EMBEDDING} and {PLACES} are lists, {CATALOGUE} is a text")
+    return name, numbers, catalogue
+
+
+def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name comes twice")
+    return values
+
+
+def _no_constant(_: str) -> float:
+    raise ValueError("NaN or infinity")
+
+
+def _from_safetensors(body: bytes) -> tuple[str, Sequence[Any], str]:
+    try:
+        header, metadata = header_of(BytesIO(body), len(body))
+        name, *others = header
+        kind, shape = header[name]
+        told = {CATALOGUE} if name == PLACES else set()
+        if others or TYPES.get(name) != kind or len(shape) != 1 or set(metadata) != told:
+            raise ValueError("other arrays or metadata")
+        # The library checks once more, and where in the file the numbers lie.
+        return name, load(body)[name].tolist(), str(metadata.get(CATALOGUE, ""))
+    except (ValueError, SafetensorError) as error:
+        raise RequestError(
+            f"need a safetensors file of {EMBEDDING} (F16) alone, or of {PLACES} (U16) with"
+            f" {CATALOGUE} in its metadata"
+        ) from error
+
+
+def _embedding(numbers: Sequence[Any], dim: int) -> np.ndarray:
+    """[d] float16 of norm 1."""
+    if len(numbers) != dim or not all(type(value) in (int, float) for value in numbers):
+        raise RequestError(f"need {dim} numbers")
+    # A number within [-2, 2] is also one for half precision; a whole one may be of any length.
+    if not all(-2 <= value <= 2 for value in numbers):
+        raise RequestError("a number is none of a unit vector")
+    rounded = np.array(numbers, np.float16)
+    if off_unit(rounded) is not None:
+        raise RequestError("the embedding is no unit vector")
+    return rounded
+
+
+def _places(numbers: Sequence[Any], most: int) -> np.ndarray:
+    """[m] uint16, all different."""
+    if not 1 <= len(numbers) <= MOST_PLACES or len(set(map(repr, numbers))) < len(numbers):
+        raise RequestError(f"need 1 to {MOST_PLACES} different places")
+    if not all(type(value) is int and 0 <= value < most for value in numbers):
+        raise RequestError(f"a place is no whole number below {most}")
+    return np.array(numbers, np.uint16)
+
+
+def pack_reply(adapters: np.ndarray, generator: str) -> bytes:
+    """Adapters [m, D] in half precision, and which generator made them, as a safetensors file."""
+    return save({ADAPTERS: np.ascontiguousarray(adapters, np.float16)}, {GENERATOR: generator})
+
+
+def reply_bytes(count: int, size: int) -> int:
+    """The most bytes of a reply with so many adapters of so many numbers."""
+    return 2 * count * size + 512
+
+
+def parse_reply(body: bytes, count: int, layout: Layout, largest: float) -> tuple[np.ndarray, str]:
+    """Check and read a reply.
+
+    Args:
+        body: bytes as they came.
+        count: adapters that were asked for, m.
+        layout: of the adapters.
+        largest: norm that an adapter may have.
+
+    Returns:
+        [m, D] float32, and the sha256 of the generator's manifest.
+
+    Raises:
+        ReplyError: for anything else than so many usable adapters.
+    """
+    expected = {ADAPTERS: ("F16", (count, layout.size))}
+    try:
+        header, metadata = header_of(BytesIO(body), len(body))
+        if header != expected or set(metadata) != {GENERATOR}:
+            raise ValueError(f"it holds {header | metadata}; need {expected}")
+        adapters = load(body)[ADAPTERS].astype(np.float32)
+        check_vectors(adapters, layout, largest)
+    except (ValueError, SafetensorError, AdapterValueError) as error:
+        raise ReplyError(f"the reply is refused: {error}") from error
+    return adapters, str(metadata[GENERATOR])
+
+
+def as_json(request: AdapterRequest) -> bytes:
+    """The request as JSON, for programs that have no safetensors; never longer than a body may be.
+
+    A number of half precision is written with as many digits as tell it from its neighbours.
+    """
+    if request.form.dtype == "uint16":
+        values: dict[str, Any] = {PLACES: request.released.tolist(), CATALOGUE: request.catalogue}
+    else:
+        values = {EMBEDDING: [float(str(value)) for value in request.released]}
+    return json.dumps(values, separators=(",", ":")).encode("ascii")
