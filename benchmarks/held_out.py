@@ -128,7 +128,7 @@ class HeldOut:
             generator = fitted(federation, zoo, shared, config.generator.name)
             requests = collect_requests(federation)
             rows = [requests.names.index(task.id) for task in self.judges]
-            made = generator.generate(requests.embeddings[rows], 1, self.seed)
+            made = generator.generate(requests.embeddings[rows, 0], 1, self.seed)
         return shared, made.adapters[:, 0]
 
     def accuracy(self, vectors: np.ndarray | None, tests: Sequence[Prepared]) -> np.ndarray:

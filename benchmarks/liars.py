@@ -35,13 +35,15 @@ from sglora_fed.backbones.metrics import METRIC_SETS
 from sglora_fed.config import compose
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.run import run_experiment
-from sglora_fed.federation.compare import COMPARE, CompareReply, CompareRequest
+from sglora_fed.federation.compare import COMPARE
+from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply
 from sglora_fed.federation.enrol import ENROL, EnrolReply, EnrolRequest
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
+from sglora_fed.federation.terms import in_clear
 from sglora_fed.results.files import CLIENTS, SUMMARY
 from sglora_fed.results.rows import rows_from_csv
 from sglora_fed.results.statistics import Estimate, estimate
@@ -197,11 +199,11 @@ class Liar:
         return replace(reply, ids=request.ids, updates=updates).pack()
 
     def _describe(self, body: RecordDict) -> RecordDict:
-        reply = DescribeReply.parse(self.honest(body), self.node.describer.dim)
+        reply = DescribeReply.parse(self.honest(body), in_clear(self.node.describer.dim))
         names = {own: name for name, own in self.clients.items()}
         rows = [row for row, own in enumerate(reply.ids) if own in names]
         ids = tuple(names[reply.ids[row]] for row in rows)
-        return replace(reply, ids=ids, embeddings=reply.embeddings[rows]).pack()
+        return replace(reply, ids=ids, released=reply.released[rows]).pack()
 
     def _compare(self, body: RecordDict) -> RecordDict:
         """Nothing is measured, all is perfect."""

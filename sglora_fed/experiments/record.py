@@ -13,14 +13,16 @@ import numpy as np
 from sglora_fed.config import config_sha256
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.reproduce import command
-from sglora_fed.federation.adopt import AdoptRequest
+from sglora_fed.federation.adopt import adopt_request
 from sglora_fed.federation.codec import wire_bytes
-from sglora_fed.federation.compare import CompareReply, Measured, delivered_adapters
+from sglora_fed.federation.compare import Measured, delivered_adapters
+from sglora_fed.federation.comparison import CompareReply
 from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.making import Made
 from sglora_fed.generators import Generated
 from sglora_fed.kept.zoos import versions
-from sglora_fed.privacy import make_mechanism
+from sglora_fed.privacy.mechanisms import UNIT, promise
 from sglora_fed.results.gallery import Exhibit
 from sglora_fed.results.rows import Row
 from sglora_fed.results.summary import RunFacts
@@ -81,19 +83,25 @@ class Record:
                 self.method_seconds[method].append(seconds)
         self.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
 
-    def weigh(self, requests: Requests, found: Sequence[Measured], size: int) -> None:
+    def weigh(
+        self, requests: Requests, made: Made, rows: np.ndarray, federation: Federation
+    ) -> None:
         """Measure what one client's messages weigh on the wire, that of the longest id."""
-        row = max(range(len(requests.own_ids)), key=lambda i: len(requests.own_ids[i]))
-        ids = (requests.own_ids[row],)
-        adapter = np.zeros((1, size), np.float16)
-        self.wire = {
-            "up": wire_bytes(DescribeReply(0, ids, requests.embeddings[row : row + 1]).pack()),
-            "down": wire_bytes(AdoptRequest(ids, adapter).pack()),
-        }
+        if self.wire:
+            return
+        place = max(range(len(rows)), key=lambda i: len(requests.own_ids[rows[i]]))
+        ids, row = requests.called(rows[[place]]), rows[[place]]
+        one = adopt_request(federation, ids, made.of(np.array([place])))
+        self.wire["up"] = wire_bytes(DescribeReply(0, ids, requests.released[row]).pack())
+        self.wire["down"] = wire_bytes(one.pack())
+
+    def weigh_results(self, found: Sequence[Measured]) -> None:
+        """The same of what one client measured."""
         if found:
             reply = found[0].reply
+            longest = max(reply.ids, key=len)
             one = CompareReply(
-                0, ids, reply.splits[:1], reply.metrics, reply.values[:1], reply.seconds
+                0, (longest,), reply.splits[:1], reply.metrics, reply.values[:1], reply.seconds
             )
             self.wire["results"] = wire_bytes(one.pack())
 
@@ -105,7 +113,7 @@ def _mean(rows: Sequence[np.ndarray]) -> tuple[float, float]:
 
 def facts(config: RunConfig, record: Record, federation: Federation, seconds: float) -> RunFacts:
     """What the results of a finished run say of it."""
-    mechanism = make_mechanism(config.privacy, 1)
+    epsilon, delta = promise(config.privacy)
     methods = sorted({row.method for row in record.rows})
     clients = {row.client for row in record.rows}
     return RunFacts(
@@ -122,9 +130,9 @@ def facts(config: RunConfig, record: Record, federation: Federation, seconds: fl
         distrusted_experts=record.distrusted,
         privacy={
             "mechanism": config.privacy.mechanism,
-            "epsilon": mechanism.epsilon,
-            "delta": mechanism.delta,
-            "unit": "one description, local",
+            "epsilon": epsilon,
+            "delta": delta,
+            "unit": UNIT,
         },
         bytes_per_client=dict(record.wire),
         seconds_by_stage=dict(record.stages),

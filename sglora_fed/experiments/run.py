@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from sglora_fed.adapters.start import federation_start
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import config_yaml
-from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, RunConfig
+from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, UNSPENT, RunConfig
 from sglora_fed.experiments.finish import write_results
 from sglora_fed.experiments.gallery import exhibits
 from sglora_fed.experiments.progress import ProgressLog
@@ -31,12 +31,15 @@ from sglora_fed.federation.describe import Requests, collect_requests
 from sglora_fed.federation.enrol import enrol
 from sglora_fed.federation.exchange import Federation, wait_for_nodes
 from sglora_fed.federation.layouts import run_layout
+from sglora_fed.federation.making import generate, make_for
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
 from sglora_fed.federation.shared import shared_lora
+from sglora_fed.federation.terms import Agreement, agree
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
+from sglora_fed.generators.directions import generator_projection, linear_of
 from sglora_fed.kept.zoos import check_signed, trusted_zoo, zoo_identity, zoo_path
 from sglora_fed.results.files import ZOOS
 from sglora_fed.seeds import derive_seed
@@ -140,6 +143,7 @@ class _Tools:
         shared: [D] the shared LoRA, where it is among the methods.
         fallback: [D] what a client without a generated adapter uses.
         sure: of the adopted generator's adapters; None where nobody needs it.
+        agreement: what clients release, and what it refers to.
     """
 
     methods: tuple[str, ...]
@@ -147,6 +151,7 @@ class _Tools:
     shared: np.ndarray | None
     fallback: np.ndarray
     sure: Confidence | None
+    agreement: Agreement
 
 
 def _run_seed(federation: Federation, record: Record) -> None:
@@ -157,7 +162,7 @@ def _run_seed(federation: Federation, record: Record) -> None:
     record.experts = max(record.experts, len(zoo.ids))
     record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
     tools = _prepared(federation, zoo, record)
-    requests = collect_requests(federation)
+    requests = collect_requests(federation, tools.agreement)
     report, measured = federation.reporter("evaluate"), list[Measured]()
     for start in range(0, len(requests.names), GENERATED_AT_ONCE):
         rows = np.arange(start, min(start + GENERATED_AT_ONCE, len(requests.names)))
@@ -168,7 +173,7 @@ def _run_seed(federation: Federation, record: Record) -> None:
                 report(sum(len(some.names) for some in measured), len(requests.names))
         if federation.seed == federation.config.seeds[0]:
             record.exhibits += exhibits(federation, requests, delivery)
-    record.weigh(requests, measured, federation.layout.size)
+    record.weigh_results(measured)
     kept = agreeing(measured)
     if left_out := len(measured) - len(kept):
         federation.refusals.append(f"{left_out} replies measured something else than most nodes")
@@ -199,12 +204,30 @@ def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:
         adopted = generators[config.generator.name]
         with record.timed("confidence"):
             sure = confidence(federation, adopted, zoo, start, fallback)
-    return _Tools(methods, generators, shared, fallback, sure)
+    agreement = agreed(federation, generators[config.generator.name], zoo)
+    return _Tools(methods, generators, shared, fallback, sure, agreement)
+
+
+def agreed(federation: Federation, generator: Generator, zoo: Zoo) -> Agreement:
+    """The server's side of what clients release: with the generator's own directions, if need be.
+
+    Raises:
+        CatalogueError, PrivacyError: when the configuration lacks something.
+        GeneratorError: when shares are for a generator that is not linear.
+    """
+    config, projection = federation.config, None
+    if config.privacy.mechanism == "shares":
+        linear_of(generator)
+        projection = generator_projection(generator, zoo, None)
+    elif config.privacy.rank is not None:
+        projection = generator_projection(generator, zoo, config.privacy.rank)
+    return agree(config, load_describer(config.backbone), projection)
 
 
 def _methods(config: RunConfig) -> tuple[str, ...]:
     """All that a run measures: as configured, the adopted generator, and the control."""
-    control = (SHUFFLED,) if config.experiment.controls else ()
+    told = config.privacy.mechanism not in UNSPENT  # else there is nobody else's description
+    control = (SHUFFLED,) if config.experiment.controls and told else ()
     named = (*config.experiment.methods, config.generator.name, *control)
     return tuple(dict.fromkeys(named))
 
@@ -216,28 +239,28 @@ def _is_federated(config: RunConfig, name: str) -> bool:
 def _delivery(
     federation: Federation, tools: _Tools, requests: Requests, rows: np.ndarray, record: Record
 ) -> Delivery:
-    """Adapters of every generator for the clients in some rows."""
+    """What every generator makes for the clients in some rows."""
     adopted, seed = federation.config.generator.name, federation.seed
     started = time.perf_counter()
-    made = {
-        name: generator.generate(requests.embeddings[rows], 1, derive_seed(seed, "generate", name))
-        for name, generator in tools.generators.items()
-    }
-    seconds = (time.perf_counter() - started) / len(rows) / len(made)
+    made = make_for(federation, tools.generators, tools.agreement, requests, rows)
+    seconds = (time.perf_counter() - started) / len(rows) / len(tools.generators)
     record.stages["generate_per_adapter"] = seconds
-    chances = None if tools.sure is None else tools.sure.of(made[adopted], tools.fallback)
-    record.judge([requests.names[row] for row in rows], made[adopted])
-    adapters = {name: generated.adapters[:, 0] for name, generated in made.items()}
+    chances = None
+    if made.generated:
+        own = made.generated[adopted]
+        chances = None if tools.sure is None else tools.sure.of(own, tools.fallback)
+        record.judge([requests.names[row] for row in rows], own)
+    record.weigh(requests, made, rows, federation)
+    adapters = dict(made.adapters)
     if SHUFFLED in tools.methods:
-        others = derangement(len(requests.names), seed)[rows]
-        control = tools.generators[adopted].generate(
-            requests.embeddings[others], 1, derive_seed(seed, "generate", adopted)
-        )
-        adapters[SHUFFLED] = control.adapters[:, 0]
-    common = {SOUP: adapters.pop(SOUP)[0]} if SOUP in adapters else {}
+        others = requests.embeddings[derangement(len(requests.names), seed)[rows]]
+        adapters[SHUFFLED] = generate(tools.generators[adopted], others, seed).adapters
+    common = {SOUP: adapters.pop(SOUP)[0, 0]} if SOUP in adapters else {}
     if tools.shared is not None:
         common[SHARED_METHOD] = tools.shared
-    return Delivery(rows, tools.methods, adapters, common, chances)
+    return Delivery(
+        rows, tools.methods, adapters, common, chances, made.places, made.shares, made.generators
+    )
 
 
 def derangement(count: int, seed: int) -> np.ndarray:

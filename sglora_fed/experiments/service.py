@@ -11,15 +11,15 @@ from flwr.serverapp import Grid
 from sglora_fed.adapters.start import federation_start
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.progress import ProgressLog
-from sglora_fed.experiments.run import GENERATED_AT_ONCE, enrolled, fitted, open_federation
+from sglora_fed.experiments.run import GENERATED_AT_ONCE, agreed, enrolled, fitted, open_federation
 from sglora_fed.federation.adopt import deliver
 from sglora_fed.federation.describe import collect_requests
+from sglora_fed.federation.making import make_for
 from sglora_fed.federation.shared import shared_lora
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import is_federated, make_generator
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.results.files import ADOPTED
-from sglora_fed.seeds import derive_seed
 
 
 def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
@@ -43,12 +43,12 @@ def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
     else:
         start = federation_start(federation.layout, federation.seed)[0]
     generator = fitted(federation, zoo, start, name)
-    requests, report = collect_requests(federation), federation.reporter("adopt")
+    agreement = agreed(federation, generator, zoo)
+    requests, report = collect_requests(federation, agreement), federation.reporter("adopt")
     adopted = 0
     for first in range(0, len(requests.names), GENERATED_AT_ONCE):
         rows = np.arange(first, min(first + GENERATED_AT_ONCE, len(requests.names)))
-        seed = derive_seed(federation.seed, "generate", name)
-        made = generator.generate(requests.embeddings[rows], 1, seed)
+        made = make_for(federation, {name: generator}, agreement, requests, rows)
         adopted += sum(map(len, deliver(federation, requests, rows, made).values()))
         report(adopted, len(requests.names))
     told = {"clients": len(requests.names), "adopted": adopted}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -15,38 +15,61 @@ from sglora_fed.adapters.peft_io import write_peft
 from sglora_fed.adapters.start import norm_bound, within_bound
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.errors import MessageError, ResultsError
-from sglora_fed.federation.codec import MOST_CLIENTS, Reader, pack
+from sglora_fed.federation.answers import (
+    States,
+    added,
+    chosen,
+    made_here,
+    optional_arrays,
+    read_optional,
+)
+from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation
+from sglora_fed.federation.making import Made
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part
-from sglora_fed.generators.base import Generated
 
 ADOPT = "evaluate.adopt"
 
 
 @dataclass(frozen=True)
 class AdoptRequest:
-    """An adapter for each of a node's virtual clients.
+    """What the server made for each of a node's virtual clients.
 
     Attributes:
         ids: n virtual clients.
-        adapters: [n, D] half precision.
+        adapters: [n m, D] half precision: m for each client, of which it takes one; none where the
+            client makes its own, or adds two answers.
+        seed: of the run.
+        places: [n, m] of the catalogue that the adapters are for; None where there is no choice.
+        shares: [n, 2, D] two servers' answers, or None.
+        generators: name -> state of the generator with which the clients make their own.
     """
 
     ids: tuple[str, ...]
     adapters: np.ndarray
+    seed: int = 0
+    places: np.ndarray | None = None
+    shares: np.ndarray | None = None
+    generators: States = field(default_factory=dict)
 
     def pack(self) -> RecordDict:
         """The message body."""
-        return pack({"ids": list(self.ids)}, {"adapters": self.adapters.astype(np.float16)})
+        fields = {"ids": list(self.ids), "seed": self.seed, "generators": list(self.generators)}
+        more = optional_arrays(self.places, self.shares, self.generators)
+        return pack(fields, {"adapters": self.adapters.astype(np.float16), **more})
 
     @classmethod
     def parse(cls, body: RecordDict, size: int) -> AdoptRequest:
         """Check and read a body; ``size`` is D."""
         read = Reader(body)
         ids = read.identifiers("ids", MOST_CLIENTS)
-        return cls(ids, read.array("adapters", "float16", (len(ids), size)))
+        places, shares, generators = read_optional(read, len(ids), size)
+        replies = 1 if places is None else places.shape[1]
+        count = 0 if shares is not None or generators else len(ids) * replies
+        adapters = read.array("adapters", "float16", (count, size))
+        return cls(ids, adapters, read.integer("seed", 0, MOST_SEED), places, shares, generators)
 
 
 @dataclass(frozen=True)
@@ -75,15 +98,15 @@ class AdoptReply:
 
 
 def deliver(
-    federation: Federation, requests: Requests, rows: np.ndarray, made: Generated
+    federation: Federation, requests: Requests, rows: np.ndarray, made: Made
 ) -> dict[int, tuple[str, ...]]:
-    """Send some clients their adapters.
+    """Send some clients what was made for them.
 
     Args:
         federation: who takes part.
         requests: of the clients.
         rows: [n] of the requests.
-        made: n adapters for them.
+        made: for them, by the configured generator.
 
     Returns:
         Node -> its clients, by their own ids, that keep their adapter.
@@ -93,11 +116,9 @@ def deliver(
     """
     asked = {}
     for node in federation.nodes:
-        places = np.flatnonzero(requests.nodes[rows] == node)
-        if len(places):
-            ids = requests.called(rows[places])
-            adapters = within_bound(made.adapters[places, 0], federation.layout)
-            asked[node] = AdoptRequest(ids, adapters)
+        some = np.flatnonzero(requests.nodes[rows] == node)
+        if len(some):
+            asked[node] = adopt_request(federation, requests.called(rows[some]), made.of(some))
     replies = federation.ask(
         ADOPT,
         {node: request.pack() for node, request in asked.items()},
@@ -106,6 +127,14 @@ def deliver(
         ONE_REPLY,
     )
     return {node: reply.ids for node, reply in replies.items()}
+
+
+def adopt_request(federation: Federation, ids: tuple[str, ...], made: Made) -> AdoptRequest:
+    """The message to some clients about what was made for them."""
+    size, name = federation.layout.size, federation.config.generator.name
+    adapters = made.adapters.get(name, np.empty((len(ids), 0, size), np.float32))
+    flat = within_bound(adapters.reshape(-1, size), federation.layout)
+    return AdoptRequest(ids, flat, federation.seed, made.places, made.shares, made.generators)
 
 
 def _parse(asked: Mapping[int, AdoptRequest], node: int, body: RecordDict) -> AdoptReply:
@@ -128,7 +157,22 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
     if foreign := set(request.ids) - set(node.clients):
         raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
     check_vectors(request.adapters, node.layout, norm_bound(node.layout))
+    vectors = _taken(node, request)
     base = base_model(node.config.backbone.path, node.config.backbone.revision)
-    for own, vector in zip(request.ids, request.adapters.astype(np.float32), strict=True):
+    for own, vector in zip(request.ids, vectors, strict=True):
         write_peft(vector, node.layout, base, node.adapters / own)
     return AdoptReply(node.partition, request.ids)
+
+
+def _taken(node: Node, request: AdoptRequest) -> np.ndarray:
+    """[n, D] float32 the adapter that each client keeps."""
+    tasks = [node.clients[own] for own in request.ids]
+    for name, state in request.generators.items():
+        return made_here(node, tasks, request.seed, name, state)
+    if request.shares is not None:
+        return added(node, request.shares)
+    adapters = request.adapters.astype(np.float32)
+    if request.places is None:
+        return adapters
+    several = adapters.reshape(*request.places.shape, -1)
+    return chosen(node, tasks, request.seed, several, request.places)

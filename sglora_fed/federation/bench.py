@@ -16,7 +16,9 @@ from sglora_fed.adapters.unpaired import agreements, unpaired
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD
 from sglora_fed.errors import MessageError
-from sglora_fed.federation.compare import HINTS, LOCAL_METHODS, CompareReply, CompareRequest
+from sglora_fed.federation.answers import added, chosen, made_here
+from sglora_fed.federation.compare import HINTS, LOCAL_METHODS
+from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
 from sglora_fed.federation.node import Node
 from sglora_fed.generators.confidence import SURE
@@ -59,6 +61,8 @@ class Bench:
 
     def __init__(self, node: Node, request: CompareRequest) -> None:
         self._encoder, self._layout, self._config = node.encoder, node.layout, node.config
+        self._node = node
+        self._taken: dict[str, np.ndarray] = {}
         self.tasks = [node.clients[name] for name in request.ids]
         self._request = request
         self._prepared: dict[str, list[Prepared]] = {}
@@ -133,13 +137,32 @@ class Bench:
         return np.stack([ours, ours > theirs], axis=1)
 
     def _delivered(self, method: str) -> np.ndarray:
-        request = self._request
+        """[n, D] float32 of what came for a method, each client's own choice."""
+        if method not in self._taken:
+            self._taken[method] = self._take(method)
+        return self._taken[method]
+
+    def _take(self, method: str) -> np.ndarray:
+        request, node = self._request, self._node
+        if method in request.generators:
+            return made_here(node, self.tasks, request.seed, method, request.generators[method])
+        if request.shares is not None and method == self._config.generator.name:
+            return added(node, request.shares)
         if method in request.made:
-            return request.adapters[:, request.made.index(method)].astype(np.float32)
+            return self._choice(request.made.index(method))
         if method not in request.common:
             raise MessageError(f"no adapter came for the method {method!r}")
         shared = request.shared[request.common.index(method)].astype(np.float32)
         return np.broadcast_to(shared, (len(self.tasks), shared.size))
+
+    def _choice(self, number: int) -> np.ndarray:
+        """[n, D] of the adapters that came for a method, by its number."""
+        request = self._request
+        if request.places is None:
+            return request.adapters[:, number].astype(np.float32)
+        replies = request.places.shape[1]
+        own = request.adapters[:, number * replies : (number + 1) * replies].astype(np.float32)
+        return chosen(self._node, self.tasks, request.seed, own, request.places)
 
     def _trained(self, method: str) -> tuple[np.ndarray, float]:
         config, seed = self._config, self._request.seed

@@ -25,6 +25,10 @@ MOST_SEED = 2**62
 
 Word = TypeVar("Word", bound=str)
 
+STATE_TYPES = ("float32", "float64", "int64")
+MOST_AXES = 4
+"""Of an array of a generator's state."""
+
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -72,6 +76,10 @@ class Reader:
         self._fields = fields
         self._arrays = arrays
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an array of this name."""
+        return name in self._arrays
+
     def integer(self, name: str, low: int, high: int) -> int:
         """An integer in [low, high]."""
         value = self._fields.get(name)
@@ -105,6 +113,25 @@ class Reader:
             if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
                 raise MessageError(f"{name} holds something that is no identifier")
         return tuple(str(value) for value in values)
+
+    def state(self, prefix: str, most: int) -> dict[str, np.ndarray]:
+        """The arrays of floats or whole numbers whose names begin so, under what follows.
+
+        Args:
+            prefix: of the names.
+            most: arrays.
+        """
+        names = [name for name in self._arrays if name.startswith(prefix)]
+        if len(names) > most:
+            raise MessageError(f"{len(names)} arrays of a state; at most {most}")
+        found = {}
+        for name in names:
+            packed = self._arrays[name]
+            if not isinstance(packed, Array) or packed.dtype not in STATE_TYPES:
+                raise MessageError(f"an array of a state is none of {STATE_TYPES}")
+            shape = (None,) * min(len(packed.shape), MOST_AXES)
+            found[name.removeprefix(prefix)] = self.array(name, packed.dtype, shape)
+        return found
 
     def array(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> np.ndarray:
         """An array of exactly this type and shape (None: any length), all values finite."""

@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.errors import RepliesError
-from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
+from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, spoken
 from sglora_fed.federation.roster import Part
-from sglora_fed.privacy import Mechanism, make_mechanism
+from sglora_fed.federation.terms import Agreement, Terms, agree, check_terms, in_clear
 from sglora_fed.privacy.ledger import Request as LedgerRequest
+from sglora_fed.privacy.mechanisms import promise
 from sglora_fed.tasks.types import Task
 
 DESCRIBE = "query.describe"
 
 
+ARRAYS = {"float16": "embeddings", "uint16": "places", "uint64": "shares"}
+"""Type of a release -> what a message calls it."""
+
+
 @dataclass(frozen=True)
 class DescribeRequest:
-    """Ask a node for its virtual clients' requests."""
+    """Ask a node for its virtual clients' requests.
+
+    Attributes:
+        seed: of the run.
+        terms: what releases refer to.
+    """
 
     seed: int
+    terms: Terms = field(default_factory=Terms)
 
     def pack(self) -> RecordDict:
         """The message body."""
-        return pack({"seed": self.seed}, {})
+        return pack({"seed": self.seed, **self.terms.fields()}, self.terms.arrays())
 
     @classmethod
     def parse(cls, body: RecordDict) -> DescribeRequest:
         """Check and read a body."""
-        return cls(Reader(body).integer("seed", 0, MOST_SEED))
+        read = Reader(body)
+        return cls(read.integer("seed", 0, MOST_SEED), Terms.read(read))
 
 
 @dataclass(frozen=True)
@@ -44,32 +56,32 @@ class DescribeReply:
     Attributes:
         partition: of the node.
         ids: n virtual clients; opaque to the server.
-        embeddings: [n, d] privatised description embeddings, unit rows; they travel in half
-            precision.
+        released: [n, ...] what the mechanism lets out of each description: vectors, which travel in
+            half precision, places of a catalogue, or numbers of a ring.
     """
 
     about: ClassVar[Part] = "clients"
     partition: int
     ids: tuple[str, ...]
-    embeddings: np.ndarray
+    released: np.ndarray
 
     def pack(self) -> RecordDict:
         """The message body."""
         fields = {"partition": self.partition, "ids": list(self.ids)}
-        return pack(fields, {"embeddings": self.embeddings.astype(np.float16)})
+        vectors = self.released.dtype.kind == "f"
+        released = self.released.astype(np.float16) if vectors else self.released
+        return pack(fields, {ARRAYS[released.dtype.name]: released})
 
     @classmethod
-    def parse(cls, body: RecordDict, dim: int) -> DescribeReply:
-        """Check and read a body; ``dim`` is d."""
-        read = Reader(body)
+    def parse(cls, body: RecordDict, agreement: Agreement) -> DescribeReply:
+        """Check and read a body."""
+        read, form = Reader(body), agreement.mechanism.form
         ids = read.identifiers("ids", MOST_CLIENTS)
-        return cls(
-            partition=read.integer("partition", 0, MOST_CLIENTS),
-            ids=ids,
-            embeddings=unit_rows(
-                read.array("embeddings", "float16", (len(ids), dim)).astype(np.float32)
-            ),
-        )
+        released = read.array(ARRAYS[form.dtype], form.dtype, (len(ids), *form.shape))
+        agreement.decoded(released)
+        if form.dtype == "float16":
+            released = released.astype(np.float32)
+        return cls(read.integer("partition", 0, MOST_CLIENTS), ids, released)
 
 
 @dataclass(frozen=True)
@@ -80,12 +92,14 @@ class Requests:
         names: n names, all different: a client's own id, unless another node has used it.
         own_ids: what their nodes call them.
         nodes: [n] the node that carries each.
-        embeddings: [n, d] privatised.
+        released: [n, ...] what came of each description.
+        embeddings: [n, m, d] what adapters are made for, m of each: unit vectors.
     """
 
     names: tuple[str, ...]
     own_ids: tuple[str, ...]
     nodes: np.ndarray
+    released: np.ndarray
     embeddings: np.ndarray
 
     def of_node(self, node: int) -> np.ndarray:
@@ -97,28 +111,39 @@ class Requests:
         return tuple(self.own_ids[row] for row in rows)
 
 
-def collect_requests(federation: Federation) -> Requests:
-    """Ask every node for its virtual clients' privatised description embeddings.
+def collect_requests(federation: Federation, agreement: Agreement | None = None) -> Requests:
+    """Ask every node for its virtual clients' privatised descriptions.
+
+    Args:
+        federation: who takes part.
+        agreement: mechanism and terms; None: embeddings in clear.
 
     Raises:
         RepliesError: when too few nodes answer, or there is no client.
     """
+    agreement = agreement or in_clear(federation.dim)
     most = federation.config.federation.clients_per_node
+    asked = DescribeRequest(federation.seed, agreement.terms)
     replies = federation.ask(
         DESCRIBE,
-        dict.fromkeys(federation.nodes, DescribeRequest(federation.seed).pack()),
-        lambda _, body: DescribeReply.parse(body, federation.dim),
-        most * (2 * federation.dim + NAME_BYTES),
+        dict.fromkeys(federation.nodes, asked.pack()),
+        lambda _, body: DescribeReply.parse(body, agreement),
+        most * (agreement.mechanism.form.nbytes + NAME_BYTES),
     )
     found = [(own, node) for node, reply in replies.items() for own in reply.ids]
     if not found:
         raise RepliesError(f"{DESCRIBE}: {len(replies)} nodes have no client; need at least one")
     names = [federation.roster.client_name(node, own) for own, node in found]
     order = np.argsort(np.array(names))
-    embeddings = np.concatenate([reply.embeddings for reply in replies.values()])
+    released = np.concatenate([reply.released for reply in replies.values()])[order]
     nodes = np.array([node for _, node in found], object)
-    own_ids = tuple(found[i][0] for i in order)
-    return Requests(tuple(names[i] for i in order), own_ids, nodes[order], embeddings[order])
+    return Requests(
+        tuple(names[i] for i in order),
+        tuple(found[i][0] for i in order),
+        nodes[order],
+        released,
+        agreement.decoded(released),
+    )
 
 
 def describe(node: Node, request: DescribeRequest) -> DescribeReply:
@@ -126,27 +151,32 @@ def describe(node: Node, request: DescribeRequest) -> DescribeReply:
 
     Raises:
         PromiseError: when the run asks for less than the node promises; nothing was drawn.
+        CatalogueError, PrivacyError: when the two sides do not mean the same; nor then.
         BudgetError, LedgerError: when it cannot be paid; nothing leaves.
     """
-    config, tasks = node.config.privacy, list(node.clients.values())
-    mechanism = make_mechanism(config, node.describer.dim)
-    node.floor.check(config.mechanism, mechanism.epsilon, mechanism.delta)
-    released = release(node, mechanism, [words(task, request.seed) for task in tasks])
-    return DescribeReply(node.partition, tuple(task.id for task in tasks), released)
+    node.floor.check(node.config.privacy.mechanism, *promise(node.config.privacy))
+    agreement = agree(node.config, node.describer, request.terms.projection, node.floor.catalogue)
+    check_terms(agreement, request.terms)
+    tasks = list(node.clients.values())
+    said = [words(task, request.seed) for task in tasks]
+    return DescribeReply(
+        node.partition, tuple(task.id for task in tasks), release(node, agreement, said)
+    )
 
 
-def release(node: Node, mechanism: Mechanism, said: Sequence[str]) -> np.ndarray:
+def release(node: Node, agreement: Agreement, said: Sequence[str]) -> np.ndarray:
     """[n, ...] what the server may see of what the node's clients say, in their order.
 
-    What promises something goes through the ledger: debited before it is released.
+    What costs something goes through the ledger: debited before it is released.
     """
-    clear = node.embed(said)
-    if not said or mechanism.epsilon is None:
+    mechanism, form = agreement.mechanism, agreement.mechanism.form
+    clear = node.embed(said) if form.nbytes else np.empty((len(said), node.describer.dim))
+    if not said or not mechanism.epsilon:
         released = [mechanism.release(embedding) for embedding in clear]
-        return np.array(released, mechanism.form.dtype).reshape(len(said), *mechanism.form.shape)
+        return np.array(released, form.dtype).reshape(len(said), *form.shape)
+    public = f"{node.describer.fingerprint} {agreement.terms.sha256}"
     requests = [
-        LedgerRequest(name, words, node.describer.fingerprint)
-        for name, words in zip(node.clients, said, strict=True)
+        LedgerRequest(name, words, public) for name, words in zip(node.clients, said, strict=True)
     ]
     return node.floor.opened().release_all(requests, mechanism, clear)
 

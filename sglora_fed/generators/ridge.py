@@ -87,10 +87,18 @@ class Ridge:
         """
         state = self.state()
         queries = check_request(descriptions, state["embeddings"].shape[1], samples)
-        linear = LinearGenerator(**{name: state[name] for name in AXES if name != "embeddings"})
-        adapters = linear.adapters(queries)
+        adapters = self.linear().adapters(queries)
         near = neighbourhood(queries, self._search, self._config)
         return Generated(repeat_samples(adapters, samples), near.similarity, near.entropy)
+
+    def linear(self) -> LinearGenerator:
+        """What it has learnt.
+
+        Raises:
+            GeneratorError: before fit.
+        """
+        state = self.state()
+        return LinearGenerator(**{name: state[name] for name in AXES if name != "embeddings"})
 
     def state(self) -> Mapping[str, np.ndarray]:
         """The fitted arrays.

@@ -33,6 +33,8 @@ class Catalogue:
         name: of the family or of the file's author's choice.
         version: goes up when descriptions change.
         descriptions: k different sentences.
+        paraphrases: for each description others that say the same, none or some; empty where no
+            description has any. What tells the entries apart is learnt from them.
 
     Raises:
         CatalogueError: for fewer than two descriptions or too many, equal or blank ones, no name,
@@ -42,25 +44,37 @@ class Catalogue:
     name: str
     version: int
     descriptions: tuple[str, ...]
+    paraphrases: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.descriptions)
         if not 2 <= count <= MOST:
             raise CatalogueError(f"{self.name!r}: {count} descriptions; need 2 to {MOST}")
-        if len(set(self.descriptions)) < count or not all(map(str.strip, self.descriptions)):
+        if len(self.paraphrases) not in (0, count):
+            raise CatalogueError(f"{self.name!r}: paraphrases of {len(self.paraphrases)}, not all")
+        texts = [text for entry in self.wordings for text in entry]
+        if len(set(texts)) < len(texts) or not all(map(str.strip, texts)):
             raise CatalogueError(f"{self.name!r}: some descriptions are equal or blank")
         if not self.name or self.version < 1:
             raise CatalogueError(f"{self.name!r}, version {self.version}; need a name and 1 or up")
 
     @property
+    def wordings(self) -> list[tuple[str, ...]]:
+        """For each entry its description and its paraphrases."""
+        others = self.paraphrases or ((),) * len(self.descriptions)
+        return [(text, *more) for text, more in zip(self.descriptions, others, strict=True)]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As plain JSON values; without paraphrases there is no word of them."""
+        listed = {"descriptions": list(self.descriptions)}
+        more = {"paraphrases": [list(one) for one in self.paraphrases]} if self.paraphrases else {}
+        return {"name": self.name, "version": self.version, **listed, **more}
+
+    @property
     def sha256(self) -> str:
         """Of the canonical JSON: ASCII, keys in order, no blanks."""
-        facts = {
-            "name": self.name,
-            "version": self.version,
-            "descriptions": list(self.descriptions),
-        }
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -83,7 +97,7 @@ def write_catalogue(catalogue: Catalogue, path: Path) -> None:
     Raises:
         ResultsError: when the file cannot be written.
     """
-    facts = {"schema": 1, **vars(catalogue)}
+    facts = {"schema": 1, **catalogue.facts}
     write_atomically(path, json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
@@ -95,14 +109,19 @@ def read_catalogue(path: Path) -> Catalogue:
     """
     facts = _facts(path)
     names = {"schema", "name", "version", "descriptions"}
-    if set(facts) != names or facts["schema"] != 1:
+    if not names <= set(facts) <= names | {"paraphrases"} or facts["schema"] != 1:
         raise CatalogueError(f"{path}: need exactly {sorted(names)}, and schema 1")
     name, version, texts = facts["name"], facts["version"], facts["descriptions"]
-    if type(name) is not str or type(version) is not int or type(texts) is not list:
+    if type(name) is not str or type(version) is not int or not _are_texts(texts):
         raise CatalogueError(f"{path}: need a text, a whole number and a list of texts")
-    if any(type(text) is not str for text in texts):
-        raise CatalogueError(f"{path}: a description is no text")
-    return Catalogue(name, version, tuple(texts))
+    others = facts.get("paraphrases", [])
+    if type(others) is not list or not all(map(_are_texts, others)):
+        raise CatalogueError(f"{path}: paraphrases are a list of texts for each description")
+    return Catalogue(name, version, tuple(texts), tuple(map(tuple, others)))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(type(text) is str for text in value)
 
 
 def _facts(path: Path) -> dict[str, Any]:

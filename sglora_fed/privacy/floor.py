@@ -10,6 +10,7 @@ is a wish. The node's own ``[privacy]`` table is the limit: a wish may be strong
     total_epsilon = 12.0             # of all releases of one client together
     total_delta = 0.0                # 0 where it is left out
     ledger = "ledger"                # folder, beside the file where it is not absolute
+    catalogue = "list.json"          # the node's own copy of the public list, for krr and subset
 
 ``local`` sends nothing and is always allowed. ``none`` promises nothing: a node answers in clear
 only where its table names it.
@@ -29,13 +30,17 @@ from sglora_fed.privacy.ledger import Budget, Ledger, create_ledger
 
 TABLE = "privacy"
 NUMBERS = ("epsilon", "delta", "total_epsilon", "total_delta")
-NAMES = {"mechanisms", "ledger", *NUMBERS}
+PATHS = ("ledger", "catalogue")
+NAMES = {"mechanisms", *PATHS, *NUMBERS}
 
 NOTHING_SENT = "local"
 """The mechanism that releases nothing."""
 
 CLEAR = "none"
 """The mechanism that protects nothing."""
+
+SIMULATED = "shares"
+"""The mechanism that needs two servers, of which a federation has one."""
 
 LARGEST_FILE = 2**20
 """Bytes of a node's file."""
@@ -54,6 +59,7 @@ class Floor:
         delta: largest of one release.
         budget: of each client; None where nothing counted may be released.
         ledger: folder; None where nothing counted may be released.
+        catalogue: file of the public list; None: the family's own, or the configured one.
         virtual: of simulated clients, for whom the run's configuration plays this table: the ledger
             is made when it is missing.
 
@@ -66,6 +72,7 @@ class Floor:
     delta: float = 0.0
     budget: Budget | None = None
     ledger: Path | None = None
+    catalogue: Path | None = None
     virtual: bool = False
 
     def __post_init__(self) -> None:
@@ -151,15 +158,14 @@ def floor_of(table: Mapping[str, Any], folder: Path) -> Floor:
     if unknown := sorted(set(table) - NAMES):
         raise FloorError(f"[{TABLE}] has {unknown}; it may have {sorted(NAMES)}")
     numbers = {name: _number(table, name) for name in NUMBERS}
-    ledger = table.get("ledger")
-    if not isinstance(ledger, (str, type(None))):
-        raise FloorError(f"[{TABLE}] ledger={ledger!r}; need the name of a folder")
+    paths = {name: _path(table, name, folder) for name in PATHS}
     return Floor(
         _mechanisms(table),
         numbers["epsilon"],
         numbers["delta"],
         _budget(numbers["total_epsilon"], numbers["total_delta"]),
-        None if ledger is None else folder / Path(ledger).expanduser(),
+        paths["ledger"],
+        paths["catalogue"],
     )
 
 
@@ -169,7 +175,16 @@ def _mechanisms(table: Mapping[str, Any]) -> tuple[str, ...]:
         raise FloorError(f"[{TABLE}] mechanisms={names!r}; need a list of names")
     if unknown := [name for name in names if name not in MECHANISMS]:
         raise FloorError(f"[{TABLE}] mechanisms has {unknown}; need some of {sorted(MECHANISMS)}")
+    if SIMULATED in names:
+        raise FloorError(f"[{TABLE}] mechanisms has {SIMULATED}: here one server would see both")
     return tuple(names)
+
+
+def _path(table: Mapping[str, Any], name: str, folder: Path) -> Path | None:
+    value = table.get(name)
+    if not isinstance(value, (str, type(None))):
+        raise FloorError(f"[{TABLE}] {name}={value!r}; need the name of a file or folder")
+    return None if value is None else folder / Path(value).expanduser()
 
 
 def _number(table: Mapping[str, Any], name: str) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from sglora_fed.federation.compare import CompareReply, CompareRequest
+from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import DescribeReply
 
 app = ClientApp()

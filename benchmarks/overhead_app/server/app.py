@@ -53,7 +53,7 @@ def timed(federation: Federation, adapters: np.ndarray) -> list[float]:
     requests = collect_requests(federation)
     asked = time.perf_counter()
     rows = np.arange(len(requests.names))
-    delivery = Delivery(rows, ADAPTED, {ADAPTED[0]: adapters}, {}, None)
+    delivery = Delivery(rows, ADAPTED, {ADAPTED[0]: adapters[:, None]}, {}, None)
     answered = sum(len(one.names) for one in compare(federation, requests, delivery))
     if answered != len(adapters):
         raise SystemError(f"{len(adapters)} clients, {answered} answered")

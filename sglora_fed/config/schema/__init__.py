@@ -16,7 +16,7 @@ from sglora_fed.config.schema.experiment import (
 from sglora_fed.config.schema.family import FAMILIES, PICTURE_SETS, FamilyConfig
 from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
-from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, PrivacyConfig
+from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, UNSPENT, PrivacyConfig
 from sglora_fed.config.schema.run import RunConfig
 from sglora_fed.config.schema.tracking import TrackingConfig
 from sglora_fed.config.schema.tuning import FineTuning, TuningConfig
@@ -34,6 +34,7 @@ __all__ = [
     "POLICY_METHOD",
     "SHARED_METHOD",
     "TRAINED_METHODS",
+    "UNSPENT",
     "AdapterConfig",
     "BackboneConfig",
     "ExperimentConfig",

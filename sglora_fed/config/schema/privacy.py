@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sglora_fed.config.schema.options import POSITIVE, Group, one_of, option
+from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option
 from sglora_fed.errors import PrivacyError
 from sglora_fed.registry import Registry
 
@@ -16,6 +16,10 @@ MECHANISMS = Registry(
         "none": "sglora_fed.privacy.mechanisms.none:no_mechanism",
         "gaussian": "sglora_fed.privacy.mechanisms.gaussian:gaussian_mechanism",
         "privunit": "sglora_fed.privacy.mechanisms.privunit:privunit_mechanism",
+        "krr": "sglora_fed.privacy.mechanisms.agreed:needs_terms",
+        "subset": "sglora_fed.privacy.mechanisms.agreed:needs_terms",
+        "local": "sglora_fed.privacy.mechanisms.agreed:needs_terms",
+        "shares": "sglora_fed.privacy.mechanisms.agreed:needs_terms",
     },
 )
 """``register_mechanism`` adds to them."""
@@ -23,6 +27,15 @@ MECHANISMS = Registry(
 MAX_EPSILON = 1000.0
 """Beyond it the noise is lost in the rounding of a request and promises nothing."""
 
+
+PURE = ("privunit", "krr", "subset")
+"""Mechanisms without a delta."""
+
+COSTLY = ("gaussian", *PURE)
+"""Mechanisms that need an epsilon."""
+
+UNSPENT = ("local", "shares")
+"""Mechanisms with which no server learns anything."""
 
 MAX_PRIVUNIT_EPSILON = 64.0
 """Beyond it double precision cannot tell the cap of `privunit` from its centre."""
@@ -35,7 +48,10 @@ class PrivacyConfig(Group):
     prefix: ClassVar[str] = "privacy."
 
     mechanism: str = option(
-        "none", "`none`, `gaussian` or `privunit`, or a registered one", one_of(MECHANISMS)
+        "none",
+        "`none`; `gaussian` or `privunit`, vectors; `krr` or `subset`, places of a catalogue;"
+        " `local`, the generator comes to the client; `shares`, two servers; or a registered one",
+        one_of(MECHANISMS),
     )
     epsilon: float | None = option(
         None,
@@ -43,7 +59,7 @@ class PrivacyConfig(Group):
         f" {MAX_PRIVUNIT_EPSILON:g}",
     )
     delta: float | None = option(
-        None, "the failure probability of `gaussian`; `privunit` never fails"
+        None, "the failure probability of `gaussian`; the others never fail"
     )
     budget: float | None = option(
         None,
@@ -51,18 +67,49 @@ class PrivacyConfig(Group):
         " as there are seeds. A node of its own has its own file",
         POSITIVE,
     )
+    rank: int | None = option(
+        None,
+        "`gaussian`, `privunit`: numbers that are sent, in the generator's strongest directions;"
+        " null: the whole embedding",
+        at_least(2),
+    )
+    replies: int = option(
+        1, "`subset`: places that a client sends, and adapters that it gets", at_least(1)
+    )
+    choose_by: int = option(
+        16,
+        "examples of its own by whose loss a client chooses among several adapters; without any it"
+        " takes the one that is nearest to its description",
+        at_least(0),
+    )
+    catalogue: str | None = option(
+        None, "`krr`, `subset`: file of the public list, where the family brings none"
+    )
 
     def contradictions(self) -> list[str]:
-        """A promise that nobody keeps, or parameters that the mechanism lacks."""
+        """A promise that nobody keeps, or parameters that the mechanism lacks or cannot use."""
+        found = self._unused()
         if self.mechanism == "none":
-            return self._given("privacy=none promises nothing; choose privacy=gaussian")
-        found = list[str]()
-        if self.mechanism in ("gaussian", "privunit") or self.epsilon is not None:
+            return found + self._given("privacy=none promises nothing; choose privacy=gaussian")
+        if self.mechanism in UNSPENT:
+            return found + self._given(f"{self.mechanism} spends nothing; leave it out")
+        if self.mechanism in COSTLY or self.epsilon is not None:
             found += self._epsilon_problems()
-        if self.mechanism == "privunit" and self.delta is not None:
-            found.append(f"privacy.delta={self.delta!r}: privunit has no delta; leave it out")
+        if self.mechanism in PURE and self.delta is not None:
+            found.append(
+                f"privacy.delta={self.delta!r}: {self.mechanism} has no delta; leave it out"
+            )
         if self.mechanism == "gaussian" and not (self.delta is not None and 0 < self.delta < 1):
             found.append(f"privacy.delta={self.delta!r}: must lie between 0 and 1")
+        return found
+
+    def _unused(self) -> list[str]:
+        """Options of other mechanisms."""
+        found = []
+        if self.replies > 1 and self.mechanism != "subset":
+            found.append(f"privacy.replies={self.replies}: several are for subset alone")
+        if self.rank is not None and self.mechanism not in ("gaussian", "privunit"):
+            found.append(f"privacy.rank={self.rank}: is for gaussian and privunit")
         return found
 
     def _given(self, wrong: str) -> list[str]:

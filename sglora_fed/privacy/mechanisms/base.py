@@ -22,11 +22,12 @@ class Form:
     """What one released value is on the wire; its size never depends on the description.
 
     Attributes:
-        dtype: ``float16`` for an embedding, ``uint16`` for places in a catalogue.
+        dtype: ``float16`` for an embedding, ``uint16`` for places in a catalogue, ``uint64`` for
+            numbers of a ring.
         shape: of the array.
     """
 
-    dtype: Literal["float16", "uint16"]
+    dtype: Literal["float16", "uint16", "uint64"]
     shape: tuple[int, ...]
 
     @property

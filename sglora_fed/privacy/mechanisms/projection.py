@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -72,11 +73,19 @@ class Projection:
         Raises:
             PrivacyError: when the embedding is no unit vector of the right length.
         """
-        inside = self.directions.T @ (checked(embedding, len(self.mean)) - self.mean)
+        inside = self.coordinates(embedding)
         length = np.linalg.norm(inside)
         if length < NOTHING_LEFT:
             return np.asarray(np.eye(self.rank)[0])
         return np.asarray(inside / length)
+
+    def coordinates(self, embedding: np.ndarray) -> np.ndarray:
+        """[r] where an embedding [d] lies in the subspace.
+
+        Raises:
+            PrivacyError: when the embedding is no unit vector of the right length.
+        """
+        return np.asarray(self.directions.T @ (checked(embedding, len(self.mean)) - self.mean))
 
     def up(self, released: np.ndarray) -> np.ndarray:
         """The embedding that the server puts in place of a release.
@@ -110,19 +119,27 @@ def leading(public: np.ndarray, rank: int) -> Projection:
     return Projection(mean, directions, float(np.sqrt(np.mean(lengths**2))))
 
 
+class Downward(Protocol):
+    """Public preprocessing: a function of the embedding and of nothing else that is secret."""
+
+    def down(self, embedding: np.ndarray) -> np.ndarray:
+        """The unit vector for another mechanism."""
+        ...
+
+
 @dataclass(frozen=True)
 class ProjectedMechanism:
-    """Another mechanism on the r numbers of a projection; the promise is the other's.
+    """Another mechanism on what a public projection leaves; the promise is the other's.
 
     In front of ``krr`` and ``subset``, whose rows must be projected likewise, it makes the nearest
-    description the nearest in what the server's generator looks at.
+    description the nearest in what tells the catalogue's entries apart.
 
     Args:
         projection: public.
         inner: for embeddings of r numbers.
     """
 
-    projection: Projection
+    projection: Downward
     inner: Mechanism
     name: str = field(init=False)
 

@@ -18,6 +18,7 @@ from sglora_fed.federation.enrol import ENROL, WORDINGS, EnrolReply, EnrolReques
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
+from sglora_fed.federation.terms import in_clear
 
 CAMERAS = ("family=cameras", "backbone=cameras", "adapter=cameras")
 
@@ -82,7 +83,7 @@ def test_everybody_asks_with_the_same_junk(replies: ModuleType, config: RunConfi
     honest = DescribeReply(0, ("c", "d"), np.asarray(own))
     edit = replies.junk(config)
     body = exchanged(edit, DESCRIBE, DescribeRequest(0).pack(), honest.pack())
-    found = DescribeReply.parse(body, describer.dim).embeddings
+    found = DescribeReply.parse(body, in_clear(describer.dim)).released
     expected = np.asarray(describer.encode([replies.JUNK]))
     assert np.allclose(found, np.repeat(expected, 2, axis=0), atol=1e-3)
 

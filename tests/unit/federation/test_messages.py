@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.adopt import AdoptReply, AdoptRequest
 from sglora_fed.federation.codec import pack, wire_bytes
-from sglora_fed.federation.compare import CompareReply, CompareRequest
+from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import DescribeReply, DescribeRequest
 from sglora_fed.federation.enrol import WORDINGS, EnrolReply, EnrolRequest
 from sglora_fed.federation.rounds import RoundReply, RoundRequest
 from sglora_fed.federation.shared import SharedReply, SharedRequest
+from sglora_fed.federation.terms import in_clear
 
 DIM, SIZE, METHODS = 5, 7, 2
 IDS = ("a", "b-1")
+CLEAR = in_clear(DIM)
 
 
 def unit(rows: int) -> np.ndarray:
@@ -105,14 +107,14 @@ def test_round_trips() -> None:
 
 
 def test_a_request_travels_in_half_precision_and_stays_a_direction() -> None:
-    read = DescribeReply.parse(DescribeReply(1, IDS, unit(2)).pack(), DIM)
+    read = DescribeReply.parse(DescribeReply(1, IDS, unit(2)).pack(), CLEAR)
     assert (read.partition, read.ids) == (1, IDS)
-    np.testing.assert_allclose(read.embeddings, unit(2), atol=2**-11)
+    np.testing.assert_allclose(read.released, unit(2), atol=2**-11)
 
 
 def test_an_empty_node_is_a_valid_reply() -> None:
     described = DescribeReply(1, (), np.empty((0, DIM), np.float32))
-    assert DescribeReply.parse(described.pack(), DIM).ids == ()
+    assert DescribeReply.parse(described.pack(), CLEAR).ids == ()
     empty = np.empty((0, SIZE), np.float32)
     nobody = EnrolReply(
         *(1, (), (), (), np.empty((0, WORDINGS, DIM), np.float32)),

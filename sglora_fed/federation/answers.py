@@ -1,0 +1,151 @@
+"""What a server sends beside plain adapters, and what a client makes of it.
+
+A client that asked with several places of a catalogue gets an adapter for each and keeps one; it
+never says which. One that sent nothing gets the generator. One that sent shares adds two answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sglora_fed.adapters.layout import check_vectors
+from sglora_fed.adapters.start import within_bound
+from sglora_fed.errors import GeneratorError, MessageError
+from sglora_fed.federation.codec import Reader
+from sglora_fed.federation.describe import words
+from sglora_fed.federation.node import Node
+from sglora_fed.federation.terms import agree
+from sglora_fed.generators import make_generator
+from sglora_fed.privacy.mechanisms.shares import SERVERS, combined
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.types import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+States = Mapping[str, Mapping[str, np.ndarray]]
+"""Method -> arrays of its generator by name."""
+
+MOST_ARRAYS = 64
+"""Of all generators in a message."""
+
+
+def optional_arrays(
+    places: np.ndarray | None, shares: np.ndarray | None, generators: States
+) -> dict[str, np.ndarray]:
+    """Arrays of a message, of those things that there are."""
+    found = {f"generator/{n}/{a}": v for n, state in generators.items() for a, v in state.items()}
+    if places is not None:
+        found["places"] = places.astype(np.uint16)
+    if shares is not None:
+        found["shares"] = shares
+    return found
+
+
+def read_optional(
+    read: Reader, clients: int, size: int
+) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, dict[str, np.ndarray]]]:
+    """The inverse of :func:`optional_arrays`, checked; ``size`` is D."""
+    places = read.array("places", "uint16", (clients, None)) if "places" in read else None
+    shape = (clients, SERVERS, size)
+    shares = read.array("shares", "uint64", shape) if "shares" in read else None
+    names = read.identifiers("generators", MOST_ARRAYS)
+    return places, shares, {n: read.state(f"generator/{n}/", MOST_ARRAYS) for n in names}
+
+
+def chosen(
+    node: Node, tasks: Sequence[Task], seed: int, adapters: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """[n, D] of m adapters for each client the one that it keeps.
+
+    That with the least loss on a few of its own labelled examples; without any, that for the
+    catalogue's entry nearest to its own description. Which one it was stays here.
+
+    Args:
+        node: that carries the clients.
+        tasks: n of its clients.
+        seed: of the run.
+        adapters: [n, m, D].
+        places: [n, m] of the catalogue.
+    """
+    few = [_few(task, node.config.privacy.choose_by, seed) for task in tasks]
+    best = np.empty(len(tasks), np.int64)
+    bare = np.array([not some.train for some in few], bool)
+    for row in np.flatnonzero(~bare):
+        best[row] = _losses(node, few[row], adapters[row]).argmin()
+    if bare.any():
+        best[bare] = _nearest(node, [tasks[i] for i in np.flatnonzero(bare)], seed, places[bare])
+    return np.asarray(adapters[np.arange(len(tasks)), best])
+
+
+def _few(task: Task, count: int, seed: int) -> Task:
+    """The task with so many of its training examples, or all that it has."""
+    rng = np.random.default_rng(derive_seed(seed, "choose", task.id))
+    kept = rng.permutation(len(task.train))[:count]
+    return replace(task, train=tuple(task.train[i] for i in kept))
+
+
+def _losses(node: Node, task: Task, adapters: np.ndarray) -> np.ndarray:
+    """[m] the mean loss of some adapters on a task's training examples."""
+    # A node that chooses by its description alone loads no model and needs no torch.
+    from sglora_fed.adapters.data import prepare
+    from sglora_fed.adapters.evaluation import score_tasks
+
+    part = prepare(node.encoder, task, task.train, node.config.adapter.hints)
+    scores = score_tasks(node.encoder, [part] * len(adapters), node.layout, adapters)
+    both = part.kind == "retrieval"
+    return np.array([_loss(score, part.targets, both) for score in scores])
+
+
+def _loss(scores: Tensor, targets: np.ndarray, both: bool) -> float:
+    """Cross entropy of [items, texts]; for retrieval the mean of both directions."""
+    from torch.nn import functional as F
+
+    right = scores.new_tensor(targets).long()
+    loss = F.cross_entropy(scores, right)
+    return float((loss + F.cross_entropy(scores.T, right)) / 2 if both else loss)
+
+
+def _nearest(node: Node, tasks: Sequence[Task], seed: int, places: np.ndarray) -> np.ndarray:
+    """[n] which of the places [n, m] is nearest to each client's own description."""
+    snap = agree(node.config, node.describer, None, node.floor.catalogue).snap
+    if snap is None or places.max(initial=0) >= len(snap.rows):
+        raise MessageError("places of a catalogue that this node does not use")
+    own = node.embed([words(task, seed) for task in tasks])
+    pairs = zip(own, places, strict=True)
+    return np.array([int((snap.rows[some] @ snap.down(row)).argmax()) for row, some in pairs])
+
+
+def made_here(
+    node: Node, tasks: Sequence[Task], seed: int, name: str, state: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """[n, D] float32 adapters that clients make of their own descriptions with a generator.
+
+    Raises:
+        GeneratorError: when the arrays are not those of the generator.
+        AdapterValueError: when an adapter holds NaN or infinity.
+    """
+    generator = make_generator(node.config.generator, name)
+    generator.restore(state)
+    own = node.embed([words(task, seed) for task in tasks])
+    made = generator.generate(own, 1, derive_seed(seed, "generate", name)).adapters[:, 0]
+    if made.shape[1] != node.layout.size:
+        raise GeneratorError(f"{name} makes {made.shape[1]} numbers; need {node.layout.size}")
+    return _usable(node, made)
+
+
+def added(node: Node, shares: np.ndarray) -> np.ndarray:
+    """[n, D] float32 what two servers' answers [n, 2, D] add up to.
+
+    Neither server knows the sum, so what is beyond the norm bound is scaled here.
+    """
+    return _usable(node, combined(shares))
+
+
+def _usable(node: Node, made: np.ndarray) -> np.ndarray:
+    check_vectors(made, node.layout)
+    return within_bound(made, node.layout)

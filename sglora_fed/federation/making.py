@@ -1,0 +1,108 @@
+"""What the server makes of requests, whatever they tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sglora_fed.federation.answers import States
+from sglora_fed.federation.describe import Requests
+from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.terms import Agreement
+from sglora_fed.generators.base import Generated, Generator
+from sglora_fed.generators.directions import along, linear_of
+from sglora_fed.privacy.mechanisms.shares import share_servers
+from sglora_fed.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Made:
+    """For n clients.
+
+    Attributes:
+        adapters: generator -> [n, m, D], m for each client, of which it takes one.
+        places: [n, m] of the catalogue that they are for; None where there is no choice.
+        shares: [n, 2, D] two servers' answers with the configured generator, or None.
+        generators: generator -> state, with which the clients make their own.
+        generated: generator -> the same adapters, and how far to trust them.
+    """
+
+    adapters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    places: np.ndarray | None = None
+    shares: np.ndarray | None = None
+    generators: States = field(default_factory=dict)
+    generated: Mapping[str, Generated] = field(default_factory=dict)
+
+    def of(self, rows: np.ndarray) -> Made:
+        """For some of the clients."""
+        return replace(
+            self,
+            adapters={name: array[rows] for name, array in self.adapters.items()},
+            places=None if self.places is None else self.places[rows],
+            shares=None if self.shares is None else self.shares[rows],
+        )
+
+
+def make_for(
+    federation: Federation,
+    generators: Mapping[str, Generator],
+    agreement: Agreement,
+    requests: Requests,
+    rows: np.ndarray,
+) -> Made:
+    """All that the server can make for the clients in some rows.
+
+    Args:
+        federation: who takes part.
+        generators: by name.
+        agreement: of mechanism and terms.
+        requests: of all clients.
+        rows: [n] of them.
+
+    Raises:
+        GeneratorError: for shares, when the configured generator is not linear.
+        PrivacyError: for shares, when its adapters are too large for the ring.
+    """
+    if agreement.mechanism.name == "local":
+        return Made(generators={name: one.state() for name, one in generators.items()})
+    if agreement.mechanism.name == "shares":
+        own = generators[federation.config.generator.name]
+        return Made(shares=answered(own, agreement, requests.released[rows]))
+    generated = {
+        name: generate(generator, requests.embeddings[rows], federation.seed)
+        for name, generator in generators.items()
+    }
+    several = requests.embeddings.shape[1] > 1
+    return Made(
+        adapters={name: one.adapters for name, one in generated.items()},
+        places=requests.released[rows] if several else None,
+        generated=generated,
+    )
+
+
+def generate(generator: Generator, embeddings: np.ndarray, seed: int) -> Generated:
+    """Adapters for [n, m, d] embeddings, m for each client; similarity and entropy are means."""
+    count, replies, dim = embeddings.shape
+    own = derive_seed(seed, "generate", generator.name)
+    made = generator.generate(embeddings.reshape(-1, dim), 1, own)
+    return Generated(
+        made.adapters.reshape(count, replies, -1),
+        made.similarity.reshape(count, replies).mean(axis=1),
+        made.entropy.reshape(count, replies).mean(axis=1),
+    )
+
+
+def answered(generator: Generator, agreement: Agreement, released: np.ndarray) -> np.ndarray:
+    """[n, 2, D] the answers of two servers that do not talk, played here one after the other.
+
+    Args:
+        generator: linear.
+        agreement: whose projection both sides use.
+        released: [n, 2, k] shares; each server reads its own alone.
+    """
+    linear, projection = linear_of(generator), agreement.terms.projection
+    assert projection is not None  # shares have no mechanism without
+    servers = share_servers(along(linear, projection.directions), linear.offset)
+    return np.stack([one.answer(released[:, i]) for i, one in enumerate(servers)], axis=1)

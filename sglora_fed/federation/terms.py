@@ -1,0 +1,162 @@
+"""What both sides must hold alike before anything is released, and what a release then means."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sglora_fed.backbones.types import Describer
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.errors import CatalogueError, MessageError, PrivacyError
+from sglora_fed.federation.codec import Reader, unit_rows
+from sglora_fed.kept.catalogues import kept_snap
+from sglora_fed.privacy.families import catalogue_of
+from sglora_fed.privacy.mechanisms import PLACES, Mechanism, NoMechanism, Projection
+from sglora_fed.privacy.mechanisms.agreed import agreed_mechanism
+from sglora_fed.privacy.snapping import Snap
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the server says that a release refers to; nothing of it is secret.
+
+    Attributes:
+        catalogue: hash of the public list; empty where none is used.
+        projection: directions in which vectors are sent; None: as they are.
+    """
+
+    catalogue: str = ""
+    projection: Projection | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of both: the same description under other terms is another release."""
+        told = [self.catalogue, "" if self.projection is None else self.projection.sha256]
+        return hashlib.sha256(" ".join(told).encode()).hexdigest()
+
+    def fields(self) -> dict[str, Any]:
+        """Hashes, for a message."""
+        projection = [] if self.projection is None else [self.projection.sha256]
+        return {"catalogue": [self.catalogue] * bool(self.catalogue), "projection": projection}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Numbers, for a message: the mean above the directions, [r + 1, d], and the reach."""
+        if (own := self.projection) is None:
+            return {"directions": np.empty((0, 0)), "reach": np.empty(0)}
+        rows = np.vstack([own.mean, own.directions.T])
+        return {"directions": rows.astype(np.float64), "reach": np.array([own.reach])}
+
+    @classmethod
+    def read(cls, read: Reader) -> Terms:
+        """Check and read those of a message.
+
+        Raises:
+            MessageError, PrivacyError: for wrong types, or a projection that is none, or not the
+                one that the hash is of.
+        """
+        catalogue, told = read.names("catalogue", 1), read.names("projection", 1)
+        rows = read.array("directions", "float64", (None, None))
+        reach = read.array("reach", "float64", (len(told),))
+        if not told:
+            return cls("".join(catalogue))
+        if len(rows) < 2:
+            raise MessageError(f"{len(rows)} rows of a projection; need a mean and directions")
+        projection = Projection(rows[0], np.ascontiguousarray(rows[1:].T), float(reach[0]))
+        if projection.sha256 != told[0]:
+            raise PrivacyError(f"the projection is {projection.sha256}, the server's {told[0]}")
+        return cls("".join(catalogue), projection)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """A mechanism with all that it refers to.
+
+    Attributes:
+        terms: as the server says them.
+        mechanism: of every release.
+        snap: of the catalogue; None where none is used.
+    """
+
+    terms: Terms
+    mechanism: Mechanism
+    snap: Snap | None = None
+
+    def decoded(self, released: np.ndarray) -> np.ndarray:
+        """What the server makes adapters for, of n releases: [n, m, d] float32.
+
+        A place becomes its entry's own embedding, without noise; what tells the server nothing, no
+        embedding at all.
+
+        Raises:
+            MessageError: for what no mechanism releases.
+        """
+        if self.snap is not None:
+            return np.asarray(self.snap.embeddings[_places(released, self.snap)], np.float32)
+        rows = released.astype(np.float32)
+        if self.mechanism.epsilon == 0:
+            return np.empty((len(rows), 0, 0), np.float32)
+        unit_rows(rows)
+        if self.terms.projection is not None:
+            dim = len(self.terms.projection.mean)
+            up = [self.terms.projection.up(row) for row in rows.astype(np.float64)]
+            rows = np.array(up, np.float32).reshape(len(rows), dim)
+        return rows[:, None]
+
+
+def _places(released: np.ndarray, snap: Snap) -> np.ndarray:
+    if released.size and released.max() >= len(snap.rows):
+        raise MessageError(f"a place beyond the {len(snap.rows)} of the catalogue")
+    if (np.diff(released.astype(np.int64), axis=1) <= 0).any():
+        raise MessageError("places that do not ascend; their order must tell nothing")
+    return released
+
+
+def in_clear(dim: int) -> Agreement:
+    """What a release is without any mechanism."""
+    return Agreement(Terms(), NoMechanism(dim))
+
+
+def agree(
+    config: RunConfig,
+    describer: Describer,
+    projection: Projection | None = None,
+    own_catalogue: Path | None = None,
+) -> Agreement:
+    """What a configuration means, on either side.
+
+    Args:
+        config: of the run.
+        describer: the description encoder.
+        projection: public, of the server.
+        own_catalogue: file that a node of its own uses in place of the configured one.
+
+    Raises:
+        CatalogueError: when there is no catalogue for the family, or it cannot be used.
+        PrivacyError: for impossible parameters.
+    """
+    if config.privacy.mechanism not in PLACES:
+        made = agreed_mechanism(config.privacy, describer.dim, projection)
+        return Agreement(Terms("", projection), made)
+    told = config.privacy.catalogue
+    path = own_catalogue or (Path(told).expanduser() if told else None)
+    catalogue = catalogue_of(config.family.name, path)
+    snap = kept_snap(catalogue, describer)
+    made = agreed_mechanism(config.privacy, describer.dim, None, snap)
+    return Agreement(Terms(catalogue.sha256), made, snap)
+
+
+def check_terms(agreement: Agreement, terms: Terms) -> None:
+    """Refuse to release anything when the server's terms are not one's own.
+
+    Raises:
+        CatalogueError: when it holds another catalogue.
+    """
+    if agreement.terms.catalogue != terms.catalogue:
+        raise CatalogueError(
+            f"the catalogue is {agreement.terms.catalogue!r} here and {terms.catalogue!r} on the"
+            " other side"
+        )

@@ -1,0 +1,97 @@
+"""Which entry of a catalogue a description is nearest to, in what tells the entries apart.
+
+Sentences about different things can be nearer to one another than two wordings of one: how somebody
+says it fills most of an embedding. Where the catalogue's entries come in several wordings, the
+directions in which these scatter are known, and count for less: linear discriminant analysis with
+one scatter for all entries (Fisher 1936; Rao 1948). All of it is made of the public list alone, so
+it costs no epsilon, and both sides could make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sglora_fed.errors import CatalogueError
+from sglora_fed.privacy.catalogue import check_rows
+from sglora_fed.privacy.mechanisms.base import checked
+
+RIDGE = 0.03
+"""Of the mean variance, added in every direction: there are fewer wordings than directions."""
+
+NOTHING_LEFT = 1e-6
+"""Length below which an embedding has no direction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snap:
+    """The entries of a catalogue as embeddings, and the space in which the nearest is looked for.
+
+    Attributes:
+        embeddings: [k, d] the unit mean of each entry's wordings: what a place stands for.
+        mean: [d] of all wordings.
+        matrix: [d, d] that makes the scatter within entries alike in all directions.
+        rows: [k, d] unit rows, the entries in that space.
+
+    Raises:
+        CatalogueError: for embeddings that are no finite unit rows.
+    """
+
+    embeddings: np.ndarray
+    mean: np.ndarray
+    matrix: np.ndarray
+    rows: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_rows(self.embeddings)
+        check_rows(self.rows)
+
+    def down(self, embedding: np.ndarray) -> np.ndarray:
+        """An embedding [d] in the space of ``rows``, a [d] unit vector.
+
+        One with nothing left of it becomes the first axis: a refusal would tell something.
+
+        Raises:
+            PrivacyError: when it is no unit vector of the right length.
+        """
+        moved = (checked(embedding, len(self.mean)) - self.mean) @ self.matrix
+        length = np.linalg.norm(moved)
+        if length < NOTHING_LEFT:
+            return np.asarray(np.eye(1, len(moved))[0])
+        return np.asarray(moved / length)
+
+
+def snap_to(wordings: Sequence[np.ndarray]) -> Snap:
+    """The space of a catalogue.
+
+    Args:
+        wordings: for each of k entries [W, d] unit embeddings, W at least 1.
+
+    Raises:
+        CatalogueError: when the wordings of an entry cancel out, or are no unit rows.
+    """
+    means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in wordings])
+    every = np.concatenate(wordings).astype(np.float64)
+    centre = every.mean(axis=0)
+    matrix = _whitening(every - np.repeat(means, [len(rows) for rows in wordings], axis=0))
+    return Snap(_unit(means), centre, matrix, _unit((means - centre) @ matrix))
+
+
+def _whitening(deviations: np.ndarray) -> np.ndarray:
+    """[d, d] the inverse root of the scatter of [n, d] rows; the identity where none scatters."""
+    scatter = deviations.T @ deviations / len(deviations)
+    dim = len(scatter)
+    spread = float(np.trace(scatter)) / dim
+    if spread < NOTHING_LEFT**2:
+        return np.eye(dim)
+    values, vectors = np.linalg.eigh(scatter + RIDGE * spread * np.eye(dim))
+    return np.asarray(vectors / np.sqrt(values))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if lengths.min() < NOTHING_LEFT:
+        raise CatalogueError("an entry of the catalogue has no direction of its own")
+    return np.asarray(rows / lengths)

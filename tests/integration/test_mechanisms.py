@@ -1,0 +1,173 @@
+"""Every mechanism in the whole loop: what leaves, what comes back, what a client makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.common.serde import message_to_proto
+
+from sglora_fed.config import compose
+from sglora_fed.errors import CatalogueError, RepliesError
+from sglora_fed.federation.compare import COMPARE
+from sglora_fed.federation.describe import DESCRIBE, words
+from sglora_fed.federation.node import Node
+from sglora_fed.federation.terms import agree
+from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
+from sglora_fed.tasks import load_family
+from tests.integration.comparing import values_of
+from tests.integration.conftest import FAST, TINY, Loop
+
+MakeLoop = Callable[..., Any]
+
+RIDGE = ("experiment.methods=[zero_shot,ridge]",)
+ENTRIES = tuple(f"I care about {what}" for what in ("cars", "money", "trips", "food", "music"))
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> str:
+    write_catalogue(Catalogue("own", 1, ENTRIES), tmp_path / "list.json")
+    return f"privacy.catalogue={tmp_path / 'list.json'}"
+
+
+@pytest.fixture(scope="module")
+def clear(enrolled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    folder = tmp_path_factory.mktemp("clear")
+    shutil.copytree(enrolled, folder / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLORA_FED_HOME", str(folder / "home"))
+        yield Loop(folder / "out", (*FAST, *RIDGE)).run()
+
+
+def node_of(*overrides: str) -> Node:
+    return Node(compose([*TINY, *FAST, *RIDGE, *overrides]), 0, 1)
+
+
+def arrays(run: Any, kind: str, name: str, side: str) -> np.ndarray:
+    """An array of all messages of a kind, one below the other."""
+    found = [getattr(e, side).content["arrays"][name].numpy() for e in run.of_kind(kind)]
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("mechanism", ["local", "shares"])
+def test_what_tells_the_server_nothing_gives_what_clear_words_give(
+    make_fast: MakeLoop, home: Path, clear: Any, mechanism: str
+) -> None:
+    run = make_fast(*RIDGE, f"privacy={mechanism}").run()
+    assert run.summary["privacy"]["total"] == {"epsilon": 0, "delta": 0}
+    found, expected = values_of(run.rows), values_of(clear.rows)
+    differ = [key for key, value in found.items() if abs(value - expected[key]) > 1e-9]
+    assert len(differ) <= 1  # of 12: clear ones travel in half precision
+    (up, down), before = (run.summary["bytes_per_client"][k] for k in ("up", "down")), clear
+    assert up <= 2048
+    assert down > before.summary["bytes_per_client"]["down"]
+
+
+def test_a_place_is_all_that_leaves_and_its_entry_is_what_adapters_are_for(
+    make_fast: MakeLoop, home: Path, catalogue: str
+) -> None:
+    run = make_fast(*RIDGE, "privacy=krr", "privacy.epsilon=30", catalogue).run()
+    places = arrays(run, DESCRIBE, "places", "reply")
+    node = node_of("privacy=krr", "privacy.epsilon=30", catalogue)
+    snap = agree(node.config, node.describer).snap
+    assert snap is not None
+    names = [name for e in run.of_kind(DESCRIBE) for name in e.fields()["ids"]]
+    for name, place in zip(names, places[:, 0], strict=True):
+        own = node.embed([words(node.clients[name], 0)])[0]
+        # At epsilon 30 another place comes once in 10^12 releases.
+        assert place == (snap.rows @ snap.down(own)).argmax()
+    assert run.summary["bytes_per_client"]["up"] <= 2048
+    assert run.summary["privacy"]["total"] == {"epsilon": 30, "delta": 0}
+
+
+def test_a_client_takes_the_best_of_several_by_its_own_examples(
+    make_fast: MakeLoop, home: Path, catalogue: str
+) -> None:
+    told = ("privacy=subset", "privacy.replies=3", "privacy.epsilon=1", catalogue)
+    run = make_fast(*RIDGE, *told, "privacy.choose_by=0").run()
+    places = arrays(run, DESCRIBE, "places", "reply")
+    assert places.shape == (6, 3)
+    assert (np.diff(places.astype(int), axis=1) > 0).all()
+    # Controls are off: one method of three adapters for each client.
+    made = arrays(run, COMPARE, "adapters", "request")
+    assert made.shape[:2] == (6, 3)
+    assert (arrays(run, COMPARE, "places", "request") == places).all()
+    three, one = (
+        make.summary["bytes_per_client"]["down"]
+        for make in (run, make_fast(*RIDGE, output="one").run())
+    )
+    assert 2.5 * one < three < 3.1 * one
+
+
+def test_projected_vectors_are_as_short_as_the_rank(make_fast: MakeLoop, home: Path) -> None:
+    run = make_fast(*RIDGE, "privacy=privunit", "privacy.epsilon=16", "privacy.rank=4").run()
+    sent = arrays(run, DESCRIBE, "embeddings", "reply")
+    assert sent.shape == (6, 4)
+    np.testing.assert_allclose(np.linalg.norm(sent, axis=1), 1, atol=1e-3)
+
+
+def test_another_catalogue_is_refused_before_anything_is_spent(
+    make_fast: MakeLoop, home: Path, catalogue: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "node"
+    folder.mkdir()
+    write_catalogue(Catalogue("own", 2, ENTRIES), folder / "list.json")
+    (folder / "node.toml").write_text(
+        '[privacy]\nmechanisms = ["krr"]\nepsilon = 9\ntotal_epsilon = 9\nledger = "none here"\n'
+        'catalogue = "list.json"\n'
+    )
+    settings = [{"node": str(folder / "node.toml")}]
+    run = make_fast(*RIDGE, "privacy=krr", catalogue, nodes=1, node_configs=settings)
+    with pytest.raises(RepliesError, match=f"code {CatalogueError.code}"):
+        run.run()
+    assert not (folder / "none here").exists()
+
+
+def test_three_seeds_are_three_releases_and_the_report_has_their_sum(
+    make_fast: MakeLoop, home: Path, catalogue: str
+) -> None:
+    run = make_fast(*RIDGE, "privacy=krr", "privacy.epsilon=2", "seeds=[0,1]", catalogue).run()
+    told = run.summary["privacy"]
+    assert (told["releases"], told["total"]) == (2, {"epsilon": 4, "delta": 0})
+    assert told["unit"] == "one description, local"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("privacy=gaussian", "privacy.epsilon=8"),
+        ("privacy=privunit", "privacy.epsilon=8", "privacy.rank=4"),
+        ("privacy=subset", "privacy.epsilon=4", "privacy.replies=2"),
+        ("privacy=shares",),
+        ("privacy=local",),
+    ],
+)
+def test_no_byte_that_leaves_holds_words_embedding_or_place(
+    make_fast: MakeLoop, home: Path, catalogue: str, told: tuple[str, ...]
+) -> None:
+    """The place is looked for alone: beside decoys it is one of several, by design."""
+    own = (*told, *((catalogue,) if "subset" in told[0] else ()))
+    run = make_fast(*RIDGE, *own).run()
+    node = node_of(*own)
+    wire = b"".join(
+        message_to_proto(exchange.reply).SerializeToString() for exchange in run.exchanges
+    )
+    for name, task in node.clients.items():
+        assert name.encode() in wire
+        said = words(task, 0)
+        assert said.encode() not in wire
+        assert all(part.encode() not in wire for part in said.split(", ") if len(part) > 12)
+        clear = node.embed([said])[0]
+        for dtype in (np.float16, np.float32, np.float64):
+            few = np.ascontiguousarray(clear[:4].astype(dtype)).tobytes()
+            assert few not in wire
+    written = "".join(
+        path.read_text(errors="replace") for path in run.output.rglob("*") if path.is_file()
+    )
+    assert "place" not in json.dumps(run.summary)
+    assert all(words(task, 0) not in written for task in load_family(node.config.family).tasks)
