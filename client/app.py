@@ -19,7 +19,7 @@ from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
 from sglora_fed.federation.adopt import AdoptRequest, adopt
 from sglora_fed.federation.bench import measure
 from sglora_fed.federation.calibrate import CalibrateRequest, judge
-from sglora_fed.federation.compare import CompareRequest
+from sglora_fed.federation.comparison import CompareRequest
 from sglora_fed.federation.describe import DescribeRequest, describe
 from sglora_fed.federation.enrol import EnrolRequest, train_experts
 from sglora_fed.federation.node import Node, open_node

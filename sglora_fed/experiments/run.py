@@ -182,7 +182,7 @@ def _run_seed(federation: Federation, record: Record) -> None:
 
 def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:
     """Train or recall all that the zoo's experts can give."""
-    config, methods = federation.config, _methods(federation.config)
+    config, methods = federation.config, _methods(federation)
     names = [name for name in methods if name not in NOT_GENERATED]
     fallback = federation_start(federation.layout, federation.seed)[0]
     shared = None
@@ -224,12 +224,29 @@ def agreed(federation: Federation, generator: Generator, zoo: Zoo) -> Agreement:
     return agree(config, load_describer(config.backbone), projection)
 
 
-def _methods(config: RunConfig) -> tuple[str, ...]:
-    """All that a run measures: as configured, the adopted generator, and the control."""
-    told = config.privacy.mechanism not in UNSPENT  # else there is nobody else's description
-    control = (SHUFFLED,) if config.experiment.controls and told else ()
-    named = (*config.experiment.methods, config.generator.name, *control)
-    return tuple(dict.fromkeys(named))
+def _methods(federation: Federation) -> tuple[str, ...]:
+    """All that a run measures: as configured, the adopted generator, and the control.
+
+    Less what needs more than a mechanism tells: the control needs somebody else's description, the
+    policy of labelled tasks a look at the adapter that a client takes, and shares are of the
+    directions of one generator.
+    """
+    config = federation.config
+    control = (SHUFFLED,) if config.experiment.controls else ()
+    named = dict.fromkeys((*config.experiment.methods, config.generator.name, *control))
+    return tuple(name for name in named if not _beyond(name, federation))
+
+
+def _beyond(method: str, federation: Federation) -> bool:
+    """Whether a method needs more than the mechanism tells."""
+    config, privacy = federation.config, federation.config.privacy
+    blind = privacy.mechanism in UNSPENT
+    if method == POLICY_METHOD:
+        return federation.roster.kind == "labelled" and (blind or privacy.replies > 1)
+    if method == SHUFFLED:
+        return blind
+    others = method not in (*NOT_GENERATED, config.generator.name)
+    return privacy.mechanism == "shares" and others
 
 
 def _is_federated(config: RunConfig, name: str) -> bool:

@@ -134,7 +134,8 @@ def adopt_request(federation: Federation, ids: tuple[str, ...], made: Made) -> A
     size, name = federation.layout.size, federation.config.generator.name
     adapters = made.adapters.get(name, np.empty((len(ids), 0, size), np.float32))
     flat = within_bound(adapters.reshape(-1, size), federation.layout)
-    return AdoptRequest(ids, flat, federation.seed, made.places, made.shares, made.generators)
+    generators = {name: made.generators[name]} if made.generators else {}
+    return AdoptRequest(ids, flat, federation.seed, made.places, made.shares, generators)
 
 
 def _parse(asked: Mapping[int, AdoptRequest], node: int, body: RecordDict) -> AdoptReply:

@@ -78,7 +78,9 @@ def chosen(
     for row in np.flatnonzero(~bare):
         best[row] = _losses(node, few[row], adapters[row]).argmin()
     if bare.any():
-        best[bare] = _nearest(node, [tasks[i] for i in np.flatnonzero(bare)], seed, places[bare])
+        best[bare] = _nearest(
+            node, [tasks[i] for i in np.flatnonzero(bare).tolist()], seed, places[bare]
+        )
     return np.asarray(adapters[np.arange(len(tasks)), best])
 
 

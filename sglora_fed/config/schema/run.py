@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from sglora_fed.config.schema.adapter import AdapterConfig
 from sglora_fed.config.schema.backbone import BackboneConfig
-from sglora_fed.config.schema.experiment import POLICY_METHOD, ExperimentConfig
+from sglora_fed.config.schema.experiment import ExperimentConfig
 from sglora_fed.config.schema.family import FamilyConfig
 from sglora_fed.config.schema.federation import FederationConfig
-from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
+from sglora_fed.config.schema.generator import GeneratorConfig
 from sglora_fed.config.schema.options import Group, option, where
-from sglora_fed.config.schema.privacy import UNSPENT, PrivacyConfig
+from sglora_fed.config.schema.privacy import PrivacyConfig
 from sglora_fed.config.schema.tracking import TrackingConfig
 from sglora_fed.config.schema.zoo import ZooConfig
 
@@ -51,23 +51,7 @@ class RunConfig(Group):
             )
         if (problem := self._budget_problem()) is not None:
             found.append(problem)
-        return found + self._unmeasurable()
-
-    def _unmeasurable(self) -> list[str]:
-        """Methods for which the server would have to know what it is not told."""
-        privacy, methods = self.privacy, self.experiment.methods
-        if POLICY_METHOD in methods and (privacy.mechanism in UNSPENT or privacy.replies > 1):
-            return [
-                f"experiment.methods has {POLICY_METHOD}: with privacy.mechanism="
-                f"{privacy.mechanism} the server cannot judge the adapter that a client takes"
-            ]
-        others = {name for name in methods if name in GENERATORS} - {self.generator.name}
-        if privacy.mechanism == "shares" and others:
-            return [
-                f"experiment.methods has {sorted(others)}: shares are of the directions of"
-                f" generator={self.generator.name}; leave the others out"
-            ]
-        return []
+        return found
 
     def _budget_problem(self) -> str | None:
         epsilon, budget, releases = self.privacy.epsilon, self.privacy.budget, len(self.seeds)
