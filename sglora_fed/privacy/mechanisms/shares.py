@@ -114,6 +114,5 @@ def combined(answers: np.ndarray) -> np.ndarray:
 
 def fixed(values: np.ndarray, places: int = POINT) -> np.ndarray:
     """Numbers in fixed point modulo 2^64, uint64."""
-    return (
-        np.rint(np.ldexp(np.asarray(values, np.float64), places)).astype(np.int64).view(np.uint64)
-    )
+    scaled = np.rint(np.ldexp(np.asarray(values, np.float64), places))
+    return np.asarray(scaled.astype(np.int64).view(np.uint64))

@@ -189,7 +189,7 @@ class TestMistakes:
             ("federation.respelt=nan", "[0, 1]"),
             ("privacy.mechanism=magic", "none, gaussian"),
             ("privacy.epsilon=4", "choose privacy=gaussian"),
-            ("privacy={epsilon: 4}", "gaussian, none"),
+            ("privacy={epsilon: 4}", "gaussian, krr, local, none"),
             ("+privacy.epsilon=4", "did you mean privacy.epsilon?"),
             ("~privacy", "KEY=VALUE"),
             ("hydra.run.dir=/x", "unknown option"),
