@@ -109,7 +109,7 @@ def combined(answers: np.ndarray) -> np.ndarray:
         [n, D] float32.
     """
     total = answers.sum(axis=1, dtype=np.uint64).view(np.int64)
-    return np.ldexp(total.astype(np.float64), -2 * POINT).astype(np.float32)
+    return np.asarray(np.ldexp(total.astype(np.float64), -2 * POINT), np.float32)
 
 
 def fixed(values: np.ndarray, places: int = POINT) -> np.ndarray:
