@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from sglora_fed.backbones.checkpoint import (
 from sglora_fed.backbones.clip_text import CHUNK, embed, tokenize
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.pictures import read_picture
+from sglora_fed.backbones.pixels import looked_up, value_table
+from sglora_fed.backbones.quick_gelu import with_fused_activations
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
@@ -77,6 +80,7 @@ class Clip:
         device: torch.device = CPU,
     ) -> None:
         self._clip = read_model(CLIPModel, folder, device)
+        with_fused_activations(self._clip)
         self._tokenizer = read_tokenizer(folder)
         self._processor = read_part(CLIPImageProcessorPil, folder)
         self.model: nn.Module = self._clip
@@ -164,16 +168,33 @@ class Clip:
 
     def _pixels(self, items: Sequence[Item]) -> Tensor:
         """[n, 3, side, side] by the checkpoint's own preprocessor."""
-        pictures = [read_picture(i) if isinstance(i, str) else _in_memory(i) for i in items]
-        pixels = self._processor(pictures)["pixel_values"]
-        for item, one in zip(items, pixels, strict=True):
+        pictures = [_read(item) for item in items]
+        pixels = np.empty((len(items), 3, self._side, self._side), np.float32)
+        own = [n for n, one in enumerate(pictures) if one.shape == (self._side, self._side, 3)]
+        if self._table is None:
+            own = []
+        elif own:
+            pixels[own] = looked_up(self._table, np.stack([pictures[n] for n in own]))
+        if others := sorted(set(range(len(items))) - set(own)):
+            pixels[others] = self._processed([(items[n], pictures[n]) for n in others])
+        return torch.from_numpy(pixels).to(self.device)
+
+    @cached_property
+    def _table(self) -> np.ndarray | None:
+        """What the preprocessor does to pictures of the model's size, where that is all it does."""
+        return value_table(self._processor, self._side)
+
+    def _processed(self, pictures: Sequence[tuple[Item, np.ndarray]]) -> np.ndarray:
+        """[n, 3, side, side] of items and their pixels, of any size."""
+        pixels = self._processor([Image.fromarray(own) for _, own in pictures])["pixel_values"]
+        for (item, _), one in zip(pictures, pixels, strict=True):
             if one.shape != (3, self._side, self._side):
                 raise BackboneInputError(
                     f"{item if isinstance(item, str) else 'a picture in memory'} became {one.shape}"
                     f" pixels; the model takes {self._side} x {self._side}:"
                     " preprocessor_config.json does not fit the checkpoint"
                 )
-        return torch.from_numpy(np.stack(pixels).astype(np.float32)).to(self.device)
+        return np.stack(pixels)
 
 
 def _class_token(layer: Any, hidden: Tensor) -> Tensor:
@@ -196,10 +217,12 @@ def _class_token(layer: Any, hidden: Tensor) -> Tensor:
     return after[:, 0]
 
 
-def _in_memory(pixels: np.ndarray) -> Image.Image:
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype != np.uint8:
+def _read(item: Item) -> np.ndarray:
+    """[height, width, 3] uint8."""
+    if isinstance(item, str):
+        return np.asarray(read_picture(item))
+    if item.ndim != 3 or item.shape[2] != 3 or not item.size or item.dtype != np.uint8:
         raise BackboneInputError(
-            f"a picture in memory is {pixels.dtype} {list(pixels.shape)};"
-            " need [height, width, 3] uint8"
+            f"a picture in memory is {item.dtype} {list(item.shape)}; need [height, width, 3] uint8"
         )
-    return Image.fromarray(pixels)
+    return item

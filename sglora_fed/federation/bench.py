@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +25,8 @@ from sglora_fed.federation.node import Node
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.kept.local import Lesson, train_or_recall
 from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks.digest import examples_sha256
+from sglora_fed.tasks.types import Example, Task
 
 
 def measure(node: Node, request: CompareRequest) -> CompareReply:
@@ -87,11 +90,16 @@ class Bench:
     def metrics_of(self, method: str, scores: Sequence[Tensor]) -> np.ndarray:
         """[n, K] of the scores that a method gives each client."""
         found = [
-            task_metrics(part.kind, score, part.targets, [(e.key, e.label) for e in task.test])
-            for part, score, task in zip(self._tests(method), scores, self.tasks, strict=True)
+            task_metrics(part.kind, score, part.targets, pairs)
+            for part, score, pairs in zip(self._tests(method), scores, self._pairs, strict=True)
         ]
         self.metrics = tuple(found[0])
         return np.array([[row[name] for name in self.metrics] for row in found])
+
+    @cached_property
+    def _pairs(self) -> list[list[tuple[str, str]]]:
+        """Of each client what tells its test examples apart: a picture's name is a hash."""
+        return [[(example.key, example.label) for example in task.test] for task in self.tasks]
 
     def _tests(self, method: str) -> list[Prepared]:
         hints = HINTS.get(method, self._config.adapter.hints)
@@ -166,11 +174,10 @@ class Bench:
 
     def _trained(self, method: str) -> tuple[np.ndarray, float]:
         config, seed = self._config, self._request.seed
+        starts = self._starts(method)
         lessons = [
-            Lesson(
-                task, examples_of(method, task, seed), start, derive_seed(seed, "local", task.id)
-            )
-            for task, start in zip(self.tasks, self._starts(method), strict=True)
+            _lesson(task, examples_of(method, task, seed), start, seed)
+            for task, start in zip(self.tasks, starts, strict=True)
         ]
         train = training_of(getattr(config.experiment.tuning, method), config)
         vectors, seconds = train_or_recall(
@@ -186,3 +193,9 @@ class Bench:
             return self._delivered(sent[where])
         start = federation_start(self._layout, self._request.seed)
         return np.broadcast_to(start, (len(self.tasks), self._layout.size))
+
+
+def _lesson(task: Task, examples: tuple[Example, ...], start: np.ndarray, seed: int) -> Lesson:
+    """Batches in an order that the examples decide: who has the same ones learns the same."""
+    order = derive_seed(seed, "local", examples_sha256(task, examples))
+    return Lesson(task, examples, start, order)

@@ -86,7 +86,8 @@ def train_or_recall(
         kept_path(kind_of(layout, one.start), common | _facts(encoder, one, hints), SUFFIX)
         for one in lessons
     ]
-    missing = [i for i, path in enumerate(paths) if not path.exists()]
+    # Who has the same examples and the same start trains once.
+    missing = list({path: i for i, path in enumerate(paths) if not path.exists()}.values())
     if missing:
         started = time.perf_counter()
         vectors = _train(encoder, layout, config, [lessons[i] for i in missing], hints)

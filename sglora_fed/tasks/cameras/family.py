@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from sglora_fed.tasks.cameras.captions import CAPTIONS
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
 from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render
-from sglora_fed.tasks.cameras.wording import OWNERS, Author, sentences
+from sglora_fed.tasks.cameras.wording import OWNERS, sentences
 from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Role, Task, TaskFamily
 
 WAYS = 8
@@ -34,10 +34,10 @@ def cameras_family(config: FamilyConfig) -> TaskFamily:
     """Experts and unseen clients of all splits.
 
     One geometry and one colour fault are kept from the experts. ``new_combination``: conditions
-    whose elements experts have, never together. ``new_words``: the same conditions in another
-    author's words. ``new_element``: a geometry or colour that no expert has. Clients' conditions do
-    not depend on the number of experts, and more experts are those of fewer and further ones. No
-    client is plain: there an adapter has nothing to do.
+    whose elements experts have, never together. ``new_words``: the same cameras, their pictures
+    included, in another author's words. ``new_element``: a geometry or colour that no expert has.
+    Clients' conditions do not depend on the number of experts, and more experts are those of fewer
+    and further ones. No client is plain: there an adapter has nothing to do.
 
     Args:
         config: sizes and seed.
@@ -69,13 +69,14 @@ def _family(config: FamilyConfig, view: View) -> TaskFamily:
     strangers = _first(foreign, config.clients_per_split, "new_element")
     experts = _experts([c for c in (*known, PLAIN) if c not in clients], config.experts)
     _check_elements(experts, clients)
+    combined = _tasks("new_combination", clients, "client", "new_combination", config, view)
     return TaskFamily(
         "cameras",
         (
-            *_tasks("camera-expert", experts, "expert", EXPERT_SPLIT, OWNERS, config, view),
-            *_tasks("new_combination", clients, "client", "new_combination", OWNERS, config, view),
-            *_tasks("new_element", strangers, "client", "new_element", OWNERS, config, view),
-            *_tasks("new_words", clients, "client", "new_words", OTHER, config, view),
+            *_tasks("camera-expert", experts, "expert", EXPERT_SPLIT, config, view),
+            *combined,
+            *_tasks("new_element", strangers, "client", "new_element", config, view),
+            *_reworded(combined, clients, config),
         ),
     )
 
@@ -135,27 +136,20 @@ def _tasks(
     conditions: Sequence[Condition],
     role: Role,
     split: str,
-    author: Author,
     config: FamilyConfig,
     view: View,
 ) -> list[Task]:
     return [
-        _task(f"{prefix}-{number:03d}", condition, role, split, author, config, view)
+        _task(f"{prefix}-{number:03d}", condition, role, split, config, view)
         for number, condition in enumerate(conditions)
     ]
 
 
 def _task(
-    name: str,
-    condition: Condition,
-    role: Role,
-    split: str,
-    author: Author,
-    config: FamilyConfig,
-    view: View,
+    name: str, condition: Condition, role: Role, split: str, config: FamilyConfig, view: View
 ) -> Task:
-    rng = np.random.default_rng(derive_seed(config.seed, "camera", name))
-    description, *paraphrases = sentences(author, condition, WAYS, rng)
+    rng = _rng_of(name, config)
+    description, *paraphrases = sentences(OWNERS, condition, WAYS, rng)
     train = _captions(config.train_per_client, rng)
     # An expert is never tested.
     test = hard_groups(rng).ravel()[: config.test_per_client if role == "client" else 0]
@@ -171,6 +165,30 @@ def _task(
         kind="retrieval",
         modality="image",
     )
+
+
+def _reworded(
+    tasks: Sequence[Task], conditions: Sequence[Condition], config: FamilyConfig
+) -> list[Task]:
+    """The same cameras in another author's words: nothing else is to make a difference."""
+    made = []
+    for number, (task, condition) in enumerate(zip(tasks, conditions, strict=True)):
+        name = f"new_words-{number:03d}"
+        description, *others = sentences(OTHER, condition, WAYS, _rng_of(name, config))
+        made.append(
+            replace(
+                task,
+                id=name,
+                split="new_words",
+                description=description,
+                paraphrases=tuple(others),
+            )
+        )
+    return made
+
+
+def _rng_of(name: str, config: FamilyConfig) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(config.seed, "camera", name))
 
 
 def _captions(count: int, rng: np.random.Generator) -> np.ndarray:

@@ -76,6 +76,15 @@ def test_splits_are_what_they_are_called(seed: int) -> None:
     assert conditions("new_words", OTHER, config) == combination
 
 
+def test_new_words_change_nothing_but_the_words() -> None:
+    for said_anew, task in zip(split("new_words"), split("new_combination"), strict=True):
+        assert said_anew.train == task.train
+        assert said_anew.test == task.test
+        assert {said_anew.description, *said_anew.paraphrases}.isdisjoint(
+            {task.description, *task.paraphrases}
+        )
+
+
 def test_experts_elements_come_evenly() -> None:
     experts = [said(task, OWNERS) for task in split("expert")]
     for axis, least in ((0, 8), (1, 8), (2, 10)):
