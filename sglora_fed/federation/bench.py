@@ -25,7 +25,6 @@ from sglora_fed.federation.node import Node
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.kept.local import Lesson, train_or_recall
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.digest import examples_sha256
 from sglora_fed.tasks.types import Example, Task
 
 
@@ -196,6 +195,9 @@ class Bench:
 
 
 def _lesson(task: Task, examples: tuple[Example, ...], start: np.ndarray, seed: int) -> Lesson:
-    """Batches in an order that the examples decide: who has the same ones learns the same."""
-    order = derive_seed(seed, "local", examples_sha256(task, examples))
-    return Lesson(task, examples, start, order)
+    """Batches in an order that the labels decide: who has the same examples learns the same.
+
+    Labels alone, as a picture in memory and its file are told apart by other hashes.
+    """
+    labels = [example.label for example in examples]
+    return Lesson(task, examples, start, derive_seed(seed, "local", *labels))
