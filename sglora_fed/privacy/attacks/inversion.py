@@ -13,8 +13,8 @@ from sglora_fed.errors import AttackError
 
 WORD = re.compile(r"[\w']+")
 
-RIDGE = 1.0
-"""Penalty of the decoder, in units of the mean squared feature."""
+PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
+"""Of the decoder, in units of the mean squared feature; what releases it learns from decide."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ def bag_of_words(descriptions: Sequence[str], least: int = 2) -> tuple[np.ndarra
 def invert(values: np.ndarray, bags: np.ndarray, learnt_from: int) -> Inversion:
     """Learn words from releases, and name those of descriptions that were not learnt from.
 
-    A linear decoder with a ridge penalty scores every word; the baseline scores words by how many
-    descriptions have them.
+    A linear decoder scores every word, with the ridge penalty that is best on a fifth of what it
+    learns from; the baseline scores words by how many descriptions have them.
 
     Args:
         values: [n, f] features of releases.
         bags: [n, w] bool.
-        learnt_from: releases to learn from, fewer than n.
+        learnt_from: releases to learn from, two or more and fewer than n.
 
     Raises:
         AttackError: for arrays that do not belong together, NaN or infinity.
@@ -77,14 +77,14 @@ def invert(values: np.ndarray, bags: np.ndarray, learnt_from: int) -> Inversion:
         raise AttackError(f"values of shape {values.shape}; need finite numbers (n, f)")
     if bags.ndim != 2 or bags.dtype != bool or len(bags) != len(values):
         raise AttackError(f"bags {bags.dtype} {bags.shape} for values {values.shape}; need bool")
-    if not 0 < learnt_from < len(bags):
+    if not 1 < learnt_from < len(bags):
         raise AttackError(f"learnt_from={learnt_from!r} of {len(bags)} releases; need fewer")
-    known, frequency = bags[:learnt_from].astype(float), bags[:learnt_from].mean(axis=0)
-    centre = values[:learnt_from].mean(axis=0)
-    left = values[:learnt_from] - centre
-    gram = left.T @ left + RIDGE * max(np.square(left).mean(), 1e-12) * np.eye(left.shape[1])
-    weights = np.linalg.solve(gram, left.T @ (known - frequency))
-    scores = (values[learnt_from:] - centre) @ weights + frequency
+    fitted = learnt_from - max(learnt_from // 5, 1)
+    penalty = max(
+        PENALTIES, key=lambda one: _quality(values[:learnt_from], bags[:learnt_from], fitted, one)
+    )
+    frequency = bags[:learnt_from].mean(axis=0)
+    scores = _scores(values, bags, learnt_from, penalty)
     hidden = bags[learnt_from:]
     usable = hidden.any(axis=1)
     if not usable.any():
@@ -96,6 +96,23 @@ def invert(values: np.ndarray, bags: np.ndarray, learnt_from: int) -> Inversion:
     error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
     means = (float(named.mean()), float(usual.mean()), float(gain.mean()))
     return Inversion(len(hidden), bags.shape[1], *means, error)
+
+
+def _scores(values: np.ndarray, bags: np.ndarray, count: int, penalty: float) -> np.ndarray:
+    """[n - count, w] of the words of later rows, learnt from the first ``count``."""
+    frequency, centre = bags[:count].mean(axis=0), values[:count].mean(axis=0)
+    left = values[:count] - centre
+    size = penalty * max(float(np.square(left).mean()), 1e-12)
+    gram = left.T @ left + size * np.eye(left.shape[1])
+    weights = np.linalg.solve(gram, left.T @ (bags[:count] - frequency))
+    return np.asarray((values[count:] - centre) @ weights + frequency)
+
+
+def _quality(values: np.ndarray, bags: np.ndarray, count: int, penalty: float) -> float:
+    hidden = bags[count:]
+    usable = hidden.any(axis=1)
+    found = _recovered(_scores(values, bags, count, penalty)[usable], hidden[usable])
+    return float(found.mean()) if len(found) else 0.0
 
 
 def _recovered(scores: np.ndarray, bags: np.ndarray) -> np.ndarray:
