@@ -39,9 +39,12 @@ from sglora_fed.privacy.attacks import (
     linkage,
     repetition,
 )
+from sglora_fed.privacy.catalogue import nearest
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.privacy.ledger import Budget, Ledger, Request, create_ledger
 from sglora_fed.privacy.mechanisms import ProjectedMechanism, Projection
 from sglora_fed.privacy.mechanisms.projection import leading
+from sglora_fed.privacy.snapping import Snap, snap_to
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, Condition
 from sglora_fed.tasks.cameras.wording import OWNERS, sentences
 
@@ -67,14 +70,14 @@ class World:
         rows: [144 * 8, d] their embeddings.
         conditions: [144 * 8] which condition each is about.
         projection: public directions that tell conditions apart.
-        catalogue: [144, r] unit rows: a condition's sentences, projected.
+        snap: of the catalogue.
     """
 
     texts: tuple[str, ...]
     rows: np.ndarray
     conditions: np.ndarray
     projection: Projection
-    catalogue: np.ndarray
+    snap: Snap
 
 
 def world(count: int = len(CONDITIONS)) -> World:
@@ -83,20 +86,16 @@ def world(count: int = len(CONDITIONS)) -> World:
     texts = [text for one in CONDITIONS[:count] for text in sentences(OWNERS, one, WAYS, rng)]
     rows = embedded(texts)
     conditions = np.repeat(np.arange(count), WAYS)
-    projection = between(rows, conditions)
-    means = unit_means(rows, conditions)
-    return World(tuple(texts), rows, conditions, projection, downs(projection, means))
+    wordings = catalogue_of("cameras").wordings[:count]
+    entries = embedded([text for own in wordings for text in own])
+    snap = snap_to(np.split(entries, count))
+    projection = leading(snap.embeddings, min(RANK, count - 1))
+    return World(tuple(texts), rows, conditions, projection, snap)
 
 
 def embedded(texts: Sequence[str]) -> np.ndarray:
     """[n, d] by the description encoder of a run, on the client."""
     return np.asarray(load_describer(compose([]).backbone).encode(list(texts)), np.float64)
-
-
-def between(rows: np.ndarray, conditions: np.ndarray) -> Projection:
-    """The strongest directions of the conditions' means; all of it is public."""
-    means = np.stack([rows[conditions == c].mean(axis=0) for c in np.unique(conditions)])
-    return leading(means, min(RANK, len(means) - 1))
 
 
 def unit_means(rows: np.ndarray, conditions: np.ndarray) -> np.ndarray:
@@ -105,23 +104,28 @@ def unit_means(rows: np.ndarray, conditions: np.ndarray) -> np.ndarray:
     return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
 
 
-def downs(projection: Projection, rows: np.ndarray) -> np.ndarray:
-    return np.stack([projection.down(row) for row in rows])
-
-
 def mechanisms(one: World, epsilon: float) -> Iterator[tuple[str, Mechanism]]:
     """What is attacked, by name."""
-    dim, projection, catalogue = one.rows.shape[1], one.projection, one.catalogue
-    few = min(26, len(catalogue) - 1)
+    dim, projection, places = one.rows.shape[1], one.projection, one.snap.rows
+    few = min(26, len(places) - 1)
     yield "gaussian", GaussianMechanism(dim, epsilon, DELTA)
     yield "privunit", PrivUnitMechanism(dim, epsilon)
     yield (
         "projected_privunit",
         ProjectedMechanism(projection, PrivUnitMechanism(projection.rank, epsilon)),
     )
-    yield "krr", ProjectedMechanism(projection, KrrMechanism(catalogue, epsilon))
-    decoys = SubsetMechanism(catalogue, epsilon, few)
-    yield f"subset, {few} replies", ProjectedMechanism(projection, decoys)
+    yield "krr", ProjectedMechanism(one.snap, KrrMechanism(places, epsilon))
+    decoys = SubsetMechanism(places, epsilon, few)
+    yield f"subset, {few} replies", ProjectedMechanism(one.snap, decoys)
+
+
+def attacked(
+    one: World, epsilons: Sequence[float]
+) -> Iterator[tuple[float | None, str, Mechanism]]:
+    """An embedding in the clear, and every mechanism at every epsilon."""
+    yield None, "none", NoMechanism(one.rows.shape[1])
+    for epsilon in epsilons:
+        yield from ((epsilon, name, made) for name, made in mechanisms(one, epsilon))
 
 
 def release(mechanism: Mechanism, rows: np.ndarray) -> np.ndarray:
@@ -132,9 +136,7 @@ def on_conditions(one: World, trials: int) -> Iterator[dict[str, Any]]:
     """Which condition, and is the picture dark? By the exact likelihood of all sentences."""
     rng = np.random.default_rng(1)
     dark = np.array([int("dark" in astuple(c)) for c in CONDITIONS])[one.conditions]
-    clear = [(None, "none", NoMechanism(one.rows.shape[1]))]
-    private = [(e, name, made) for e in EPSILONS for name, made in mechanisms(one, e)]
-    for epsilon, name, mechanism in [*clear, *private]:
+    for epsilon, name, mechanism in attacked(one, EPSILONS):
         truths = rng.integers(len(one.rows), size=trials)
         sent = release(mechanism, one.rows[truths])
         for attack, fact in (("condition", one.conditions), ("dark", dark)):
@@ -180,11 +182,9 @@ def below_the_codeword(one: World, trials: int) -> Iterator[dict[str, Any]]:
             rng.integers(labels, size=2 * trials),
         )
         rows = kept[chosen, label]
-        tried = [(None, "none", NoMechanism(rows.shape[1]))]
-        tried += [(8.0, name, made) for name, made in mechanisms(one, 8.0)]
-        for epsilon, name, mechanism in tried:
+        for epsilon, name, mechanism in attacked(one, (8.0,)):
             sent = release(mechanism, rows)
-            found = learn_labels(features(mechanism, sent, len(one.catalogue)), label, trials)
+            found = learn_labels(features(mechanism, sent, len(one.snap.rows)), label, trials)
             facts = (found.accuracy, None, 1 / labels, found.standard_error, trials)
             yield {**row(attack, name, epsilon, *facts), "share_of_descriptions": share}
 
@@ -199,8 +199,8 @@ def frame_of(condition: Condition, frame: str) -> str:
 
 
 def _one_place(one: World, group: np.ndarray) -> bool:
-    places = (downs(one.projection, group) @ one.catalogue.T).argmax(axis=1)
-    return len(set(places.tolist())) == 1
+    places = {nearest(one.snap.down(row), one.snap.rows) for row in group}
+    return len(places) == 1
 
 
 def on_words(one: World, trials: int) -> Iterator[dict[str, Any]]:
@@ -210,11 +210,11 @@ def on_words(one: World, trials: int) -> Iterator[dict[str, Any]]:
     # No sentence is both learnt from and tried.
     order = rng.permutation(len(one.texts))
     half = len(order) // 2
-    picks = np.concatenate([rng.choice(order[:half], trials), rng.choice(order[half:], trials)])
-    tried = [(None, "none", NoMechanism(one.rows.shape[1]))]
-    tried += [(e, name, made) for e in (1.0, 4.0, 8.0) for name, made in mechanisms(one, e)]
-    for epsilon, name, mechanism in tried:
-        sent = features(mechanism, release(mechanism, one.rows[picks]), len(one.catalogue))
+    # Sorted, so that the decoder's penalty is chosen on other sentences than it is fitted to.
+    known, unknown = (rng.choice(part, trials) for part in (order[:half], order[half:]))
+    picks = np.concatenate([np.sort(known), unknown])
+    for epsilon, name, mechanism in attacked(one, (1.0, 4.0, 8.0)):
+        sent = features(mechanism, release(mechanism, one.rows[picks]), len(one.snap.rows))
         found = invert(sent, bags[picks], trials)
         facts = (found.recovered, None, found.prior_only, found.gain_error, trials)
         yield row("words", name, epsilon, *facts)
@@ -223,7 +223,7 @@ def on_words(one: World, trials: int) -> Iterator[dict[str, Any]]:
 def on_repeats(one: World, clients: int) -> Iterator[dict[str, Any]]:
     """A condition asked for again and again: with fresh noise, and through the ledger."""
     rng = np.random.default_rng(5)
-    truths = rng.integers(len(one.catalogue), size=clients)
+    truths = rng.integers(len(one.snap.rows), size=clients)
     means = unit_means(one.rows, one.conditions)
     for epsilon, wanted in ((1.0, "krr"), (8.0, "privunit"), (8.0, "gaussian")):
         mechanism = dict(mechanisms(one, epsilon))[wanted]

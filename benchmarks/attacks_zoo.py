@@ -245,7 +245,7 @@ def experts_in_zoo(one: World, rounds: int) -> dict[str, Any]:
     generator = train(half, members, rounds).generators[0]
     parts = [some(pool, np.arange(one.pairs)) for pool in one.pools]
     start = federation_start(one.layout, 0)
-    seeds = [derive_seed(0, "own", row) for row in everybody]
+    seeds = [derive_seed(0, "own", row) for row in range(len(everybody))]
     # As many steps as in the rounds.
     steps = rounds * one.config.federation.generator_steps
     settings = replace(one.config.adapter.train, steps=steps, checkpoints=1)

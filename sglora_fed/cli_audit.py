@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 EPSILONS = (1.0, 4.0, 8.0)
 ON_EMBEDDINGS = ("none", "gaussian", "privunit", "projected_gaussian", "projected_privunit")
 ON_PLACES = ("krr", "subset")
+NOTHING_LEARNT = ("local", "shares, first server", "shares, second server")
+FIXED = ("none", *NOTHING_LEARNT)
+"""What they claim is not chosen."""
 
 
 def audit(
@@ -64,7 +67,9 @@ def _checked(names: list[str], json_file: Path | None) -> list[str]:
     from sglora_fed.config.schema import MECHANISMS
 
     load_plugins()
-    known = [*ON_EMBEDDINGS, *ON_PLACES, *(set(MECHANISMS) - {*ON_EMBEDDINGS, *ON_PLACES})]
+    known = [*ON_EMBEDDINGS, *ON_PLACES, *NOTHING_LEARNT]
+    known += sorted(set(MECHANISMS) - {*known, "shares"})
+    names = [one for name in names for one in (NOTHING_LEARNT[1:] if name == "shares" else (name,))]
     if unknown := [name for name in names if name not in known]:
         raise AuditError(f"unknown mechanism {unknown[0]!r}; there are {', '.join(known)}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
@@ -81,7 +86,7 @@ def _verdicts(
     subjects = [
         subject(name, epsilon, delta)
         for name in names
-        for epsilon in (epsilons if name != "none" else epsilons[:1])
+        for epsilon in (epsilons if name not in FIXED else epsilons[:1])
     ]
     columns = (TextColumn("{task.description:30}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

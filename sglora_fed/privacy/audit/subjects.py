@@ -12,17 +12,22 @@ from sglora_fed.privacy.audit.many import Subject
 from sglora_fed.privacy.mechanisms import (
     GaussianMechanism,
     KrrMechanism,
+    LocalMechanism,
     Mechanism,
     NoMechanism,
     PrivUnitMechanism,
     ProjectedMechanism,
     Projection,
+    SharesMechanism,
     SubsetMechanism,
     make_mechanism,
 )
 
 DIM, RANK = 384, 12
 """Numbers of a description embedding, and of a projected one."""
+
+SHARES = ("shares, first server", "shares, second server")
+"""Each server alone; epsilon is 0 while they do not put their shares together."""
 
 PLACES, DECOYS = 16, 4
 """Of the catalogue that is drawn from; epsilon does not depend on them."""
@@ -62,6 +67,33 @@ class Sent:
         return np.array([among, (sent[0] == self.first) - (sent[0] == self.second)], np.float64)
 
 
+@dataclass(frozen=True)
+class Share:
+    """One of the two shares of a description, as its server sees it.
+
+    Attributes:
+        row: which.
+        direction: [k] signs in which the two inputs differ.
+    """
+
+    row: int
+    direction: np.ndarray
+
+    def __call__(self, released: np.ndarray) -> np.ndarray:
+        """[3]: the first number, its last byte, and the sum of all along the direction.
+
+        As parts of the ring, from -1 to 1, and the byte from 0 to 1.
+        """
+        share = released[self.row]
+        whole = share.view(np.int64) / 2.0**63
+        return np.array([whole[0], (int(share[0]) & 255) / 256, whole @ self.direction])
+
+
+def nothing(released: np.ndarray) -> np.ndarray:
+    """[1]: the number of values that left the client; there should be none."""
+    return np.array([float(released.size)])
+
+
 def subject(name: str, epsilon: float, delta: float) -> Subject:
     """A mechanism with the inputs between which its promise is hardest to keep.
 
@@ -76,6 +108,11 @@ def subject(name: str, epsilon: float, delta: float) -> Subject:
     """
     if name in ("krr", "subset"):
         return _places(name, epsilon)
+    if name == "local":
+        first = _direction(DIM)
+        return Subject(name, LocalMechanism(), first, -first, nothing)
+    if name in SHARES:
+        return _share(name)
     if name.startswith("projected_"):
         return _projected(name.removeprefix("projected_"), epsilon, delta)
     return _opposite(name, _on_embeddings(name, DIM, epsilon, delta))
@@ -93,6 +130,20 @@ def _on_embeddings(name: str, dim: int, epsilon: float, delta: float) -> Mechani
     return make_mechanism(PrivacyConfig(name, epsilon, delta), dim)
 
 
+def _share(name: str) -> Subject:
+    projection = _projection()
+    low = _direction(RANK)
+    high = projection.directions @ low
+    tells = Share(SHARES.index(name), np.sign(low))
+    return Subject(name, SharesMechanism(projection), high, -high, tells)
+
+
+def _projection() -> Projection:
+    """Public directions that favour no coordinate, around 0."""
+    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(DIM, RANK)))[0]
+    return Projection(np.zeros(DIM), directions, 1.0)
+
+
 def _opposite(name: str, mechanism: Mechanism) -> Subject:
     """Between a direction and its opposite: no two unit vectors are farther apart."""
     direction = _direction(DIM)
@@ -100,11 +151,10 @@ def _opposite(name: str, mechanism: Mechanism) -> Subject:
 
 
 def _projected(inner: str, epsilon: float, delta: float) -> Subject:
-    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(DIM, RANK)))[0]
-    projection = Projection(np.zeros(DIM), directions, 1.0)
+    projection = _projection()
     mechanism = ProjectedMechanism(projection, _on_embeddings(inner, RANK, epsilon, delta))
     low = _direction(RANK)
-    high = directions @ low
+    high = projection.directions @ low
     return Subject(mechanism.name, mechanism, high, -high, Along(low))
 
 

@@ -15,7 +15,7 @@ from sglora_fed.errors import AuditError
 from sglora_fed.privacy.audit import audit, cosine_pvalue, scale_pvalue, subject
 from sglora_fed.privacy.audit.events import choose
 from sglora_fed.privacy.audit.many import Subject
-from sglora_fed.privacy.mechanisms import Mechanism, gaussian, krr, odds, privunit, subset
+from sglora_fed.privacy.mechanisms import Mechanism, gaussian, krr, odds, privunit, shares, subset
 from sglora_fed.privacy.mechanisms.krr import KrrMechanism
 from sglora_fed.privacy.mechanisms.system import system_normals
 
@@ -29,6 +29,24 @@ def test_claims_stand(name: str) -> None:
     assert found.claimed_epsilon == 2
     assert not found.broken
     assert found.certified_epsilon > (0.1 if "gaussian" in name else 1.2)
+
+
+def test_what_tells_nothing() -> None:
+    for name in ("local", "shares, first server", "shares, second server"):
+        found = audit(subject(name, 1.0, 0.0), 2000, 0.9999)
+        assert (found.claimed_epsilon, found.certified_epsilon) == (0, 0)
+
+
+@pytest.mark.parametrize("bits", [0, 26])
+def test_a_mask_that_is_too_small_is_refuted(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uniform over part of the ring only: what was added to it shows at the ends."""
+
+    def masked(size: int) -> bytes:
+        drawn = np.random.default_rng().integers(2**bits, size=size // 8)
+        return drawn.astype(np.uint64).tobytes()
+
+    monkeypatch.setattr(shares.secrets, "token_bytes", masked)
+    assert audit(subject("shares, second server", 1.0, 0.0), 3000, 0.999).broken
 
 
 @pytest.mark.parametrize("name", ["krr", "subset", "privunit"])
