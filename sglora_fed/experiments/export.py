@@ -10,6 +10,7 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig
 from sglora_fed.errors import ZooForeignError
 from sglora_fed.generators.export import About, write_export
+from sglora_fed.kept.catalogues import kept_snap
 from sglora_fed.kept.generators import generator_for
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.privacy.catalogue import Catalogue
@@ -62,4 +63,4 @@ def _rows(config: RunConfig, store: ZooStore, catalogue: Catalogue) -> np.ndarra
             f"{store.path} holds descriptions encoded by {store.identity.encoder};"
             f" backbone.path and backbone.describer give {describer.fingerprint}"
         )
-    return np.asarray(describer.encode(list(catalogue.descriptions)))
+    return np.asarray(kept_snap(catalogue, describer).embeddings, np.float32)

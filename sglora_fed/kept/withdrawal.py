@@ -17,12 +17,16 @@ from sglora_fed.config import home
 from sglora_fed.errors import ResultsError, ZooSizeError
 from sglora_fed.files import write_atomically
 from sglora_fed.generators.export import export_manifest
+from sglora_fed.kept.catalogues import KIND as CATALOGUES
 from sglora_fed.kept.local import ALONE
 from sglora_fed.kept.store import FACTS
 from sglora_fed.zoo import Zoo, ZooStore
 
 EXPERTS = "experts"
 """Kind of the files that list a zoo's experts."""
+
+APART = (ALONE, CATALOGUES, FACTS, EXPERTS)
+"""Kinds that no expert has a part in, and those that tell who has."""
 
 DIGITS = 64
 """Of a sha256, with which every name begins."""
@@ -89,9 +93,9 @@ def drop_made_with(fingerprints: Collection[str]) -> list[Path]:
 
 
 def _made() -> Iterator[Path]:
-    """All that is kept, of whatever kind, but what clients trained without anybody's help."""
+    """All that is kept, of whatever kind, that experts may have a part in."""
     for kind in sorted((home() / "kept").glob("*")):
-        if kind.name not in (ALONE, FACTS, EXPERTS):
+        if kind.name not in APART:
             yield from _files(kind.name)
     yield from _files(FACTS)
 

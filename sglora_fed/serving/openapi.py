@@ -41,6 +41,7 @@ _EITHER = {
                     "minItems": 1,
                     "maxItems": MOST_PLACES,
                     "uniqueItems": True,
+                    "description": "ascending",
                 },
                 CATALOGUE: {"type": "string", "description": "sha256 of the catalogue"},
             },

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class AdapterRequest:
     """What a client's mechanism has released.
 
     Attributes:
-        released: [d] float16, a unit vector up to rounding; or [m] uint16, different places.
+        released: [d] float16, a unit vector up to rounding; or [m] uint16, places that ascend.
         catalogue: sha256 of the catalogue that the places are of; empty for an embedding.
     """
 
@@ -164,11 +165,13 @@ def _embedding(numbers: Sequence[Any], dim: int) -> np.ndarray:
 
 
 def _places(numbers: Sequence[Any], most: int) -> np.ndarray:
-    """[m] uint16, all different."""
-    if not 1 <= len(numbers) <= MOST_PLACES or len(set(map(repr, numbers))) < len(numbers):
-        raise RequestError(f"need 1 to {MOST_PLACES} different places")
+    """[m] uint16, ascending: another order could tell something."""
+    if not 1 <= len(numbers) <= MOST_PLACES:
+        raise RequestError(f"need 1 to {MOST_PLACES} places")
     if not all(type(value) is int and 0 <= value < most for value in numbers):
         raise RequestError(f"a place is no whole number below {most}")
+    if any(second <= first for first, second in pairwise(numbers)):
+        raise RequestError("places that do not ascend")
     return np.array(numbers, np.uint16)
 
 

@@ -50,7 +50,7 @@ def test_an_embedding_gets_the_generators_adapter(
 def test_places_get_one_adapter_each_in_their_order(
     running: Any, issue: Issue, export: Export
 ) -> None:
-    places = np.array([7, 0, 19], np.uint16)
+    places = np.array([0, 7, 19], np.uint16)
     request = AdapterRequest(places, export.about.catalogue_sha256)
     answer = running.client(issue("node-1")).adapters(request)
     assert export.rows is not None

@@ -44,7 +44,7 @@ def direction(seed: int) -> np.ndarray:
     [
         AdapterRequest(direction(0)),
         AdapterRequest(np.eye(DIM, dtype=np.float16)[3]),
-        AdapterRequest(np.array([143, 0, 7], np.uint16), CATALOGUE),
+        AdapterRequest(np.array([0, 7, 143], np.uint16), CATALOGUE),
         AdapterRequest(np.arange(64, dtype=np.uint16), CATALOGUE),
     ],
 )
@@ -111,6 +111,7 @@ PLACES = '{"catalogue":"' + CATALOGUE + '","places":'
         PLACES + "[144]}",
         PLACES + "[-1]}",
         PLACES + "[1, 1]}",
+        PLACES + "[2, 1]}",
         PLACES + "[1.0]}",
         PLACES + "[true]}",
         PLACES + "5}",
