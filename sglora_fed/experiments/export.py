@@ -51,8 +51,10 @@ def export_generator(config: RunConfig, store: ZooStore, folder: Path) -> About:
 
 
 def _catalogue(config: RunConfig) -> Catalogue | None:
-    name = config.family.name
-    return catalogue_of(name) if name in WITH_CATALOGUE else None
+    name, told = config.family.name, config.privacy.catalogue
+    if told is None and name not in WITH_CATALOGUE:
+        return None
+    return catalogue_of(name, Path(told).expanduser() if told else None)
 
 
 def _rows(config: RunConfig, store: ZooStore, catalogue: Catalogue) -> np.ndarray:

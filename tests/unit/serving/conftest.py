@@ -143,6 +143,12 @@ class Running:
         return EndpointClient("127.0.0.1", self.port, self.service.export.layout, files)
 
 
+@pytest.fixture(scope="session")
+def running_of() -> type[Running]:
+    """What runs a service."""
+    return Running
+
+
 LENIENT = Limits(rate=10_000, burst=10_000, concurrent=100)
 
 

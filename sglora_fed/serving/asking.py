@@ -1,0 +1,79 @@
+"""From a description to an adapter on the disk, by way of the endpoint.
+
+What leaves is what the configured mechanism releases, debited in the ledger first; which of several
+adapters is kept stays here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sglora_fed.backbones import load_describer
+from sglora_fed.backbones.types import Describer
+from sglora_fed.config import RunConfig
+from sglora_fed.errors import EndpointError
+from sglora_fed.federation.terms import Agreement, agree
+from sglora_fed.privacy.floor import Floor
+from sglora_fed.privacy.ledger import Request as LedgerRequest
+from sglora_fed.privacy.mechanisms import promise
+from sglora_fed.serving.client import EndpointClient
+from sglora_fed.serving.wire import AdapterRequest
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Somebody who wants an adapter.
+
+    Attributes:
+        name: that the ledger counts its releases under.
+        description: of the task.
+        config: names the description encoder and the mechanism, which the floor may refuse.
+        floor: the weakest promise that is kept, and the ledger.
+    """
+
+    name: str
+    description: str
+    config: RunConfig
+    floor: Floor
+
+    def ask(self, client: EndpointClient) -> np.ndarray:
+        """[D] float32, checked, the one of those that came which suits the description best.
+
+        The same description again sends the same bytes and costs nothing.
+
+        Raises:
+            PromiseError: for a mechanism that the floor does not allow.
+            BudgetError, LedgerError: when it cannot be paid; nothing leaves.
+            EndpointError: when the endpoint cannot be reached, refuses, or does not take what the
+                mechanism releases.
+            ReplyError: when what comes is not what was asked for.
+        """
+        describer = load_describer(self.config.backbone)
+        self.floor.check(self.config.privacy.mechanism, *promise(self.config.privacy))
+        agreement = agree(self.config, describer, None, self.floor.catalogue)
+        form = agreement.mechanism.form
+        if not form.nbytes or form.dtype not in ("float16", "uint16"):
+            raise EndpointError(
+                f"{agreement.mechanism.name} sends neither an embedding nor places of a catalogue"
+            )
+        own = np.asarray(describer.encode([self.description]))[0]
+        released = self._released(agreement, describer, own)
+        answer = client.adapters(AdapterRequest(released, agreement.terms.catalogue))
+        return np.asarray(answer.adapters[_best(agreement, released, own)])
+
+    def _released(self, agreement: Agreement, describer: Describer, own: np.ndarray) -> np.ndarray:
+        mechanism = agreement.mechanism
+        if mechanism.epsilon is None:
+            return mechanism.release(own).astype(mechanism.form.dtype)
+        public = f"{describer.fingerprint} {agreement.terms.sha256}"
+        request = LedgerRequest(self.name, self.description, public)
+        return self.floor.opened().release(request, mechanism, own)
+
+
+def _best(agreement: Agreement, released: np.ndarray, own: np.ndarray) -> int:
+    """Which of the places is nearest to the description itself; 0 without a choice."""
+    if agreement.snap is None:
+        return 0
+    return int((agreement.snap.rows[released] @ agreement.snap.down(own)).argmax())

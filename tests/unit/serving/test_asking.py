@@ -1,0 +1,158 @@
+"""From a description to an adapter: what is paid, what leaves, and which one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import compose
+from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.errors import BudgetError, EndpointError, PromiseError
+from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.terms import agree
+from sglora_fed.generators import fit_generator
+from sglora_fed.generators.export import About, Export, read_export, write_export
+from sglora_fed.kept.zoos import zoo_identity
+from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
+from sglora_fed.privacy.floor import Floor
+from sglora_fed.privacy.ledger import Budget, create_ledger
+from sglora_fed.serving.app import Service
+from sglora_fed.serving.asking import Asker
+from sglora_fed.serving.tls import Files
+from sglora_fed.zoo import Zoo
+
+WORDS = "My camera hangs upside down, and red and blue are swapped."
+ENTRIES = tuple(
+    f"The camera {what}."
+    for what in (
+        "is dark",
+        "hangs upside down",
+        "is blurred",
+        "shows red as blue",
+        "is turned to the left",
+        "is mirrored",
+    )
+)
+"""In place of the family's own, which takes an encoder some seconds."""
+
+
+@pytest.fixture(scope="module")
+def krr(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    path = tmp_path_factory.mktemp("catalogue") / "list.json"
+    write_catalogue(Catalogue("own", 1, ENTRIES), path)
+    return ("privacy=krr", "privacy.epsilon=40", f"privacy.catalogue={path}")
+
+
+@pytest.fixture(scope="module")
+def cameras(
+    krr: tuple[str, ...],
+    make_zoo: Callable[..., Zoo],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Export:
+    """With a catalogue."""
+    config = compose(krr)
+    layout, folder = run_layout(config), tmp_path_factory.mktemp("cameras")
+    agreement = agree(config, load_describer(config.backbone))
+    assert agreement.snap is not None
+    zoo = make_zoo(4, dim=384, size=layout.size)
+    small = replace(zoo, means=zoo.means * np.float32(0.01))
+    generator = fit_generator(GeneratorConfig(), "ridge", small, 0)
+    about = About(
+        "cameras", None, None, zoo_identity(config, layout, 0), (), agreement.terms.catalogue
+    )
+    rows = np.asarray(agreement.snap.embeddings, np.float32)
+    write_export(folder, generator, GeneratorConfig(), about, rows)
+    return read_export(folder)
+
+
+@pytest.fixture
+def endpoint(cameras: Export, issue: Callable[..., Files], running_of: Any) -> Iterator[Any]:
+    with running_of(Service(cameras), issue("endpoint")) as found:
+        yield found
+
+
+@pytest.fixture
+def floor(tmp_path: Path) -> Floor:
+    create_ledger(tmp_path / "ledger")
+    return Floor(("krr", "subset", "none"), 40.0, 0.0, Budget(100.0), tmp_path / "ledger")
+
+
+def spent(floor: Floor) -> Fraction:
+    return floor.opened().spent("kitchen")[0]
+
+
+def test_the_adapter_of_the_nearest_entry_is_kept_and_paid_once(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
+) -> None:
+    asker, client = Asker("kitchen", WORDS, compose(krr), floor), endpoint.client(issue("kitchen"))
+    found = asker.ask(client)
+    agreement = agree(asker.config, load_describer(asker.config.backbone))
+    assert agreement.snap is not None
+    assert cameras.rows is not None
+    own = np.asarray(load_describer(asker.config.backbone).encode([WORDS]))[0]
+    place = int((agreement.snap.rows @ agreement.snap.down(own)).argmax())
+    wanted = cameras.generator.generate(cameras.rows[place : place + 1], 1, 0).adapters[0, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    np.testing.assert_array_equal(asker.ask(client), found)
+    assert spent(floor) == 40
+
+
+def test_of_several_the_one_that_suits_best_is_kept(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
+) -> None:
+    client = endpoint.client(issue("kitchen"))
+    exact = Asker("kitchen", WORDS, compose(krr), floor).ask(client)
+    several = compose(["privacy=subset", *krr[1:], "privacy.replies=5"])
+    np.testing.assert_allclose(
+        Asker("kitchen", WORDS, several, floor).ask(client), exact, atol=1e-4
+    )
+    assert endpoint.service.metrics.adapters == 6
+
+
+def test_what_cannot_be_paid_is_not_sent(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor
+) -> None:
+    client = endpoint.client(issue("kitchen"))
+    for words in (WORDS, "It is mirrored."):
+        Asker("kitchen", words, compose(krr), floor).ask(client)
+    before = endpoint.service.metrics.adapters
+    with pytest.raises(BudgetError):
+        Asker("kitchen", "It is dark.", compose(krr), floor).ask(client)
+    weaker = compose([krr[0], "privacy.epsilon=41", krr[2]])
+    with pytest.raises(PromiseError):
+        Asker("kitchen", WORDS, weaker, floor).ask(client)
+    assert endpoint.service.metrics.adapters == before
+    assert spent(floor) == 80
+
+
+def test_an_endpoint_that_dies_costs_nothing_more(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor
+) -> None:
+    asker, client = Asker("kitchen", WORDS, compose(krr), floor), endpoint.client(issue("kitchen"))
+    port, client.port = client.port, 1
+    for _ in range(3):
+        with pytest.raises(EndpointError):
+            asker.ask(client)
+    client.port = port
+    asker.ask(client)
+    assert spent(floor) == 40
+
+
+def test_without_a_promise_the_embedding_goes_in_the_clear_where_the_floor_allows_it(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
+) -> None:
+    asker, client = Asker("kitchen", WORDS, compose([]), floor), endpoint.client(issue("kitchen"))
+    own = np.asarray(load_describer(asker.config.backbone).encode([WORDS]))
+    wanted = cameras.generator.generate(own, 1, 0).adapters[0, 0]
+    np.testing.assert_allclose(asker.ask(client), wanted, atol=1e-4)
+    with pytest.raises(PromiseError):
+        replace(asker, floor=replace(floor, mechanisms=("krr",))).ask(client)
+    with pytest.raises(EndpointError, match="local sends neither"):
+        replace(asker, config=compose(["privacy=local"])).ask(client)
