@@ -1,8 +1,9 @@
 """What a zoo costs that grows: a round, fitting, an adapter, the nearest description; and memory.
 
-    python benchmarks/bench_scale.py [--experts 120 10000 100000] [--descriptions 1000000]
+    OMP_NUM_THREADS=1 python benchmarks/bench_scale.py [--experts 120 10000] [--descriptions 1000000]
 
-Writes ``benchmarks/results/scale.json``. Each size is a process of its own, whose largest memory is
+Writes ``benchmarks/results/scale.json``. Times are the wall's and, where ``cpu`` stands, the
+processor's, of all threads. Each size is a process of its own, whose largest memory is
 noted. The experts' numbers lie in files below ``--folder`` (5.5 GB for 100,000 experts) and are
 removed afterwards; descriptions are drawn around topics of domains, as sentences are.
 """
@@ -97,7 +98,7 @@ def rounds(zoo: Zoo) -> dict[str, float]:
     start = 0.05 * rng.standard_normal(LAYOUT.size, np.float32)
     begin = seconds(lambda: generator.begin(zoo, LAYOUT, start))
     law = 0.01 * rng.normal(size=(DIM, 8)) @ rng.normal(size=(8, LAYOUT.size))
-    times = []
+    times, cpu = [], []
     for _ in range(ROUNDS):
         rows = rng.choice(len(zoo.ids), min(TAKING_PART, len(zoo.ids)), replace=False)
         noise = 0.01 * rng.normal(size=(len(rows), LAYOUT.size))
@@ -107,19 +108,26 @@ def rounds(zoo: Zoo) -> dict[str, float]:
             generator.starts(rows, zoo.wordings[rows][:, 0])
             generator.learn(rows, updates)
 
+        started = time.process_time()
         times.append(seconds(one))
-    return {"begin_s": round(begin, 3), "round_s": round(statistics.median(times), 3)}
+        cpu.append(time.process_time() - started)
+    return {
+        "begin_s": round(begin, 3),
+        "round_s": round(statistics.median(times), 3),
+        "round_cpu_s": round(statistics.median(cpu), 3),
+    }
 
 
 def fitting(zoo: Zoo, name: str) -> dict[str, float]:
     config = GeneratorConfig()
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     generator = fit_generator(config, name, zoo, 0)
-    fit = time.perf_counter() - started
+    fit, cpu = time.perf_counter() - started, time.process_time() - busy
     queries = sentences(centres(), 1, np.random.default_rng(3), ASKED)[:, 0]
     one = [seconds(lambda: generator.generate(queries[:1], 1, 0)) for _ in range(5)]
     return {
         "fit_s": round(fit, 3),
+        "fit_cpu_s": round(cpu, 3),
         "one_adapter_ms": round(statistics.median(one) * 1e3, 2),
         f"{ASKED}_adapters_s": round(seconds(lambda: generator.generate(queries, 1, 0)), 3),
     }
@@ -184,16 +192,22 @@ def apart(folder: Path, *words: str) -> dict[str, Any]:
     return found
 
 
-def reached(sizes: Sequence[dict[str, Any]], near: dict[str, Any] | None) -> dict[str, Any]:
+def judged(sizes: Sequence[dict[str, Any]], near: dict[str, Any] | None) -> dict[str, Any]:
     """What is to be reached beside what is."""
     by_size = {found["experts"]: found for found in sizes}
     made: dict[str, Any] = {}
     for pair, goal in GOALS.items():
         large, small = (int(word) for word in pair.split(" to "))
         if {large, small} <= by_size.keys():
-            times = [by_size[size]["functional"]["round_s"] for size in (large, small)]
-            ratio = round(times[0] / times[1], 2)
-            made[f"round, {pair}"] = {"ratio": ratio, "goal": goal, "reached": ratio <= goal}
+            ratios = {
+                name: round(
+                    by_size[large]["functional"][name] / by_size[small]["functional"][name], 2
+                )
+                for name in ("round_s", "round_cpu_s")
+            }
+            # Others use the machine too: the processor's time tells what the work is.
+            reached = ratios["round_cpu_s"] <= goal
+            made[f"round, {pair}"] = ratios | {"goal": goal, "reached": reached}
     largest = by_size[max(by_size)]
     made["memory"] = {"goal_mb": GOAL_MB, "reached": largest["peak_mb"] <= GOAL_MB}
     fits = {name: largest[name]["fit_s"] <= GOAL_FIT_S for name in ("ridge", "topk")}
@@ -231,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = ("--one", "search", "--descriptions", str(given.descriptions))
         near = apart(Path(tempfile.gettempdir()), *words)
     found = {"numbers_per_adapter": LAYOUT.size, "taking_part": TAKING_PART, "zoos": sizes}
-    found |= {"search": near, "reached": reached(sizes, near)}
+    found |= {"search": near, "reached": judged(sizes, near)}
     print(json.dumps(found, indent=1))
     machine.write("scale", machine.facts("numpy", "faiss-cpu") | found)
 

@@ -8,6 +8,7 @@ from sglora_fed.config.schema import ITEMS, POLICY_METHOD, TRAINED_METHODS, RunC
 from sglora_fed.errors import BackboneInputError, ConfigError, TaskError
 from sglora_fed.experiments.tracking import check_tracking
 from sglora_fed.tasks import Task, load_family
+from sglora_fed.tasks.drawn import Drawn
 
 NAMED = 5
 """Files that one message names."""
@@ -71,7 +72,9 @@ def _check_pictures(tasks: Sequence[Task]) -> None:
     from sglora_fed.backbones.pictures import check_picture
 
     images = [task for task in tasks if task.modality == "image"]
-    items = [e.item for task in images for e in (*task.train, *task.test)]
+    parts = [part for task in images for part in (task.train, task.test)]
+    # What is drawn is in no file.
+    items = [e.item for part in parts if not isinstance(part, Drawn) for e in part]
     paths = {item for item in items if isinstance(item, str)}
     failed = []
     for path in sorted(paths):

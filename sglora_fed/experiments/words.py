@@ -15,6 +15,9 @@ from sglora_fed.tasks import load_family
 from sglora_fed.tasks.phrases import said_of
 from sglora_fed.tasks.types import Task
 
+MADE_FOR = {("assistant", None), ("cameras", "package:cameras")}
+"""Embedded families and the checkpoints that ship with them."""
+
 MOST_UNKNOWN = 0.5
 """Share of word pieces that a model may not know; beyond it, it reads less than half of a text."""
 
@@ -23,13 +26,13 @@ MOST_UNKNOWN = 0.5
 def check_words(family: FamilyConfig, backbone: BackboneConfig) -> None:
     """Refuse tasks whose words the configured models do not know or cannot tell apart.
 
-    The embedded family is made for the default model and not looked at.
+    The embedded families are made for the models that ship with them and not looked at.
 
     Raises:
         VocabularyError: when most of the descriptions, candidate texts or captions are unknown.
         TextsAlikeError: when two labels of a task, or descriptions of two tasks, are read as one.
     """
-    if family.name == "assistant" and backbone.path is None:
+    if (family.name, backbone.path) in MADE_FOR:
         return
     tasks = load_family(family).tasks
     check_descriptions(description_reader(backbone), tasks)

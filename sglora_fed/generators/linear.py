@@ -40,9 +40,12 @@ class LinearGenerator:
 
     def adapters(self, descriptions: np.ndarray) -> np.ndarray:
         """[n, d] description embeddings to [n, D] float32."""
-        scores = self.scores(descriptions)
+        scores = self.scores(descriptions).astype(np.float32)
+        if len(scores) <= len(self.basis):
+            few: np.ndarray = scores @ self.basis + self.offset
+            return few
         # The offset as one more direction: a sum afterwards would pass over the result again.
-        weights = np.pad(scores.astype(np.float32), ((0, 0), (0, 1)), constant_values=1)
+        weights = np.pad(scores, ((0, 0), (0, 1)), constant_values=1)
         made: np.ndarray = weights @ np.vstack([self.basis, self.offset])
         return made
 

@@ -22,6 +22,9 @@ from sglora_fed.zoo.rows import chunks
 
 AXES = {"embeddings": "Ed", "centre": "d", "map": "dk", "basis": "kD", "offset": "D"}
 
+PRECISELY = 1024
+"""Experts up to which their parameters are summed in double precision."""
+
 NEGLIGIBLE = 1e-13
 """Share of the strongest direction of descriptions, squared, below which one is rounding alone."""
 
@@ -38,13 +41,15 @@ def regression(zoo: Zoo, penalty: float) -> LinearGenerator:
     values, vectors = np.linalg.eigh(sums.means - sums.experts * np.outer(mean, mean))
     axes = vectors[:, values > values.max() * NEGLIGIBLE]
     products, total = np.zeros((axes.shape[1], zoo.size)), np.zeros(zoo.size)
-    first = zoo.means[0].astype(np.float64)
+    # The rounding of many experts averages out, and single precision takes half of the time.
+    kind = np.dtype(np.float64 if len(zoo.ids) <= PRECISELY else np.float32)
+    first = zoo.means[0].astype(kind)
     for texts, adapters in chunks(zoo.wordings, zoo.means):
         # About the first expert: what all adapters have in common does not cancel by rounding.
-        outputs = adapters - first
+        outputs: np.ndarray = adapters - first
         along = (texts.mean(axis=1, dtype=np.float64) - ridge.centre) @ axes
-        products += along.T @ outputs
-        total += outputs.sum(axis=0)
+        products += along.T.astype(kind) @ outputs
+        total += outputs.sum(axis=0, dtype=np.float64)
     offset = first + total / sums.experts
     return LinearGenerator(
         ridge.centre, ridge.fit(axes), products.astype(np.float32), offset.astype(np.float32)

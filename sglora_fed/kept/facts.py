@@ -23,7 +23,7 @@ SHARED = (
 ROUNDS = ("generator_rounds", "generator_steps", "generator_clients")
 """Settings of the federation that what it trains depends on."""
 
-ELSEWHERE = ("path", "clients_per_split", "test_per_client")
+ELSEWHERE = ("path", "clients_per_split", "clients_per_camera", "test_per_client")
 """Settings of a family that say nothing of its experts."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal, get_args
@@ -68,7 +68,8 @@ class Task:
         id: unique within its family; letters, digits, ``._-``.
         description: the sentence that says what the user wants.
         labels: label key -> candidate text shown to the backbone; empty for retrieval.
-        train: examples for training; empty for a client that has none.
+        train: examples for training; empty for a client that has none. A tuple, or drawn when they
+            are looked at (:mod:`~sglora_fed.tasks.drawn`).
         test: examples for evaluation.
         role: ``expert`` trains a LoRA for the zoo; ``client`` receives one.
         split: ``"expert"`` for experts, else the kind of unseen task (``new_rule``, ...).
@@ -88,8 +89,8 @@ class Task:
     id: str
     description: str
     labels: Mapping[str, str]
-    train: tuple[Example, ...]
-    test: tuple[Example, ...]
+    train: Sequence[Example]
+    test: Sequence[Example]
     role: Role = "client"
     split: str = EXPERT_SPLIT
     paraphrases: tuple[str, ...] = ()

@@ -50,6 +50,9 @@ class FamilyConfig(Group):
     rule_experts: int = option(96, "experts with a personal rule", at_least(0))
     style_experts: int = option(24, "experts with a writing style", at_least(0))
     clients_per_split: int = option(26, "unseen clients in each split", at_least(1))
+    clients_per_camera: int = option(
+        1, "`cameras` only: unseen clients with a camera of the same condition", at_least(1)
+    )
     train_per_client: int = option(
         128, "training examples of a task, evenly over its labels", at_least(1)
     )

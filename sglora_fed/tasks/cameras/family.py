@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
-from functools import partial
+from dataclasses import astuple, dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, se
 from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render
 from sglora_fed.tasks.cameras.wording import OWNERS, sentences
+from sglora_fed.tasks.drawn import Drawn
 from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Role, Task, TaskFamily
+
+RECENT = 64
+"""Tasks whose pictures are in memory; those of others are drawn again."""
 
 WAYS = 8
 """Sentences for each camera: a description and its paraphrases."""
@@ -37,7 +41,9 @@ def cameras_family(config: FamilyConfig) -> TaskFamily:
     whose elements experts have, never together. ``new_words``: the same cameras, their pictures
     included, in another author's words. ``new_element``: a geometry or colour that no expert has.
     Clients' conditions do not depend on the number of experts, and more experts are those of fewer
-    and further ones. No client is plain: there an adapter has nothing to do.
+    and further ones. No client is plain: there an adapter has nothing to do. Several clients may
+    have a camera of one condition, each in its own words and before its own scenes; the first ones
+    do not depend on how many follow.
 
     Args:
         config: sizes and seed.
@@ -65,10 +71,11 @@ def _family(config: FamilyConfig, view: View) -> TaskFamily:
         )
     rng = np.random.default_rng(derive_seed(config.seed, "family", "cameras"))
     known, foreign = _conditions(rng)
-    clients = _first(known, config.clients_per_split, "new_combination")
-    strangers = _first(foreign, config.clients_per_split, "new_element")
-    experts = _experts([c for c in (*known, PLAIN) if c not in clients], config.experts)
-    _check_elements(experts, clients)
+    unseen = _first(known, config.clients_per_split, "new_combination")
+    foreign = _first(foreign, config.clients_per_split, "new_element")
+    clients, strangers = (some * config.clients_per_camera for some in (unseen, foreign))
+    experts = _experts([c for c in (*known, PLAIN) if c not in unseen], config.experts)
+    _check_elements(experts, unseen)
     combined = _tasks("new_combination", clients, "client", "new_combination", config, view)
     return TaskFamily(
         "cameras",
@@ -131,6 +138,66 @@ def _check_elements(experts: Sequence[Condition], clients: Sequence[Condition]) 
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Camera:
+    """One task's camera, from which its words and pictures are drawn: the same each time.
+
+    Attributes:
+        name: of the task.
+        condition: of the camera.
+        role: of the task.
+        split: of the task.
+        config: of the family.
+        view: what becomes of pictures.
+    """
+
+    name: str
+    condition: Condition
+    role: Role
+    split: str
+    config: FamilyConfig
+    view: View
+
+    def task(self) -> Task:
+        """Its words, and pictures that are drawn when they are looked at."""
+        _, (description, *paraphrases) = self._begun()
+        return Task(
+            id=self.name,
+            description=description,
+            labels={},
+            train=Drawn(self.config.train_per_client, lambda: _drawn(self)[0]),
+            test=Drawn(self._tested, lambda: _drawn(self)[1]),
+            role=self.role,
+            split=self.split,
+            paraphrases=tuple(paraphrases),
+            kind="retrieval",
+            modality="image",
+        )
+
+    def examples(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        """For training and for testing."""
+        rng, _ = self._begun()
+        train = _captions(self.config.train_per_client, rng)
+        test = hard_groups(rng).ravel()[: self._tested]
+        see = partial(self.view, self.condition)
+        return _examples(train, rng, see), _examples(test, rng, see)
+
+    @property
+    def _tested(self) -> int:
+        """An expert is never tested."""
+        return self.config.test_per_client if self.role == "client" else 0
+
+    def _begun(self) -> tuple[np.random.Generator, tuple[str, ...]]:
+        """The task's random numbers behind those of its sentences, and these."""
+        rng = _rng_of(self.name, self.config)
+        return rng, tuple(sentences(OWNERS, self.condition, WAYS, rng))
+
+
+@lru_cache(maxsize=RECENT)
+def _drawn(camera: _Camera) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    return camera.examples()
+
+
 def _tasks(
     prefix: str,
     conditions: Sequence[Condition],
@@ -140,31 +207,9 @@ def _tasks(
     view: View,
 ) -> list[Task]:
     return [
-        _task(f"{prefix}-{number:03d}", condition, role, split, config, view)
+        _Camera(f"{prefix}-{number:03d}", condition, role, split, config, view).task()
         for number, condition in enumerate(conditions)
     ]
-
-
-def _task(
-    name: str, condition: Condition, role: Role, split: str, config: FamilyConfig, view: View
-) -> Task:
-    rng = _rng_of(name, config)
-    description, *paraphrases = sentences(OWNERS, condition, WAYS, rng)
-    train = _captions(config.train_per_client, rng)
-    # An expert is never tested.
-    test = hard_groups(rng).ravel()[: config.test_per_client if role == "client" else 0]
-    return Task(
-        id=name,
-        description=description,
-        labels={},
-        train=_examples(train, rng, partial(view, condition)),
-        test=_examples(test, rng, partial(view, condition)),
-        role=role,
-        split=split,
-        paraphrases=tuple(paraphrases),
-        kind="retrieval",
-        modality="image",
-    )
 
 
 def _reworded(
