@@ -1,6 +1,6 @@
 """What a zoo costs that grows: a round, fitting, an adapter, the nearest description; and memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_scale.py [--experts 120 10000] [--descriptions 1000000]
+    OMP_NUM_THREADS=1 python benchmarks/bench_scale.py [--descriptions 1000000]
 
 Writes ``benchmarks/results/scale.json``. Times are the wall's and, where ``cpu`` stands, the
 processor's, of all threads. Each size is a process of its own, whose largest memory is

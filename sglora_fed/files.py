@@ -7,18 +7,19 @@ import hashlib
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
 from sglora_fed.errors import ResultsError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write to a temporary name in the same folder, force it to disk, then rename.
 
     Args:
         path: its folder is made when missing.
-        data: the whole content.
+        data: the whole content, or its pieces one after the other.
 
     Raises:
         ResultsError: when the disk is full or the folder cannot be written; an older file at
@@ -28,7 +29,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sglora_fed.report.page import write_report
@@ -14,7 +14,7 @@ from sglora_fed.results.summary import RunFacts, summarise
 
 def write_results(
     folder: Path,
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     facts: RunFacts,
     config_yaml: str,
     exhibits: Sequence[Exhibit] = (),

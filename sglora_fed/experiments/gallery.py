@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from sglora_fed.backbones.pictures import read_picture
-from sglora_fed.config.schema import SHARED_METHOD, RunConfig
+from sglora_fed.config.schema import SHARED_METHOD, FamilyConfig, RunConfig
 from sglora_fed.federation.bench import Bench
 from sglora_fed.federation.compare import Delivery
 from sglora_fed.federation.describe import Requests, words
@@ -55,7 +56,7 @@ def exhibits(federation: Federation, requests: Requests, delivery: Delivery) -> 
     if not is_simulated(federation.grid):
         return []
     config = federation.config
-    chosen = first_clients(load_family(config.family).of_role("client"))
+    chosen = _chosen(config.family)
     places = [i for i, row in enumerate(delivery.rows) if requests.names[row] in chosen]
     if not places:
         return []
@@ -79,6 +80,11 @@ def exhibits(federation: Federation, requests: Requests, delivery: Delivery) -> 
         )
         for i, task in enumerate(bench.tasks)
     ]
+
+
+@lru_cache(maxsize=2)
+def _chosen(family: FamilyConfig) -> frozenset[str]:
+    return frozenset(first_clients(load_family(family).of_role("client")))
 
 
 def first_clients(tasks: Sequence[Task]) -> set[str]:
@@ -117,7 +123,8 @@ def _scenes(config: RunConfig) -> dict[str, Item]:
     """Client -> its first test picture with nothing wrong, where the family knows it."""
     family = unspoilt_family(config.family)
     tasks = () if family is None else family.of_role("client")
-    return {task.id: task.test[0].item for task in tasks}
+    shown = _chosen(config.family)
+    return {task.id: task.test[0].item for task in tasks if task.id in shown}
 
 
 def png(item: Item) -> bytes:

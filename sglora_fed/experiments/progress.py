@@ -17,6 +17,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from sglora_fed.errors import ResultsError
@@ -65,6 +66,7 @@ def follow(path: Path, stop: Event, console: Console) -> None:
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=False, compact=True),
     )
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {"starting": progress.add_task("starting", total=None)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.reproduce import command
 from sglora_fed.federation.adopt import adopt_request
 from sglora_fed.federation.codec import wire_bytes
-from sglora_fed.federation.compare import Measured, delivered_adapters
+from sglora_fed.federation.compare import Measured, agreeing, delivered_adapters
 from sglora_fed.federation.comparison import CompareReply
 from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
@@ -24,6 +24,7 @@ from sglora_fed.generators import Generated
 from sglora_fed.kept.zoos import versions
 from sglora_fed.privacy.mechanisms import UNIT, promise
 from sglora_fed.results.gallery import Exhibit
+from sglora_fed.results.parts import Part
 from sglora_fed.results.rows import Row
 from sglora_fed.results.summary import RunFacts
 
@@ -33,7 +34,6 @@ class Record:
     """Grows over the seeds of a run.
 
     Attributes:
-        rows: results.
         experts: most that a seed's zoo held, without the distrusted.
         distrusted: most experts that were not used.
         stages: stage -> seconds.
@@ -44,7 +44,6 @@ class Record:
         exhibits: of the first seed, to look at.
     """
 
-    rows: list[Row] = field(default_factory=list)
     experts: int = 0
     distrusted: int = 0
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -67,27 +66,19 @@ class Record:
         for client, row in zip(names, told, strict=True):
             self.nearness[client].append(row)
 
-    def measured(self, found: Sequence[Measured], methods: Sequence[str], seed: int) -> None:
-        """Add a seed's results."""
-        for one in found:
-            reply = one.reply
-            for client, split, values in zip(one.names, reply.splits, reply.values, strict=True):
-                self.rows += [
-                    Row(client, split, seed, method, metric, float(values[m, k]))
-                    for m, method in enumerate(methods)
-                    for k, metric in enumerate(reply.metrics)
-                ]
-            for client, row in zip(one.names, reply.trust, strict=False):
-                self.trust[client].append(row.astype(np.float64))
-            for method, seconds in zip(methods, reply.seconds.tolist(), strict=True):
-                self.method_seconds[method].append(seconds)
-        self.rows.sort(key=lambda row: (row.seed, row.client, row.method, row.metric))
+    def add(self, part: Part) -> None:
+        """Note what some clients measured, but for the results themselves."""
+        for client, told in part.trust.items():
+            self.trust[client].append(np.array(told))
+        for method, seconds in part.method_seconds.items():
+            self.method_seconds[method] += seconds
+        self.wire.update(part.wire)
 
     def weigh(
         self, requests: Requests, made: Made, rows: np.ndarray, federation: Federation
     ) -> None:
         """Measure what one client's messages weigh on the wire, that of the longest id."""
-        if self.wire:
+        if "down" in self.wire:
             return
         place = max(range(len(rows)), key=lambda i: len(requests.own_ids[rows[i]]))
         ids, row = requests.called(rows[[place]]), rows[[place]]
@@ -95,15 +86,42 @@ class Record:
         self.wire["up"] = wire_bytes(DescribeReply(0, ids, requests.released[row]).pack())
         self.wire["down"] = wire_bytes(one.pack())
 
-    def weigh_results(self, found: Sequence[Measured]) -> None:
-        """The same of what one client measured."""
-        if found:
-            reply = found[0].reply
-            longest = max(reply.ids, key=len)
-            one = CompareReply(
-                0, (longest,), reply.splits[:1], reply.metrics, reply.values[:1], reply.seconds
-            )
-            self.wire["results"] = wire_bytes(one.pack())
+
+def part_of(found: Sequence[Measured], methods: Sequence[str], seed: int) -> Part:
+    """What some clients measured, as it is kept: those who agree on what was measured."""
+    kept = agreeing(found)
+    rows, trust = list[Row](), dict[str, list[float]]()
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
+    for one in kept:
+        reply = one.reply
+        for client, split, values in zip(one.names, reply.splits, reply.values, strict=True):
+            rows += [
+                Row(client, split, seed, method, metric, float(values[m, k]))
+                for m, method in enumerate(methods)
+                for k, metric in enumerate(reply.metrics)
+            ]
+        for client, told in zip(one.names, reply.trust, strict=False):
+            trust[client] = told.astype(np.float64).tolist()
+        for method, needed in zip(methods, reply.seconds.tolist(), strict=True):
+            seconds[method].append(needed)
+    rows.sort(key=lambda row: (row.client, row.method, row.metric))
+    return Part(rows, seconds, trust, weight_of(found), len(found) - len(kept))
+
+
+def weight_of(found: Sequence[Measured]) -> dict[str, int]:
+    """What one client's results weigh on the wire, those of the longest id."""
+    if not found:
+        return {}
+    reply = found[0].reply
+    one = CompareReply(
+        0,
+        (max(reply.ids, key=len),),
+        reply.splits[:1],
+        reply.metrics,
+        reply.values[:1],
+        reply.seconds,
+    )
+    return {"results": wire_bytes(one.pack())}
 
 
 def _mean(rows: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -111,11 +129,19 @@ def _mean(rows: Sequence[np.ndarray]) -> tuple[float, float]:
     return first, second
 
 
-def facts(config: RunConfig, record: Record, federation: Federation, seconds: float) -> RunFacts:
+def facts(
+    config: RunConfig,
+    record: Record,
+    rows: Iterable[Row],
+    federation: Federation,
+    seconds: float,
+) -> RunFacts:
     """What the results of a finished run say of it."""
     epsilon, delta = promise(config.privacy)
-    methods = sorted({row.method for row in record.rows})
-    clients = {row.client for row in record.rows}
+    methods, clients = set[str](), set[str]()
+    for row in rows:
+        methods.add(row.method)
+        clients.add(row.client)
     return RunFacts(
         name=config.name,
         generator=config.generator.name,
@@ -136,8 +162,10 @@ def facts(config: RunConfig, record: Record, federation: Federation, seconds: fl
         },
         bytes_per_client=dict(record.wire),
         seconds_by_stage=dict(record.stages),
-        seconds_by_method={m: float(np.mean(record.method_seconds[m])) for m in methods},
-        bytes_by_method={m: delivered_adapters(m, config) * record.wire["down"] for m in methods},
+        seconds_by_method={m: float(np.mean(record.method_seconds[m])) for m in sorted(methods)},
+        bytes_by_method={
+            m: delivered_adapters(m, config) * record.wire["down"] for m in sorted(methods)
+        },
         confidence={
             name: (*_mean(rows), *(_mean(record.trust[name]) if name in record.trust else ()))
             for name, rows in record.nearness.items()

@@ -12,24 +12,24 @@ from flwr.serverapp import Grid
 
 from sglora_fed.adapters.start import federation_start
 from sglora_fed.backbones import load_describer
-from sglora_fed.config import config_yaml
+from sglora_fed.config import config_sha256, config_yaml
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, UNSPENT, RunConfig
 from sglora_fed.experiments.finish import write_results
 from sglora_fed.experiments.gallery import exhibits
 from sglora_fed.experiments.progress import ProgressLog
-from sglora_fed.experiments.record import Record, facts
+from sglora_fed.experiments.record import Record, facts, part_of
+from sglora_fed.experiments.requests import requests_of
 from sglora_fed.experiments.tracking import open_tracker, track
 from sglora_fed.federation.calibrate import confidence
 from sglora_fed.federation.compare import (
     LOCAL_METHODS,
     Delivery,
     Measured,
-    agreeing,
     compare,
 )
-from sglora_fed.federation.describe import Requests, collect_requests
+from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.enrol import enrol
-from sglora_fed.federation.exchange import Federation, wait_for_nodes
+from sglora_fed.federation.exchange import Federation, Progress, wait_for_nodes
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.making import generate, make_for
 from sglora_fed.federation.roster import Roster
@@ -40,8 +40,9 @@ from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.generators.directions import generator_projection, linear_of
-from sglora_fed.kept.zoos import check_signed, trusted_zoo, zoo_identity, zoo_path
+from sglora_fed.kept.zoos import check_signed, trusted_zoo, versions, zoo_identity, zoo_path
 from sglora_fed.results.files import ZOOS
+from sglora_fed.results.parts import Part, PartRows, Parts, remove_parts
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo, ZooStore, open_zoo
 
@@ -74,10 +75,12 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     started, record = time.perf_counter(), Record()
     tracker = open_tracker(config.tracking)
     federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
-    for seed in config.seeds:
-        _run_seed(federation.of_seed(seed), record)
-    found = facts(config, record, federation, time.perf_counter() - started)
-    folder = write_results(output, record.rows, found, config_yaml(config), record.exhibits)
+    rows = PartRows(
+        tuple(_run_seed(federation.of_seed(seed), record, output) for seed in config.seeds)
+    )
+    found = facts(config, record, rows, federation, time.perf_counter() - started)
+    folder = write_results(output, rows, found, config_yaml(config), record.exhibits)
+    remove_parts(output)
     track(tracker, config, folder)
     return folder
 
@@ -154,30 +157,49 @@ class _Tools:
     agreement: Agreement
 
 
-def _run_seed(federation: Federation, record: Record) -> None:
-    """From enrolment to measurements."""
+def _run_seed(federation: Federation, record: Record, output: Path) -> Parts:
+    """From enrolment to measurements; what an interrupted run has measured stays."""
     with record.timed("experts"):
         store = enrolled(federation)
     zoo = trusted_zoo(store)
     record.experts = max(record.experts, len(zoo.ids))
     record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
     tools = _prepared(federation, zoo, record)
-    requests = collect_requests(federation, tools.agreement)
-    report, measured = federation.reporter("evaluate"), list[Measured]()
-    for start in range(0, len(requests.names), GENERATED_AT_ONCE):
+    parts = Parts(output, federation.seed, _made_for(federation.config, zoo, tools.agreement))
+    requests = requests_of(federation, tools.agreement, parts.folder)
+    report = federation.reporter("evaluate")
+    for number, start in enumerate(range(0, len(requests.names), GENERATED_AT_ONCE)):
         rows = np.arange(start, min(start + GENERATED_AT_ONCE, len(requests.names)))
         delivery = _delivery(federation, tools, requests, rows, record)
-        with record.timed("evaluate"):
-            for one in compare(federation, requests, delivery):
-                measured.append(one)
-                report(sum(len(some.names) for some in measured), len(requests.names))
+        if (part := parts.get(number)) is None:
+            with record.timed("evaluate"):
+                part = _measured(federation, requests, delivery, report)
+            parts.add(number, part)
+        report(int(rows[-1]) + 1, len(requests.names))
+        record.add(part)
+        if part.left_out:
+            told = f"{part.left_out} replies measured something else than most nodes"
+            federation.refusals.append(told)
         if federation.seed == federation.config.seeds[0]:
             record.exhibits += exhibits(federation, requests, delivery)
-    record.weigh_results(measured)
-    kept = agreeing(measured)
-    if left_out := len(measured) - len(kept):
-        federation.refusals.append(f"{left_out} replies measured something else than most nodes")
-    record.measured(kept, tools.methods, federation.seed)
+    return parts
+
+
+def _made_for(config: RunConfig, zoo: Zoo, agreement: Agreement) -> str:
+    facts = [config_sha256(config), zoo.sha256, agreement.terms.sha256, versions()]
+    return json.dumps([*facts, GENERATED_AT_ONCE])
+
+
+def _measured(
+    federation: Federation, requests: Requests, delivery: Delivery, report: Progress
+) -> Part:
+    """What a delivery's clients measure."""
+    measured, before = list[Measured](), int(delivery.rows[0])
+    for one in compare(federation, requests, delivery):
+        measured.append(one)
+        done = before + sum(len(some.names) for some in measured)
+        report(done, len(requests.names))
+    return part_of(measured, delivery.methods, federation.seed)
 
 
 def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:

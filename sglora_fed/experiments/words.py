@@ -15,8 +15,8 @@ from sglora_fed.tasks import load_family
 from sglora_fed.tasks.phrases import said_of
 from sglora_fed.tasks.types import Task
 
-MADE_FOR = {("assistant", None), ("cameras", "package:cameras")}
-"""Embedded families and the checkpoints that ship with them."""
+MADE_FOR = {("assistant", None, "minilm"), ("cameras", "package:cameras", "minilm")}
+"""Embedded families, the checkpoints that ship with them, and what reads their descriptions."""
 
 MOST_UNKNOWN = 0.5
 """Share of word pieces that a model may not know; beyond it, it reads less than half of a text."""
@@ -32,7 +32,7 @@ def check_words(family: FamilyConfig, backbone: BackboneConfig) -> None:
         VocabularyError: when most of the descriptions, candidate texts or captions are unknown.
         TextsAlikeError: when two labels of a task, or descriptions of two tasks, are read as one.
     """
-    if (family.name, backbone.path) in MADE_FOR:
+    if (family.name, backbone.path, backbone.describer) in MADE_FOR:
         return
     tasks = load_family(family).tasks
     check_descriptions(description_reader(backbone), tasks)

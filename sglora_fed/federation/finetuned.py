@@ -41,7 +41,7 @@ FINE_TUNED: Mapping[str, Method] = {
 def examples_of(name: str, task: Task, seed: int) -> tuple[Example, ...]:
     """What a client learns from by a method; ``seed`` draws the few of each class."""
     shots = FINE_TUNED[name].shots
-    return task.train if shots is None else few_shot(task, shots, seed)
+    return tuple(task.train) if shots is None else few_shot(task, shots, seed)
 
 
 def training_of(tuned: FineTuning, config: RunConfig) -> TrainConfig:

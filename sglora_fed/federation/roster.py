@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from sglora_fed.config.schema import FederationConfig
-from sglora_fed.errors import MessageError
+from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.tasks.types import KINDS, Kind
 
 Part = Literal["experts", "clients"]
@@ -96,6 +96,21 @@ class Roster:
         """What most nodes' tasks are; a run is about one kind."""
         told = Counter(self.kinds.values())
         return max(KINDS, key=lambda kind: told[kind])
+
+    def bind(self, node: int, about: Part, ids: Sequence[str]) -> None:
+        """What a node named at first, in an earlier part of the run."""
+        self._ids[node, about] = frozenset(ids)
+
+    def node_of(self, partition: int) -> int:
+        """The node that said that it has a partition.
+
+        Raises:
+            RepliesError: when none did, or several.
+        """
+        found = [node for node, own in self._partitions.items() if own == partition]
+        if len(found) != 1:
+            raise RepliesError(f"{len(found)} nodes of partition {partition}; need the one before")
+        return found[0]
 
     def place(self, node: int) -> tuple[int, int]:
         """By which nodes are ordered: partitions may be equal, ids are random in simulation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,7 @@ Values = dict[tuple[str, str], dict[str, float]]
 
 
 @plain_matplotlib()
-def draw_figures(summary: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, bytes]:
+def draw_figures(summary: Mapping[str, Any], rows: Iterable[Row]) -> dict[str, bytes]:
     """File name -> PNG, for every figure that the run has data for."""
     values = _client_values(summary, rows)
     found = {
@@ -313,7 +313,7 @@ def _main_label(summary: Mapping[str, Any]) -> str:
     return metric_label(main_metric(summary))
 
 
-def _client_values(summary: Mapping[str, Any], rows: Sequence[Row]) -> Values:
+def _client_values(summary: Mapping[str, Any], rows: Iterable[Row]) -> Values:
     """Means over seeds of the main metric."""
     metric, lists = main_metric(summary), defaultdict(list)
     for row in with_mean_recall(rows):

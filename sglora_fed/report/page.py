@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 def write_report(
     folder: Path,
     summary: Mapping[str, Any],
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     exhibits: Sequence[Exhibit] = (),
 ) -> Path:
     """Write ``figures/*.png`` and ``report.html``, which needs no other file.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from sglora_fed.errors import ResultsError
 from sglora_fed.files import write_atomically
-from sglora_fed.results.rows import Row, rows_from_csv, rows_to_csv
+from sglora_fed.results.rows import Row, csv_pieces, rows_from_csv
 
 SCHEMA = 2
 PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
@@ -23,14 +23,14 @@ ZOOS = "zoos.json"
 """What a run that only builds zoos leaves: the list of their folders."""
 
 
-def write_rows(folder: Path, rows: Sequence[Row], config_yaml: str) -> None:
+def write_rows(folder: Path, rows: Iterable[Row], config_yaml: str) -> None:
     """Write the configuration and the rows: all that cannot be made again.
 
     Raises:
         ResultsError: when the disk is full.
     """
     write_atomically(folder / CONFIG, config_yaml.encode())
-    write_atomically(folder / CLIENTS, rows_to_csv(rows).encode())
+    write_atomically(folder / CLIENTS, (piece.encode() for piece in csv_pieces(rows)))
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from sglora_fed.results.rows import Row
@@ -19,19 +19,20 @@ def recall(direction: str, place: int) -> str:
     return f"{direction}_r{place}"
 
 
-def with_mean_recall(rows: Sequence[Row]) -> list[Row]:
-    """The rows, and one of :data:`MEAN_RECALL` wherever recall at 1 is there in both directions."""
-    first, second = (
-        {
-            (row.client, row.split, row.seed, row.method): row
-            for row in rows
-            if row.metric == recall(direction, 1)
-        }
-        for direction in DIRECTIONS
-    )
-    means = [
-        replace(row, metric=MEAN_RECALL, value=(row.value + second[place].value) / 2)
-        for place, row in first.items()
-        if place in second
-    ]
-    return [*rows, *means]
+def with_mean_recall(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, and one of :data:`MEAN_RECALL` wherever recall at 1 is there in both directions.
+
+    It follows the second of both; of a table that is in order, few rows are kept for that.
+    """
+    both = [recall(direction, 1) for direction in DIRECTIONS]
+    waiting: dict[tuple[str, str, int, str], Row] = {}
+    for row in rows:
+        yield row
+        if row.metric not in both:
+            continue
+        place = (row.client, row.split, row.seed, row.method)
+        other = waiting.pop(place, row)
+        if other.metric == row.metric:
+            waiting[place] = row
+        else:
+            yield replace(row, metric=MEAN_RECALL, value=(row.value + other.value) / 2)

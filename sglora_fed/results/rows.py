@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from sglora_fed.errors import ResultsError
 
@@ -33,13 +35,27 @@ class Row:
             raise ResultsError(f"{name} is {self.value}; it must be a fraction from 0 to 1")
 
 
-def rows_to_csv(rows: Sequence[Row]) -> str:
+AT_ONCE = 10_000
+"""Rows that are text in memory together."""
+
+
+def rows_to_csv(rows: Iterable[Row]) -> str:
     """Rows as CSV with a header."""
+    return "".join(csv_pieces(rows))
+
+
+def csv_pieces(rows: Iterable[Row]) -> Iterator[str]:
+    """As :func:`rows_to_csv`, some rows at a time."""
+    yield _lines([tuple(item.name for item in fields(Row))])
+    left = iter(rows)
+    while some := list(islice(left, AT_ONCE)):
+        yield _lines([astuple(row) for row in some])
+
+
+def _lines(values: Sequence[tuple[Any, ...]]) -> str:
     text = io.StringIO()
     # Lines end as RFC 4180 has it: with another end, csv leaves a name's own CR unquoted.
-    writer = csv.writer(text)
-    writer.writerow([item.name for item in fields(Row)])
-    writer.writerows(astuple(row) for row in rows)
+    csv.writer(text).writerows(values)
     return text.getvalue()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -97,7 +98,7 @@ class _Table:
     values: Mapping[str, np.ndarray]
 
 
-def summarise(rows: Sequence[Row], facts: RunFacts) -> dict[str, Any]:
+def summarise(rows: Iterable[Row], facts: RunFacts) -> dict[str, Any]:
     """The summary as in ``summary.json``: means with 95 % intervals, all numbers finite.
 
     A method's mean is over all clients that have a value for the metric; methods are compared on
@@ -107,9 +108,9 @@ def summarise(rows: Sequence[Row], facts: RunFacts) -> dict[str, Any]:
         ResultsError: without rows, with two values for the same thing, or when a number is not
             finite.
     """
-    if not rows:
-        raise ResultsError("there is nothing to summarise: no client sent a result")
     tables = _tables(with_mean_recall(rows))
+    if not tables:
+        raise ResultsError("there is nothing to summarise: no client sent a result")
     summary = {
         "schema": SCHEMA,
         "run": {
@@ -140,30 +141,62 @@ def summarise(rows: Sequence[Row], facts: RunFacts) -> dict[str, Any]:
     return summary
 
 
-def _tables(rows: Sequence[Row]) -> dict[tuple[str, str], _Table]:
-    """(split, metric) -> table, in the order of their names."""
-    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+def _tables(rows: Iterable[Row]) -> dict[tuple[str, str], _Table]:
+    """(split, metric) -> table, in the order of their names; no row is kept."""
+    names: dict[str, int] = {}
+    found: dict[tuple[str, str], dict[str, _Column]] = defaultdict(lambda: defaultdict(_Column))
     for row in rows:
-        found[row.split, row.metric].append(row)
-    return {place: _table(found[place]) for place in sorted(found)}
+        column = found[row.split, row.metric][row.method]
+        column.clients.append(names.setdefault(row.client, len(names)))
+        column.seeds.append(row.seed)
+        column.values.append(row.value)
+    every = np.array(list(names), object)
+    return {place: _table(place, found[place], every) for place in sorted(found)}
 
 
-def _table(rows: Sequence[Row]) -> _Table:
-    clients = _numbered(row.client for row in rows)
-    seeds = _numbered(row.seed for row in rows)
-    empty = np.full((len(clients), len(seeds)), np.nan)
-    found = {method: empty.copy() for method in sorted({row.method for row in rows})}
-    for row in rows:
-        place = clients[row.client], seeds[row.seed]
-        if not np.isnan(found[row.method][place]):
-            name = f"{row.metric} of {row.method} for client {row.client!r} and seed {row.seed}"
+@dataclass(frozen=True)
+class _Column:
+    """A method's values, in the order in which they came.
+
+    Attributes:
+        clients: numbers of their names.
+        seeds: theirs.
+        values: themselves.
+    """
+
+    clients: array[int] = field(default_factory=lambda: array("q"))
+    seeds: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+
+
+def _table(place: tuple[str, str], columns: Mapping[str, _Column], every: np.ndarray) -> _Table:
+    present = np.unique(np.concatenate([np.array(c.clients) for c in columns.values()]))
+    present = present[np.argsort(every[present])]
+    places = np.empty(len(every), np.int64)
+    places[present] = np.arange(len(present))
+    seeds = np.unique(np.concatenate([np.array(column.seeds) for column in columns.values()]))
+    found = {}
+    for method in sorted(columns):
+        column = columns[method]
+        values = np.full((len(present), len(seeds)), np.nan)
+        cells = places[np.array(column.clients)], np.searchsorted(seeds, np.array(column.seeds))
+        values[cells] = column.values
+        if (twice := _twice(cells, values.shape)) is not None:
+            client, seed = every[present[twice[0]]], seeds[twice[1]]
+            name = f"{place[1]} of {method} for client {client!r} and seed {seed}"
             raise ResultsError(f"there are two values of {name}; each is measured once")
-        found[row.method][place] = row.value
-    return _Table(tuple(clients), found)
+        found[method] = values
+    return _Table(tuple(every[present]), found)
 
 
-def _numbered(names: Iterable[Any]) -> dict[Any, int]:
-    return {name: place for place, name in enumerate(sorted(set(names)))}
+def _twice(cells: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """A cell that comes twice."""
+    flat = np.ravel_multi_index(cells, shape)
+    counts = np.bincount(flat, minlength=1)
+    if counts.max(initial=0) < 2:
+        return None
+    row, column = np.unravel_index(int(counts.argmax()), shape)
+    return int(row), int(column)
 
 
 def _incomplete(tables: Mapping[tuple[str, str], _Table]) -> int:

@@ -1,0 +1,119 @@
+"""A run that died is continued: the same table, and nobody is asked twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sglora_fed.experiments import requests, run
+from sglora_fed.federation.compare import COMPARE
+from sglora_fed.federation.describe import DESCRIBE
+from sglora_fed.results import parts
+
+NOISE = ("privacy=gaussian", "privacy.epsilon=8", "seeds=[0,1]")
+
+
+class Died(BaseException):
+    """As after kill -9: no handler of errors sees it."""
+
+
+@pytest.fixture
+def whole(make_fast: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Clients in pieces of five, without interruption."""
+    monkeypatch.setattr(run, "GENERATED_AT_ONCE", 5)
+    return make_fast(output="whole").run()
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 4])
+def test_the_table_is_the_same(
+    make_fast: Callable[..., Any],
+    whole: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: int,
+) -> None:
+    left = [writes]
+
+    def mortal(path: Path, data: Any) -> None:
+        if not left[0]:
+            raise Died
+        left[0] -= 1
+        write(path, data)
+
+    write = parts.write_atomically
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "write_atomically", mortal)
+        patch.setattr(requests, "write_atomically", mortal)
+        dying = make_fast()
+        with pytest.raises(Died):
+            dying.run()
+    again = make_fast().run()
+    assert again.path("clients.csv").read_bytes() == whole.path("clients.csv").read_bytes()
+    assert not again.path("parts").exists()
+    # The mark, two files of requests, then one for each piece.
+    assert (len(again.of_kind(COMPARE)) < len(whole.of_kind(COMPARE))) == (writes > 3)
+
+
+def test_nobody_releases_noise_twice(
+    make_fast: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "compare", die)
+        dying = make_fast(*NOISE)
+        with pytest.raises(Died):
+            dying.run()
+    released = make_fast(*NOISE).run().of_kind(DESCRIBE)
+    assert len(released) == 2  # of the second seed alone, one for each node
+
+
+def test_another_configuration_starts_anew(
+    make_fast: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_results", die)
+        dying = make_fast()
+        with pytest.raises(Died):
+            dying.run()
+    other = make_fast("generator.ridge=0.5").run()
+    assert len(other.of_kind(DESCRIBE)) == 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sglora_fed.experiments import run
+from sglora_fed.results.parts import Parts
+from tests.integration.conftest import FAST, Loop
+
+run.GENERATED_AT_ONCE = 5
+add = Parts.add
+
+def last(self, number, part):
+    add(self, number, part)
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Parts.add = last
+Loop(Path(sys.argv[1]), FAST).run()
+"""
+
+
+def test_after_kill_9(make_fast: Callable[..., Any], whole: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    died = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (out / "parts" / "0" / "000000.json").exists()
+    again = make_fast().run()
+    assert again.path("clients.csv").read_bytes() == whole.path("clients.csv").read_bytes()
+    assert 0 < len(again.of_kind(COMPARE)) < len(whole.of_kind(COMPARE))
