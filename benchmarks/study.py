@@ -4,7 +4,7 @@
 
 Every run is the apps' own, in this process; what is changed is configuration, or a reply on its way
 to the server. Each seed draws the family's tasks anew, where the family can. Writes
-``benchmarks/results/study-<name>.json`` and a page of the same name in Markdown.
+``benchmarks/results/conditions-<name>.json`` and a page of the same name in Markdown.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--name", help="of the results; by default the family's")
     given = parser.parse_intermixed_args(arguments)
-    name = f"study-{given.name or compose(given.overrides).family.name}"
+    name = f"conditions-{given.name or compose(given.overrides).family.name}"
     jobs = list(product(given.parts, given.seeds))
     found = machine.facts("flwr", "torch", "transformers", "numpy") | {
         "command": shlex.join(["python", "benchmarks/study.py", *given.overrides]),

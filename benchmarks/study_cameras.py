@@ -34,7 +34,17 @@ DESIGN_SEED = 0
 
 TUNE = "tune"
 
-LONGEST = (TUNE, "central", "pairs", "sglora", "methods", "reconstruction", "rank", "rounds")
+LONGEST = (
+    TUNE,
+    "central",
+    "methods",
+    "pairs",
+    "reconstruction",
+    "rounds",
+    "penalty",
+    "rank",
+    "sglora",
+)
 """Parts in the order in which they are begun; the others follow."""
 
 FOLD = 96

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from sglora_fed.config.schema import FineTuning
 from study_cameras_central import GRID, Descent, central
 from study_cameras_liar import OneLiar
 from study_cameras_sglora import Measured, reconstruction, settings
-from study_cameras_world import Grids, World, honest_grid, unit
+from study_cameras_world import Cells, Grids, World, honest_grid, unit
 from study_replies import JUNK
 
 FITTED = ("soup", "nearest", "topk", "adapter_soup", "ridge", "sglora")
@@ -20,8 +20,15 @@ FITTED = ("soup", "nearest", "topk", "adapter_soup", "ridge", "sglora")
 STRONG = FineTuning(0.0025, 300)
 """The best on held-out experts; the main job has a third of the steps, to stay short."""
 
-CENTRAL = Descent(lr=1e-3, steps=2000, decay=0.0)
-"""The best of ``GRID`` on seed 0."""
+CENTRAL = tuple(
+    Descent(lr=3e-3, steps=steps, decay=decay)
+    for steps, decay in ((200, 0.1), (2400, 1.0), (5000, 1.0))
+)
+"""The best of ``GRID`` on seed 0 with as many steps as the federated rounds have, and with more."""
+
+ROUNDS = (5, 10, 40)
+
+PENALTIES = (0.005, 0.1, 0.3, 1.0)
 
 Measure = Callable[[World], Measured]
 
@@ -51,9 +58,10 @@ def all_methods(world: World) -> Measured:
     tuning = world.config.experiment.tuning
     for name in ("local_5shot", "shared_5shot", "generated_5shot", "oracle", "shared_full"):
         found[name] = world.cells(world.tuned(name, getattr(tuning, name)))
+    found["generated_full"] = world.cells(world.tuned_from_generated(tuning.shared_full))
     for name in ("oracle", "shared_full"):
         found[f"{name}, 300 steps"] = world.cells(world.tuned(name, STRONG))
-    return found, {}
+    return found, distrusted(world)
 
 
 def shared_alone(world: World) -> Measured:
@@ -69,7 +77,12 @@ def generated(world: World) -> Measured:
     """What needs no training on the client."""
     found = {name: world.cells(world.made(world.generator(name))) for name in CURVES}
     found["shared_lora"] = world.cells(world.alike(world.shared))
-    return found, {"distrusted": float(len(world.store.ids()) - len(world.zoo.ids))}
+    return found, distrusted(world)
+
+
+def distrusted(world: World) -> dict[str, float]:
+    """How many experts are not believed."""
+    return {"distrusted": float(len(world.store.ids()) - len(world.zoo.ids))}
 
 
 def generated_and_tuned(world: World) -> Measured:
@@ -79,9 +92,20 @@ def generated_and_tuned(world: World) -> Measured:
     return found, numbers
 
 
-def rounds_alone(world: World) -> Measured:
-    """The generator that learns in rounds."""
-    return {"functional": world.cells(world.made(world.functional))}, {}
+def rounds(world: World) -> Measured:
+    """`functional` after fewer and more rounds; the rate falls over all of them."""
+    return _functional(world, "federation.generator_rounds", ROUNDS), {}
+
+
+def penalties(world: World) -> Measured:
+    """`functional` with larger penalties of its smoother."""
+    return _functional(world, "generator.smoothing", PENALTIES), {}
+
+
+def _functional(world: World, option: str, values: Sequence[float]) -> dict[str, Cells]:
+    """It alone, for each value of an option; experts and shared LoRA are the same."""
+    runs = {f"{value:g}": world.with_overrides(f"{option}={value:g}") for value in values}
+    return {name: run.cells(run.made(run.functional)) for name, run in runs.items()}
 
 
 def descriptions(world: World) -> Measured:
@@ -115,25 +139,24 @@ def in_one_place(how: Descent, world: World) -> Measured:
     return {"central": world.cells(central(world, how))}, {}
 
 
-def _of(name: str, *values: int) -> dict[str, str]:
-    return {f"{value}": f"{name}={value}" for value in values}
-
+MAIN = "as configured"
+"""The main job itself: also the middle of each curve."""
 
 EVERYBODY = "federation.generator_clients=96"
 """All experts take part in each round, also of more than the configured 48."""
 
 PARTS: Mapping[str, Mapping[str, Job]] = {
     "methods": {
-        "as configured": Job(all_methods),
+        MAIN: Job(all_methods),
         "shared LoRA, 26 rounds of all experts": Job(
             shared_alone, ("federation.shared_rounds=26", "federation.shared_clients=48")
         ),
     },
-    "central": {CENTRAL.name: Job(partial(in_one_place, CENTRAL))},
+    "central": {how.name: Job(partial(in_one_place, how)) for how in CENTRAL},
     "experts": {
         **{
             f"{count}": Job(generated, (f"family.experts={count}", EVERYBODY))
-            for count in (12, 24, 48, 74)
+            for count in (12, 24, 74)
         },
         **{
             f"{count}, 4 clients": Job(
@@ -143,26 +166,23 @@ PARTS: Mapping[str, Mapping[str, Job]] = {
             for count in (48, 96)
         },
     },
-    "rounds": {
-        f"{count}": Job(rounds_alone, (f"federation.generator_rounds={count}",))
-        for count in (5, 10, 20, 40)
-    },
+    "rounds": {MAIN: Job(rounds)},
+    "penalty": {MAIN: Job(penalties)},
     "pairs": {
         f"{count}": Job(generated_and_tuned, (f"family.train_per_client={count}",))
-        for count in (32, 64, 128, 256, 512, 1024)
+        for count in (32, 64, 128, 512, 1024)
     },
     "rank": {
         f"{rank}": Job(generated_and_tuned, (f"adapter.rank={rank}", f"adapter.alpha={2 * rank}"))
-        for rank in (1, 2, 4, 8)
+        for rank in (1, 2, 4)
     },
-    "descriptions": {"as configured": Job(descriptions)},
+    "descriptions": {MAIN: Job(descriptions)},
     "liar": {
-        "all honest": Job(lied),
         "lies from its enrolment on": Job(lied, (), partial(OneLiar, True)),
         "enrols honestly, lies in the rounds": Job(lied, (), partial(OneLiar, False)),
     },
-    "sglora": {"as configured": Job(settings)},
-    "reconstruction": {"as configured": Job(reconstruction)},
+    "sglora": {MAIN: Job(settings)},
+    "reconstruction": {MAIN: Job(reconstruction)},
 }
 """Part -> run -> what to do."""
 

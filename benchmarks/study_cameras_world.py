@@ -195,16 +195,25 @@ class World:
 
     def tuned(self, method: str, tuning: FineTuning) -> np.ndarray:
         """[n, D] after fine-tuning on the clients, by a method of ``FINE_TUNED``."""
-        learnt = [
-            prepare(self.encoder, task, examples_of(method, task, self.seed))
-            for task in self.clients
-        ]
+        learnt = self.learnt(method)
         starts = {
             "untrained": lambda: self.alike(self.start),
             "shared": lambda: self.alike(self.shared),
             "generated": lambda: self.made(self.functional),
         }[FINE_TUNED[method].start]()
         return self.trained(starts, learnt, training_of(tuning, self.config), "local").final
+
+    def tuned_from_generated(self, tuning: FineTuning) -> np.ndarray:
+        """[n, D] the adopted adapters after fine-tuning on all that the clients have."""
+        starts, train = self.made(self.functional), training_of(tuning, self.config)
+        return self.trained(starts, self.learnt("oracle"), train, "local").final
+
+    def learnt(self, method: str) -> list[Prepared]:
+        """What the clients learn from by a method."""
+        return [
+            prepare(self.encoder, task, examples_of(method, task, self.seed))
+            for task in self.clients
+        ]
 
     def trained(
         self, starts: np.ndarray, parts: Sequence[Prepared], config: TrainConfig, name: str

@@ -31,14 +31,14 @@ def test_runs_are_pooled_over_seeds_and_compared(study: ModuleType, results: Pat
     home = os.environ["SGLORA_FED_HOME"]
     study.main([*TINY, "--seeds", "0", "1", "--parts", "junk"])
     assert os.environ["SGLORA_FED_HOME"] == home
-    found = json.loads((results / "study-cameras.json").read_text())
+    found = json.loads((results / "conditions-cameras.json").read_text())
     own, junk = found["parts"]["junk"].values()
     assert found["metric"] == "r1"
     assert {one["method"] for one in own} == {"functional", "ridge", "shared_lora", "topk"}
     assert {one["cells"] for one in own if one["split"] == "new_element"} == {2}
     less = {(one["method"], one["split"]): one["minus_reference"]["mean"] for one in junk}
     assert less["shared_lora", "all"] == 0
-    page = (results / "study-cameras.md").read_text()
+    page = (results / "conditions-cameras.md").read_text()
     assert page.count("\n| the same junk for all |") == 4
 
 
