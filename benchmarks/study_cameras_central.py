@@ -60,7 +60,7 @@ GRID = (
 
 def central(world: World, how: Descent) -> np.ndarray:
     """[n, D] adapters for the clients, from all experts' data in one place."""
-    wordings, device = world.zoo.wordings, world.encoder.device
+    wordings, device = world.zoo.wordings[:], world.encoder.device
     centre = wordings.mean(axis=(0, 1))
     scale = np.sqrt(((wordings - centre) ** 2).sum(axis=-1).mean())
     inputs = torch.from_numpy((wordings - centre) / scale).to(device)
@@ -109,7 +109,7 @@ def best_weights(world: World, parts: Sequence[Prepared], lr: float, steps: int)
         steps: of the descent.
     """
     device, count = world.encoder.device, len(world.zoo.ids)
-    means = torch.from_numpy(world.zoo.means).to(device)
+    means = torch.from_numpy(world.experts).to(device)
     deviations, mean = means - means.mean(dim=0), means.mean(dim=0)
     weights = torch.zeros(len(parts), count, device=device, requires_grad=True)
     size = world.config.adapter.train.batch_size

@@ -13,8 +13,6 @@ from torch import Tensor
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.generators import fit_generator, make_generator
-from sglora_fed.generators.base import neighbourhood
-from sglora_fed.generators.ridge import ridge_map
 from sglora_fed.generators.sglora import SemanticVae, SgLora
 from sglora_fed.seeds import derive_seed
 from study_cameras_central import best_weights
@@ -111,7 +109,7 @@ def reconstruction(world: World) -> Measured:
     """What a perfect reconstruction of a client's own adapter is worth, and how near any comes."""
     parts = [prepare(world.encoder, task, task.train) for task in world.clients]
     own, again = (_as_expert(world, parts, name) for name in ("expert", "again"))
-    mean = world.zoo.means.mean(axis=0)
+    mean = world.experts.mean(axis=0)
     halves = [_as_expert(world, [_half(part, side) for part in parts], "half") for side in (0, 1)]
     vectors: dict[str, np.ndarray] = {
         "own adapter, trained as an expert": own,
@@ -119,7 +117,7 @@ def reconstruction(world: World) -> Measured:
         "mean of these two": (own + again) / 2,
         "own adapter of half of the pairs": halves[0],
         "own adapter of the other half": halves[1],
-        "own adapter's nearest point in the experts' span": projected(world.zoo.means, own),
+        "own adapter's nearest point in the experts' span": projected(world.experts, own),
         "best weights of the experts, on own pairs": best_weights(world, parts, *WEIGHTS),
         **{
             f"{share:.0%} of the way from the mean": mean + share * (own - mean) for share in SHARES
@@ -166,7 +164,7 @@ def agreements(
     """R^2 of each against the clients' own adapters, in parameters and in effects."""
     rows, found = world.rows(HOME), {}
     effects: Callable[[np.ndarray], np.ndarray] = partial(products, world.layout)
-    mean, effect = world.zoo.means.mean(axis=0), effects(world.zoo.means).mean(axis=0)
+    mean, effect = world.experts.mean(axis=0), effects(world.experts).mean(axis=0)
     for name, some in vectors.items():
         found[f"{name}: parameters"] = explained(some[rows], own[rows], mean)
         found[f"{name}: effects"] = explained(effects(some[rows]), effects(own[rows]), effect)
@@ -175,11 +173,12 @@ def agreements(
 
 def _by_heart(world: World) -> dict[str, float]:
     """R^2 of `sglora` and `topk` on the experts that they were fitted to."""
-    zoo, found = world.zoo, {}
+    experts, found = world.experts, {}
     for name in ("sglora", "topk"):
-        made = world.generator(name).generate(zoo.embeddings, 1, world.seed).adapters[:, 0]
+        generator = world.generator(name)
+        made = generator.generate(world.zoo.embeddings, 1, world.seed).adapters[:, 0]
         found[f"{name}, the experts it knows: parameters"] = explained(
-            made, zoo.means, zoo.means.mean(axis=0)
+            made, experts, experts.mean(axis=0)
         )
     return found
 
@@ -204,21 +203,15 @@ def unfactored(layout: Layout, rows: np.ndarray) -> tuple[Layout, np.ndarray]:
 
 def in_products(world: World, own: np.ndarray) -> dict[str, Cells]:
     """The merges again, of the experts' products B A in place of their factors."""
-    zoo, config = world.zoo, world.config.generator
-    experts = products(world.layout, zoo.means)
-    centre, table = ridge_map(zoo.wordings, config.ridge)
-    ridge = (world.said - centre) @ table
-    ridge += (1 - ridge.sum(axis=1, keepdims=True)) / len(zoo.ids)
-    near = neighbourhood(world.said.astype(np.float64), zoo.embeddings, config).weights
+    experts = products(world.layout, world.experts)
+    zoo = replace(world.zoo, means=experts, variances=np.zeros_like(experts))
     rows = {
-        "soup of products": np.full_like(ridge, 1 / len(zoo.ids)) @ experts,
-        "topk of products": near @ experts,
-        "ridge of products": ridge @ experts,
-        "own product's nearest point in the experts' span": projected(
-            experts, products(world.layout, own)
-        ),
+        f"{name} of products": world.made(
+            fit_generator(world.config.generator, name, zoo, world.seed)
+        )
+        for name in ("soup", "topk", "ridge")
     }
-    return {
-        name: world.measured(*unfactored(world.layout, some.astype(np.float32)))
-        for name, some in rows.items()
-    }
+    rows["own product's nearest point in the experts' span"] = projected(
+        experts, products(world.layout, own)
+    )
+    return {name: world.measured(*unfactored(world.layout, some)) for name, some in rows.items()}

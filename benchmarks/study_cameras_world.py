@@ -97,6 +97,11 @@ class World:
         """The experts that are believed."""
         return trusted_zoo(self.store)
 
+    @property
+    def experts(self) -> np.ndarray:
+        """[E, D] their adapters."""
+        return self.zoo.means[:]
+
     @cached_property
     def shared(self) -> np.ndarray:
         """[D] the shared LoRA."""

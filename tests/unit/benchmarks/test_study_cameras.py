@@ -39,7 +39,7 @@ def test_one_expert_lies_and_no_other(
     lying = type(world)(TINY, 0, tmp_path, lambda nodes, config: liar.OneLiar(True, nodes, config))
     one, other = world.store.load(), lying.store.load()
     row = one.ids.index(liar.LIAR)
-    honest, told = (reconstruction.products(world.layout, zoo.means) for zoo in (one, other))
+    honest, told = (reconstruction.products(world.layout, zoo.means[:]) for zoo in (one, other))
     np.testing.assert_allclose(told[row], -honest[row], atol=1e-6)
     np.testing.assert_allclose(np.delete(told, row, 0), np.delete(honest, row, 0), atol=1e-6)
 
@@ -64,7 +64,7 @@ def test_every_client_is_measured_and_an_untrained_adapter_changes_nothing(world
 
 def test_products_say_what_factors_do(script: Callable[[str], ModuleType], world: World) -> None:
     tools = script("study_cameras_sglora")
-    vectors = world.zoo.means[:6]
+    vectors = world.experts[:6]
     rows = tools.products(world.layout, vectors)
     wide, unfactored = tools.unfactored(world.layout, rows)
     np.testing.assert_allclose(tools.products(wide, unfactored), rows, atol=1e-6)
@@ -109,9 +109,9 @@ def test_weights_of_experts_stay_in_their_span(
 ) -> None:
     parts = world.learnt("oracle")
     made = script("study_cameras_central").best_weights(world, parts, 0.1, 2)
-    moved = script("study_cameras_sglora").projected(world.zoo.means, made)
+    moved = script("study_cameras_sglora").projected(world.experts, made)
     np.testing.assert_allclose(made, moved, atol=1e-4)
-    assert np.abs(made - world.zoo.means.mean(axis=0)).max() > 1e-3
+    assert np.abs(made - world.experts.mean(axis=0)).max() > 1e-3
 
 
 def test_a_job_writes_its_clients_and_is_not_done_twice(
