@@ -13,7 +13,7 @@ from client.app import app
 from sglora_fed.config import compose
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.rounds import ROUND
 from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
 from study_replies import negated

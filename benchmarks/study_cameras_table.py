@@ -225,10 +225,9 @@ def few_clients(study: Study) -> Iterator[str]:
     runs = ("48, 4 clients", "96, 4 clients")
     names = study.methods("experts", runs[0])
     rows = [[run, *(told(study.mean(Row("experts", run, n), HOME)) for n in names)] for run in runs]
-    less = [
-        told(study.less(*(Row("experts", run, n) for run in reversed(runs)), HOME), sign=True)
-        for n in names
-    ]
+    few, many = ([Row("experts", run, name) for name in names] for run in runs)
+    pairs = zip(many, few, strict=True)
+    less = [told(study.less(more, fewer, HOME), sign=True) for more, fewer in pairs]
     yield from table(["experts", *names], [*rows, ["difference", *less]])
 
 
