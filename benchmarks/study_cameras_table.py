@@ -330,8 +330,10 @@ def facts(study: Study) -> Iterator[str]:
         f" `python benchmarks/study_cameras_table.py DIR`; {', '.join(devices)},"
         f" {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. Seeds"
         f" {', '.join(map(str, seeds))}, which had no part in the design; each draws cameras of its"
-        " own. As in the main job: 48 experts of 256 pairs, 26 clients a split, 100 test pairs,"
-        " rank 8 on q, k and v, 6 rounds of the shared LoRA, then 20 of `functional`.\n"
+        " own. 26 clients a split, else as in the main job: 48 experts of 256 pairs, 100 test"
+        " pairs, rank 8 on q, k and v, 6 rounds of the shared LoRA, then 20 of `functional`. Made"
+        " with the library of commit b0b492c, where clients of `new_words` had the cameras of"
+        " `new_combination`, but pictures of their own.\n"
     )
     yield (
         "All numbers are R@1 in %, mean of both directions, ± half of the 95 % interval. Clients"

@@ -37,8 +37,13 @@ from sglora_fed.tasks import load_family
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo, ZooStore
 
-BASE = ("experiment=cameras", "federation.clients_per_message=64")
-"""Every run; one message a node saves time and changes nothing."""
+BASE = (
+    "experiment=cameras",
+    "family.clients_per_split=26",
+    "federation.clients_per_message=64",
+)
+"""Every run. The main job has more clients, which would leave too few conditions for curves over
+experts; one message a node saves time and changes nothing."""
 
 SPLITS = ("new_combination", "new_words", "new_element")
 
