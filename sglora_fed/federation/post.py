@@ -10,7 +10,9 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from google.protobuf.message import DecodeError
 
-PULL_SECONDS = 0.5
+SHORTEST, LONGEST, SHARE = 0.02, 0.5, 0.05
+"""Seconds between two looks for replies, and their share of the time that has been waited: a round
+in simulation takes a second or two, and dozens of them follow one another."""
 
 MALFORMED = (
     ArithmeticError,
@@ -46,15 +48,20 @@ def replies(
     # Flower names no message that is too large to be sent: that node is as good as silent.
     sent = zip(grid.push_messages(list(messages.values())), messages, strict=False)
     waiting = {name: node for name, node in sent if name}
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
     while waiting:
         for name, node in list(waiting.items()):
             if found := _pulled(grid, name):
                 del waiting[name]
                 yield node, found[0]
-        if not waiting or time.monotonic() > deadline:
+        if not waiting or (waited := time.monotonic() - started) > timeout:
             return
-        time.sleep(PULL_SECONDS)
+        time.sleep(pause(waited))
+
+
+def pause(waited: float) -> float:
+    """Seconds until the next look, after so many."""
+    return min(max(SHORTEST, SHARE * waited), LONGEST)
 
 
 def _pulled(grid: Grid, name: str) -> list[Message | None]:

@@ -106,6 +106,8 @@ def child_environment(home: Path) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        # What looks for work that has been submitted: a run starts with it, so not once a second.
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": str(home),
         "RAY_DEDUP_LOGS": "0",

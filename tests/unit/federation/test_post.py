@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 
 from sglora_fed.federation.codec import pack
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.post import MALFORMED, replies
+from sglora_fed.federation.post import MALFORMED, pause, replies
 
 
 def app() -> ClientApp:
@@ -79,3 +79,13 @@ def test_who_is_silent_and_who_could_not_be_asked_are_missing() -> None:
             return ["", *names[1:-1], "unknown"]
 
     assert told(Silent(app(), 3, {})) == {1001: 1}
+
+
+@pytest.mark.parametrize("length", [0.1, 1.0, 3.0, 600.0])
+def test_a_reply_is_seen_soon_and_looked_for_seldom(length: float) -> None:
+    """For an exchange of so many seconds: how late its end is seen, and after how many looks."""
+    waited, looks = 0.0, 1
+    while waited < length:
+        waited, looks = waited + pause(waited), looks + 1
+    assert waited - length <= max(0.02, min(0.05 * length, 0.5)) + 1e-9
+    assert looks <= 90 + 2 * length
