@@ -37,7 +37,7 @@ STAGES: Mapping[str, tuple[str, str]] = {
     "experts": ("federation/enrol.py", "enrol"),
     "shared": ("federation/shared.py", "shared_lora"),
     "rounds": ("federation/rounds.py", "trained_generator"),
-    "compare": ("federation/bench.py", "measure"),
+    "compare": ("client/app.py", "evaluate_compare"),
     "fine_tuning": ("kept/local.py", "_train"),
     "preparing": ("adapters/data.py", "prepare"),
     "scoring": ("adapters/evaluation.py", "score_tasks"),
