@@ -122,7 +122,7 @@ class Bench:
             greedy = self.clients(GREEDY, endpoint.port, CONNECTIONS)
 
             async def both() -> tuple[Seen, Seen, Seen]:
-                await self._warm(others)
+                await self._warm([*others, *greedy])
                 before = await self._paced(others)
                 pressed = pressing(greedy, self._asked, self.seconds)
                 during, refused = await asyncio.gather(self._paced(others), pressed)

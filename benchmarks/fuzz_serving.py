@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ from sglora_fed.serving.wire import JSON, SAFETENSORS, as_json, pack_reply, pars
 
 TOGETHER = 20
 """Requests of one drawn example."""
+
+AT_ONCE = 250
+"""Examples of one search: Hypothesis remembers all that it has drawn in one."""
 
 GROWTH = 50.0
 """Megabytes."""
@@ -182,7 +186,7 @@ def requests(target: Target, count: int) -> None:
     with asyncio.Runner() as runner:
         while (left := count - target.statuses.total()) > 0:
 
-            @drawn(max(10, left // (TOGETHER // 2)))
+            @drawn(min(AT_ONCE, max(10, left // (TOGETHER // 2))))
             @given(ATTEMPTS)
             def some(attempts: list[Attempt]) -> None:
                 if target.statuses.total() < count:
@@ -233,7 +237,8 @@ def changed(honest: bytes, changes: Sequence[Change]) -> bytes:
 
 
 def memory() -> float:
-    """Megabytes of this process."""
+    """Megabytes of this process, without what nobody holds any more."""
+    gc.collect()
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
@@ -247,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         export = make_export(Path(folder))
     target = Target(Service(export, Limits(1e9, 10**9, 10**6, 10**6)))
-    requests(target, max(20, given.requests // 50))  # what is imported and cached at first
+    requests(target, max(20, given.requests // 20))  # what is imported and cached at first
     before = memory()
     requests(target, given.requests)
     after = memory()

@@ -52,7 +52,7 @@ ADDRESS = "/v1/adapters"
 BODY_SECONDS = 5.0
 """For a request's body to come to its end."""
 
-HELD = 0.25
+HELD = 1.0
 """Seconds before a client is told that it asks too often: who asks at once again, waits with it."""
 
 STATUS: dict[type[SgloraError], int] = {

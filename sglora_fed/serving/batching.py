@@ -15,8 +15,9 @@ from sglora_fed.seeds import derive_seed
 WAIT = 0.002
 """Seconds for which the first request of a batch waits for others."""
 
-MOST_ROWS = 256
-"""Adapters that are made at once."""
+MOST_ROWS = 32
+"""Adapters that are made at once: more gain nothing, and what they need for a moment stays the
+process's memory."""
 
 
 @dataclass

@@ -75,8 +75,12 @@ def test_requests_of_one_moment_are_made_together(
 
 
 def test_who_asks_too_often_is_told_when_to_come_again(
-    serve: Callable[..., Any], issue: Issue, released: AdapterRequest
+    serve: Callable[..., Any],
+    issue: Issue,
+    released: AdapterRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(app, "HELD", 0.2)
     running = serve(Limits(rate=0.5, burst=2), issue("endpoint"))
     greedy, other = running.client(issue("greedy")), running.client(issue("other"))
     for _ in range(2):
