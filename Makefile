@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OVERRIDES ?=
 
-.PHONY: help setup simulate test lint format clean
+.PHONY: help setup simulate test test-faults lint format clean
 
 help:
 	@echo "make setup      install everything into $(VENV)"
 	@echo "make simulate   run the main job; OVERRIDES='generator=sglora' changes it"
 	@echo "make test       lint, types and all tests"
+	@echo "make test-faults  kill, cut and fill up a server and its nodes; takes some minutes"
 	@echo "make format     rewrite the code in the project's style"
 
 setup: $(STAMP)
@@ -29,6 +30,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test-faults: setup
+	$(BIN)/python benchmarks/faults.py
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10

@@ -7,8 +7,8 @@ import shlex
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
@@ -16,16 +16,10 @@ from flwr.clientapp.typing import ClientAppCallable
 from sglora_fed.config import RunConfig, compose, home
 from sglora_fed.config.overrides import quoted
 from sglora_fed.errors import ClientTaskError, MessageError, SgloraError
-from sglora_fed.federation.adopt import AdoptRequest, adopt
-from sglora_fed.federation.bench import measure
-from sglora_fed.federation.calibrate import CalibrateRequest, judge
-from sglora_fed.federation.comparison import CompareRequest
-from sglora_fed.federation.describe import DescribeRequest, describe
-from sglora_fed.federation.enrol import EnrolRequest, train_experts
-from sglora_fed.federation.node import Node, open_node
-from sglora_fed.federation.rounds import RoundRequest, train_round
-from sglora_fed.federation.shared import SharedRequest, train_shared_round
-from sglora_fed.privacy.floor import UNTOLD, Floor, read_floor, virtual_floor
+
+if TYPE_CHECKING:  # each message loads what it needs: on an edge node a process starts for each
+    from sglora_fed.federation.node import Node
+    from sglora_fed.privacy.floor import Floor
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +39,40 @@ def sanitised(message: Message, context: Context, call_next: ClientAppCallable) 
         return Message(Error(code, f"SGL-{code}"), reply_to=message)
 
 
-app = ClientApp(mods=[sanitised])
+def answered_by_owner(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Let a node of one's own answer for itself; all others carry virtual clients."""
+    path = _own_file(context)
+    if path is None:
+        return call_next(message, context)
+    from sglora_fed.edge.settings import is_own, read_node
+
+    if not is_own(path):
+        return call_next(message, context)
+    from sglora_fed.edge.answering import Answers
+
+    config = _composed(_overrides(context), "")
+    body = Answers(read_node(path), config).answer(message.metadata.message_type, message.content)
+    return Message(body, reply_to=message)
+
+
+app = ClientApp(mods=[sanitised, answered_by_owner])
+
+
+def _own_file(context: Context) -> Path | None:
+    own = str(context.node_config.get("node", ""))
+    return Path(own).expanduser() if own else None
+
+
+def _overrides(context: Context) -> str:
+    return str(context.run_config.get("overrides", ""))
 
 
 def _node(context: Context) -> Node:
     """The node that this context means; an edge node may name its own folders."""
-    overrides = str(context.run_config.get("overrides", ""))
+    import torch
+
+    from sglora_fed.federation.node import open_node
+
     folder = str(context.node_config.get("tasks", ""))
     partition = context.node_config.get("partition-id")
     partitions = context.node_config.get("num-partitions")
@@ -59,14 +81,16 @@ def _node(context: Context) -> Node:
     torch.set_num_threads(1)
     adapters = str(context.node_config.get("adapters", ""))
     kept = Path(adapters).absolute() if adapters else None
-    config = _composed(overrides, folder)
+    config = _composed(_overrides(context), folder)
     return open_node(config, partition, partitions, kept, _floor(context, config, partition))
 
 
 def _floor(context: Context, config: RunConfig, partition: int) -> Floor:
     """What this node promises: its own file, or for virtual clients the run's configuration."""
-    if own := str(context.node_config.get("node", "")):
-        return read_floor(Path(own).expanduser())
+    from sglora_fed.privacy.floor import UNTOLD, read_floor, virtual_floor
+
+    if (own := _own_file(context)) is not None:
+        return read_floor(own)
     if "tasks" in context.node_config or Path(sys.argv[0]).name == REAL_NODE:
         return UNTOLD
     ledger = home() / "ledgers" / str(context.run_id) / str(partition)
@@ -83,6 +107,8 @@ def _composed(overrides: str, folder: str) -> RunConfig:
 @app.train("expert")
 def train_expert(message: Message, context: Context) -> Message:
     """Train experts."""
+    from sglora_fed.federation.enrol import EnrolRequest, train_experts
+
     request = EnrolRequest.parse(message.content)
     return Message(train_experts(_node(context), request).pack(), reply_to=message)
 
@@ -90,6 +116,8 @@ def train_expert(message: Message, context: Context) -> Message:
 @app.train("shared")
 def train_shared(message: Message, context: Context) -> Message:
     """One round of the shared LoRA."""
+    from sglora_fed.federation.shared import SharedRequest, train_shared_round
+
     node = _node(context)
     request = SharedRequest.parse(message.content, node.layout.size)
     return Message(train_shared_round(node, request).pack(), reply_to=message)
@@ -98,6 +126,8 @@ def train_shared(message: Message, context: Context) -> Message:
 @app.train("round")
 def train_generator(message: Message, context: Context) -> Message:
     """One round of a generator that is trained in the federation."""
+    from sglora_fed.federation.rounds import RoundRequest, train_round
+
     node = _node(context)
     request = RoundRequest.parse(message.content, node.layout.size)
     return Message(train_round(node, request).pack(), reply_to=message)
@@ -106,6 +136,8 @@ def train_generator(message: Message, context: Context) -> Message:
 @app.evaluate("calibrate")
 def evaluate_calibrate(message: Message, context: Context) -> Message:
     """Let experts compare adapters made without them with the fall-back."""
+    from sglora_fed.federation.calibrate import CalibrateRequest, judge
+
     node = _node(context)
     request = CalibrateRequest.parse(message.content, node.layout.size)
     return Message(judge(node, request).pack(), reply_to=message)
@@ -114,6 +146,8 @@ def evaluate_calibrate(message: Message, context: Context) -> Message:
 @app.query("describe")
 def query_describe(message: Message, context: Context) -> Message:
     """Answer with the virtual clients' privatised requests."""
+    from sglora_fed.federation.describe import DescribeRequest, describe
+
     request = DescribeRequest.parse(message.content)
     return Message(describe(_node(context), request).pack(), reply_to=message)
 
@@ -121,6 +155,8 @@ def query_describe(message: Message, context: Context) -> Message:
 @app.evaluate("adopt")
 def evaluate_adopt(message: Message, context: Context) -> Message:
     """Check the delivered adapters and keep them."""
+    from sglora_fed.federation.adopt import AdoptRequest, adopt
+
     node = _node(context)
     request = AdoptRequest.parse(message.content, node.layout.size)
     return Message(adopt(node, request).pack(), reply_to=message)
@@ -129,6 +165,9 @@ def evaluate_adopt(message: Message, context: Context) -> Message:
 @app.evaluate("compare")
 def evaluate_compare(message: Message, context: Context) -> Message:
     """Measure the delivered adapters beside the client's alternatives."""
+    from sglora_fed.federation.bench import measure
+    from sglora_fed.federation.comparison import CompareRequest
+
     node = _node(context)
     request = CompareRequest.parse(message.content, node.layout.size)
     return Message(measure(node, request).pack(), reply_to=message)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sglora_fed import cli_audit, cli_family, cli_serving, cli_zoo
+from sglora_fed import cli_audit, cli_client, cli_family, cli_serving, cli_zoo
 from sglora_fed.cli_output import complain, console, say
 from sglora_fed.errors import ConfigError, PluginError, SgloraError
 from sglora_fed.files import new_folder
@@ -25,6 +25,10 @@ app = typer.Typer(
 app.add_typer(cli_zoo.app, name="zoo")
 app.add_typer(cli_family.app, name="family")
 app.command()(cli_serving.serve)
+app.add_typer(cli_client.app, name="client")
+app.add_typer(cli_client.certs, name="certs")
+app.command()(cli_client.predict)
+app.command()(cli_client.run)
 app.command()(cli_audit.audit)
 
 Overrides = Annotated[

@@ -27,6 +27,9 @@ ID = "all-MiniLM-L6-v2+phrases"
 """What :class:`~sglora_fed.backbones.minilm.DescriptionEncoder` calls itself: both make the same
 numbers up to rounding."""
 
+MANY = 32
+"""Texts from which on torch is worth its import: a catalogue is embedded once and then kept."""
+
 _LOOKS = ("query", "key", "value")
 _ERF = np.frompyfunc(math.erf, 1, 1)
 
@@ -65,6 +68,10 @@ class PlainDescriber:
         Raises:
             BackboneInputError: for a text without a word piece.
         """
+        if len(texts) > MANY:
+            from sglora_fed.backbones.minilm import DescriptionEncoder
+
+            return DescriptionEncoder(self._weights.parent).encode(texts)
         return described(texts, self._sentences)
 
     def _sentences(self, texts: Sequence[str]) -> np.ndarray:

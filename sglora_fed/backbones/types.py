@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from sglora_fed.tasks.types import Item, Modality
+
+if TYPE_CHECKING:  # who only describes a task needs no torch
+    import torch
+    from torch import Tensor, nn
 
 
 class Describer(Protocol):

@@ -13,6 +13,12 @@ from sglora_fed.errors.attacks import (
 from sglora_fed.errors.base import (
     SgloraError,
 )
+from sglora_fed.errors.edge import (
+    AuthorityError,
+    FolderBusyError,
+    NoAdapterError,
+    NodeFileError,
+)
 from sglora_fed.errors.inputs import (
     ConfigError,
     HomeMissingError,
@@ -81,6 +87,7 @@ __all__ = [
     "AdapterValueError",
     "AttackError",
     "AuditError",
+    "AuthorityError",
     "BackboneFileError",
     "BackboneHashError",
     "BackboneInputError",
@@ -94,6 +101,7 @@ __all__ = [
     "EndpointError",
     "ExportError",
     "FloorError",
+    "FolderBusyError",
     "GenerationError",
     "GeneratorError",
     "GeneratorFileError",
@@ -103,6 +111,8 @@ __all__ = [
     "LayoutError",
     "LedgerError",
     "MessageError",
+    "NoAdapterError",
+    "NodeFileError",
     "PathNameError",
     "PluginError",
     "PrivacyError",

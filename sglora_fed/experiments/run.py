@@ -31,7 +31,7 @@ from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.enrol import enrol
 from sglora_fed.federation.exchange import Federation, Progress, wait_for_nodes
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.making import generate, make_for
+from sglora_fed.federation.making import generate, make_for, server_projection
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
 from sglora_fed.federation.shared import shared_lora
@@ -39,7 +39,6 @@ from sglora_fed.federation.terms import Agreement, agree
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
-from sglora_fed.generators.directions import generator_projection, linear_of
 from sglora_fed.kept.zoos import check_signed, trusted_zoo, versions, zoo_identity, zoo_path
 from sglora_fed.results.files import ZOOS
 from sglora_fed.results.parts import Part, PartRows, Parts, remove_parts
@@ -237,12 +236,8 @@ def agreed(federation: Federation, generator: Generator, zoo: Zoo) -> Agreement:
         CatalogueError, PrivacyError: when the configuration lacks something.
         GeneratorError: when shares are for a generator that is not linear.
     """
-    config, projection = federation.config, None
-    if config.privacy.mechanism == "shares":
-        linear_of(generator)
-        projection = generator_projection(generator, zoo, None)
-    elif config.privacy.rank is not None:
-        projection = generator_projection(generator, zoo, config.privacy.rank)
+    config = federation.config
+    projection = server_projection(config.privacy, generator, zoo)
     return agree(config, load_describer(config.backbone), projection)
 
 

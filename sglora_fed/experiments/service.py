@@ -17,7 +17,7 @@ from sglora_fed.federation.describe import collect_requests
 from sglora_fed.federation.making import make_for
 from sglora_fed.federation.shared import shared_lora
 from sglora_fed.files import write_atomically
-from sglora_fed.generators import is_federated, make_generator
+from sglora_fed.generators import generator_sha256, is_federated, make_generator
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.results.files import ADOPTED
 
@@ -45,11 +45,11 @@ def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
     generator = fitted(federation, zoo, start, name)
     agreement = agreed(federation, generator, zoo)
     requests, report = collect_requests(federation, agreement), federation.reporter("adopt")
-    adopted = 0
+    adopted, made_by = 0, generator_sha256(generator)
     for first in range(0, len(requests.names), GENERATED_AT_ONCE):
         rows = np.arange(first, min(first + GENERATED_AT_ONCE, len(requests.names)))
         made = make_for(federation, {name: generator}, agreement, requests, rows)
-        adopted += sum(map(len, deliver(federation, requests, rows, made).values()))
+        adopted += sum(map(len, deliver(federation, requests, rows, made, made_by).values()))
         report(adopted, len(requests.names))
     told = {"clients": len(requests.names), "adopted": adopted}
     write_atomically(output / ADOPTED, json.dumps(told).encode())

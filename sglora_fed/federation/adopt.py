@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
@@ -45,6 +45,8 @@ class AdoptRequest:
         places: [n, m] of the catalogue that the adapters are for; None where there is no choice.
         shares: [n, 2, D] two servers' answers, or None.
         generators: name -> state of the generator with which the clients make their own.
+        made_by: sha256 of the generator; empty where the server does not say.
+        confidence: [n] that each beats what its client would have without; n or none of them.
     """
 
     ids: tuple[str, ...]
@@ -53,11 +55,15 @@ class AdoptRequest:
     places: np.ndarray | None = None
     shares: np.ndarray | None = None
     generators: States = field(default_factory=dict)
+    made_by: str = ""
+    confidence: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     def pack(self) -> RecordDict:
         """The message body."""
         fields = {"ids": list(self.ids), "seed": self.seed, "generators": list(self.generators)}
+        fields["made_by"] = [self.made_by] * bool(self.made_by)
         more = optional_arrays(self.places, self.shares, self.generators)
+        more["confidence"] = self.confidence.astype(np.float32)
         return pack(fields, {"adapters": self.adapters.astype(np.float16), **more})
 
     @classmethod
@@ -69,7 +75,23 @@ class AdoptRequest:
         replies = 1 if places is None else places.shape[1]
         count = 0 if shares is not None or generators else len(ids) * replies
         adapters = read.array("adapters", "float16", (count, size))
-        return cls(ids, adapters, read.integer("seed", 0, MOST_SEED), places, shares, generators)
+        sure = read.array("confidence", "float32", (None,))
+        if len(sure) not in (0, len(ids)) or ((sure < 0) | (sure > 1)).any():
+            raise MessageError(f"{len(sure)} confidences; need {len(ids)} or none, in [0, 1]")
+        return cls(
+            ids,
+            adapters,
+            read.integer("seed", 0, MOST_SEED),
+            places,
+            shares,
+            generators,
+            "".join(read.names("made_by", 1)),
+            sure,
+        )
+
+    def confidence_of(self, row: int) -> float | None:
+        """That the adapter in a row beats its client's fall-back; None where nobody has asked."""
+        return float(self.confidence[row]) if len(self.confidence) else None
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,7 @@ class AdoptReply:
 
 
 def deliver(
-    federation: Federation, requests: Requests, rows: np.ndarray, made: Made
+    federation: Federation, requests: Requests, rows: np.ndarray, made: Made, made_by: str = ""
 ) -> dict[int, tuple[str, ...]]:
     """Send some clients what was made for them.
 
@@ -107,6 +129,7 @@ def deliver(
         requests: of the clients.
         rows: [n] of the requests.
         made: for them, by the configured generator.
+        made_by: sha256 of the generator.
 
     Returns:
         Node -> its clients, by their own ids, that keep their adapter.
@@ -118,7 +141,8 @@ def deliver(
     for node in federation.nodes:
         some = np.flatnonzero(requests.nodes[rows] == node)
         if len(some):
-            asked[node] = adopt_request(federation, requests.called(rows[some]), made.of(some))
+            one = adopt_request(federation, requests.called(rows[some]), made.of(some))
+            asked[node] = replace(one, made_by=made_by)
     replies = federation.ask(
         ADOPT,
         {node: request.pack() for node, request in asked.items()},
@@ -158,15 +182,19 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
     if foreign := set(request.ids) - set(node.clients):
         raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
     check_vectors(request.adapters, node.layout, norm_bound(node.layout))
-    vectors = _taken(node, request)
+    vectors = taken(node, request)
     base = base_model(node.config.backbone.path, node.config.backbone.revision)
     for own, vector in zip(request.ids, vectors, strict=True):
         write_peft(vector, node.layout, base, node.adapters / own)
     return AdoptReply(node.partition, request.ids)
 
 
-def _taken(node: Node, request: AdoptRequest) -> np.ndarray:
-    """[n, D] float32 the adapter that each client keeps."""
+def taken(node: Node, request: AdoptRequest) -> np.ndarray:
+    """[n, D] float32 the adapter that each client keeps.
+
+    Raises:
+        MessageError, GeneratorError, AdapterValueError: for what is no usable answer.
+    """
     tasks = [node.clients[own] for own in request.ids]
     for name, state in request.generators.items():
         return made_here(node, tasks, request.seed, name, state)

@@ -100,27 +100,40 @@ class Federation:
         Raises:
             RepliesError: when fewer usable replies came than are needed.
         """
+        started = time.monotonic()
         messages = {node: Message(body, node, kind) for node, body in bodies.items()}
         replies: dict[int, Parsed] = {}
         refused: list[str] = []
         for node, message in received(self.grid, messages, self.config.federation.timeout):
             try:
-                replies[node] = self._read(node, message, parse, most_bytes)
+                replies[node] = self.read(node, message, parse, most_bytes)
             except MessageError as error:
                 refused.append(str(error))
                 logger.warning("%s: reply refused: %s", kind, error)
         self.refusals.extend(refused)
+        seconds = time.monotonic() - started
+        logger.info("%s: %d of %d nodes, %.1f s", kind, len(replies), len(messages), seconds)
         self._check_enough(kind, len(replies), len(messages) - self._spared(min_replies), refused)
         return dict(sorted(replies.items(), key=lambda item: self.roster.place(item[0])))
 
-    def _read(
+    def read(
         self,
         node: int,
         message: Message | None,
         parse: Callable[[int, RecordDict], Parsed],
         most_bytes: int,
     ) -> Parsed:
-        """The one place in which a reply is held against what its node may own."""
+        """A node's reply, parsed, and held against what the node may own.
+
+        Args:
+            node: that owes it.
+            message: as it came; None for one that cannot be read.
+            parse: checks and reads its body.
+            most_bytes: of the numbers and names that an honest reply holds.
+
+        Raises:
+            MessageError: for whatever is no honest reply.
+        """
         body = _body(message)
         if (size := wire_bytes(body)) > most_bytes + SLACK_BYTES:
             raise MessageError(f"a reply of {size} bytes; at most {most_bytes + SLACK_BYTES}")

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sglora_fed.config.schema import PrivacyConfig
+from sglora_fed.errors import PrivacyError
 from sglora_fed.federation.answers import States
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.terms import Agreement
 from sglora_fed.generators.base import Generated, Generator
-from sglora_fed.generators.directions import along, linear_of
+from sglora_fed.generators.directions import along, generator_projection, linear_of
+from sglora_fed.privacy.mechanisms import Projection
 from sglora_fed.privacy.mechanisms.shares import share_servers
 from sglora_fed.seeds import derive_seed
+from sglora_fed.zoo import Zoo
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,30 @@ class Made:
             places=None if self.places is None else self.places[rows],
             shares=None if self.shares is None else self.shares[rows],
         )
+
+
+def server_projection(
+    config: PrivacyConfig, generator: Generator, zoo: Zoo | None
+) -> Projection | None:
+    """The directions in which vectors are sent, where the mechanism needs or wants some.
+
+    Args:
+        config: names the mechanism.
+        generator: whose own directions they are.
+        zoo: that it was made with; None where only the generator is there.
+
+    Raises:
+        PrivacyError: when they are wanted, and the zoo is not there.
+        GeneratorError: when shares are for a generator that is not linear.
+    """
+    if config.mechanism != "shares" and config.rank is None:
+        return None
+    if config.mechanism == "shares":
+        linear_of(generator)
+    if zoo is None:
+        raise PrivacyError(f"{config.mechanism} needs directions of a zoo; name its folder")
+    rank = None if config.mechanism == "shares" else config.rank
+    return generator_projection(generator, zoo, rank)
 
 
 def make_for(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.types import Describer, DualEncoder
@@ -23,6 +23,9 @@ from sglora_fed.tasks import load_family
 from sglora_fed.tasks.digest import tasks_sha256
 from sglora_fed.tasks.respelling import respelt
 from sglora_fed.tasks.types import Kind, Role, Task
+
+if TYPE_CHECKING:  # a node of one's own trains nothing
+    from sglora_fed.adapters.data import Prepared
 
 PREPARED: ByteCache[Prepared] = ByteCache(2**30, lambda part: [*part.items, *part.texts])
 """Experts' prepared training examples: at most 1 GiB in each process."""
@@ -111,7 +114,7 @@ def practice(node: Node, task: Task, seed: int, steps: int) -> Prepared:
     own = respelt(task, config.federation.respelt, steps * config.adapter.train.batch_size, seed)
     if own is task:
         return cached_train(node, task.id)
-    return prepare(node.encoder, own, own.train, config.adapter.hints)
+    return _prepared(node, own)
 
 
 def cached_train(node: Node, name: str) -> Prepared:
@@ -119,6 +122,12 @@ def cached_train(node: Node, name: str) -> Prepared:
     if (kept := PREPARED.get((node, name))) is not None:
         return kept
     task = node.experts[name]
-    made = prepare(node.encoder, task, task.train, node.config.adapter.hints)
+    made = _prepared(node, task)
     PREPARED.add((node, name), made)
     return made
+
+
+def _prepared(node: Node, task: Task) -> Prepared:
+    from sglora_fed.adapters.data import prepare
+
+    return prepare(node.encoder, task, task.train, node.config.adapter.hints)

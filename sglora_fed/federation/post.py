@@ -51,7 +51,7 @@ def replies(
     started = time.monotonic()
     while waiting:
         for name, node in list(waiting.items()):
-            if found := _pulled(grid, name):
+            if found := pulled(grid, name):
                 del waiting[name]
                 yield node, found[0]
         if not waiting or (waited := time.monotonic() - started) > timeout:
@@ -64,7 +64,7 @@ def pause(waited: float) -> float:
     return min(max(SHORTEST, SHARE * waited), LONGEST)
 
 
-def _pulled(grid: Grid, name: str) -> list[Message | None]:
+def pulled(grid: Grid, name: str) -> list[Message | None]:
     """What there is in answer to the message of this id."""
     try:
         return list(grid.pull_messages([name]))

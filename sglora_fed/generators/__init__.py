@@ -12,6 +12,7 @@ from sglora_fed.generators.prior import semantic_prior
 from sglora_fed.generators.registry import (
     fit_generator,
     generator_names,
+    generator_sha256,
     load_generator,
     make_generator,
     register_generator,
@@ -25,6 +26,7 @@ __all__ = [
     "Generator",
     "fit_generator",
     "generator_names",
+    "generator_sha256",
     "is_federated",
     "load_generator",
     "make_generator",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from scipy.special import log_ndtr, ndtr
 
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.errors import GeneratorError
@@ -87,7 +87,7 @@ class Confidence:
         design = np.hstack([np.ones((len(inputs), 1)), inputs])
         doubt = np.maximum(np.einsum("ni,ij,nj->n", design, self.covariance, design), 0.0)
         ratios = design @ self.weights / np.sqrt(1 + doubt)
-        return np.asarray(torch.special.ndtr(torch.from_numpy(ratios)))
+        return np.asarray(ndtr(ratios))
 
 
 def features(made: Generated, fallback: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ def _probit(
 
 def _mills(values: np.ndarray) -> np.ndarray:
     """The normal density over its distribution function, far into the tails."""
-    tails = torch.special.log_ndtr(torch.from_numpy(values)).numpy()
+    tails = log_ndtr(values)
     made: np.ndarray = np.exp(-(values**2) / 2 - np.log(2 * np.pi) / 2 - tails)
     return made
 

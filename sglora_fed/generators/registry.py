@@ -85,6 +85,15 @@ def fit_generator(config: GeneratorConfig, name: str, zoo: Zoo, seed: int) -> Fi
     return generator
 
 
+def generator_sha256(generator: Generator) -> str:
+    """Which generator this is: a hash of its name and all that it has learnt.
+
+    Raises:
+        GeneratorError: when it has learnt nothing.
+    """
+    return _digest(generator.state(), {"generator": generator.name})
+
+
 def save_generator(
     generator: Generator, config: GeneratorConfig, identity: ZooIdentity, path: Path
 ) -> None:

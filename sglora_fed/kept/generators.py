@@ -12,6 +12,7 @@ import numpy as np
 
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.start import federation_start
+from sglora_fed.config import home
 from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError
 from sglora_fed.files import write_atomically
@@ -102,6 +103,9 @@ def confidence_for(config: RunConfig, store: ZooStore) -> tuple[Confidence, np.n
     Raises:
         GeneratorFileError, AdapterFileError: when a file is damaged.
     """
+    # Its name is a digest of the backbone's facts too, and those take the model to be loaded.
+    if not (home() / "kept" / CONFIDENCE).is_dir():
+        return None
     zoo, seed = trusted_zoo(store), store.identity.seed
     layout = Layout.from_dict(store.identity.layout)
     found = kept_confidence(confidence_facts(config, layout, zoo, seed))

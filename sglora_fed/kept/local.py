@@ -25,13 +25,10 @@ from sglora_fed.config.schema import TrainConfig
 from sglora_fed.errors import AdapterFileError
 from sglora_fed.files import write_atomically
 from sglora_fed.kept.facts import code_facts
-from sglora_fed.kept.store import kept_path
+from sglora_fed.kept.store import ALONE, TUNED, kept_path
 from sglora_fed.tasks.digest import examples_sha256
 from sglora_fed.tasks.types import Example, Task
 from sglora_fed.tensors import read_header
-
-ALONE, TUNED = "trained_alone", "tuned"
-"""Kinds: begun at an adapter that changes nothing yet, or at one that experts had a part in."""
 
 SUFFIX = ".safetensors"
 

@@ -10,6 +10,10 @@ from pathlib import Path
 from sglora_fed.config import home
 from sglora_fed.files import write_atomically
 
+ALONE, TUNED = "trained_alone", "tuned"
+"""Kinds of what clients train: begun at an adapter that changes nothing yet, or at one that experts
+had a part in."""
+
 FACTS = "facts"
 """Kind of the files that say what others were made from."""
 

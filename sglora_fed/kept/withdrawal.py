@@ -18,8 +18,7 @@ from sglora_fed.errors import ResultsError, ZooSizeError
 from sglora_fed.files import write_atomically
 from sglora_fed.generators.export import export_manifest
 from sglora_fed.kept.catalogues import KIND as CATALOGUES
-from sglora_fed.kept.local import ALONE
-from sglora_fed.kept.store import FACTS
+from sglora_fed.kept.store import ALONE, FACTS
 from sglora_fed.zoo import Zoo, ZooStore
 
 EXPERTS = "experts"

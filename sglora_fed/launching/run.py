@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -24,15 +24,15 @@ from sglora_fed.launching.bundle import app_folder, staged
 from sglora_fed.launching.environment import check_environment, say_who_may_enter
 from sglora_fed.launching.signals import handled, interrupt
 from sglora_fed.launching.superlink import NAME, SuperLink, start, superlink
-from sglora_fed.results.files import CLIENTS, PAGE, SUMMARY, ZOOS
+from sglora_fed.results.files import CLIENTS, ERROR, PAGE, RUNNING, SUMMARY, ZOOS
 from sglora_fed.results.gallery import GALLERY
 
 POLL_SECONDS = 0.1
 PROOF = {"run": SUMMARY, "zoo": ZOOS}
 """What a run may be for -> the last file that it writes."""
 
-LOG_FILE, ERROR_FILE, PROGRESS_FILE = "log.txt", "error.json", "progress.jsonl"
-OLD = (*PROOF.values(), CLIENTS, GALLERY, PAGE, ERROR_FILE, PROGRESS_FILE)
+LOG_FILE, PROGRESS_FILE = "log.txt", "progress.jsonl"
+OLD = (*PROOF.values(), CLIENTS, GALLERY, PAGE, ERROR, RUNNING, PROGRESS_FILE)
 
 
 def run_flower(
@@ -76,8 +76,8 @@ def run_flower(
 
 
 def _check_finished(output: Path, goal: str, code: int) -> None:
-    if (output / ERROR_FILE).exists():
-        reason = json.loads((output / ERROR_FILE).read_text(encoding="utf-8"))["message"]
+    if (output / ERROR).exists():
+        reason = json.loads((output / ERROR).read_text(encoding="utf-8"))["message"]
         raise LaunchError(f"the server gave up: {reason}")
     if code != 0 or not (output / PROOF[goal]).exists():
         raise LaunchError(f"the run did not finish (exit code {code}); see {output / LOG_FILE}")
@@ -85,17 +85,21 @@ def _check_finished(output: Path, goal: str, code: int) -> None:
 
 def _flwr_run(app: Path, config: RunConfig, settings: dict[str, str], link: SuperLink) -> int:
     """``flwr run`` until the run ends; returns its exit code."""
-    # A file, because Flower's command line has no way to quote a quote.
-    file = link.home / "run.toml"
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
-    file.write_text("\n".join(lines), encoding="utf-8")
-    command = [_tool("flwr"), "run", str(app), NAME, "--stream"]
+    file = run_settings(settings, link.home / "run.toml")
+    command = [tool("flwr"), "run", str(app), NAME, "--stream"]
     command += ["--run-config", str(file), "--federation-config", _resources(config)]
     run = start(command, link.home, link.env, link.log)
     while (code := run.poll()) is None:
         link.check_alive()
         time.sleep(POLL_SECONDS)
     return code
+
+
+def run_settings(settings: Mapping[str, str], file: Path) -> Path:
+    """What a run is told, in a file: Flower's command line has no way to quote a quote."""
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
 
 
 def _resources(config: RunConfig) -> str:
@@ -113,7 +117,7 @@ def _gpus_per_node(backbone: BackboneConfig, nodes: int) -> float:
     return min(1.0, torch.cuda.device_count() / nodes)
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """A command of the running environment, which need not be on the PATH."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)

@@ -17,6 +17,8 @@ PARTS = ("run", "counts", "results", "privacy", "bytes_per_client", "seconds")
 
 SUMMARY, CLIENTS, CONFIG = "summary.json", "clients.csv", "config.yaml"
 PAGE = "report.html"
+ERROR, RUNNING = "error.json", "running.txt"
+"""Why a run failed; that it runs, or was killed."""
 ADOPTED = "adopted.json"
 """What a run that only serves adapters leaves: how many clients keep one."""
 ZOOS = "zoos.json"

@@ -119,9 +119,9 @@ class TestRaisingClient:
     @pytest.mark.parametrize(
         ("kind", "work"),
         [
-            (ENROL, "train_experts"),
-            (DESCRIBE, "describe"),
-            (COMPARE, "measure"),
+            (ENROL, "enrol.train_experts"),
+            (DESCRIBE, "describe.describe"),
+            (COMPARE, "bench.measure"),
         ],
     )
     @pytest.mark.parametrize("kind_of_error", [ValueError, TaskError])
@@ -139,7 +139,7 @@ class TestRaisingClient:
         def fail(*_: Any) -> NoReturn:
             raise kind_of_error(SECRET) from KeyError(SECRET)
 
-        monkeypatch.setattr(f"client.app.{work}", fail)
+        monkeypatch.setattr(f"sglora_fed.federation.{work}", fail)
         caplog.set_level(logging.DEBUG)
         run = make_fast()
         code = TaskError.code if kind_of_error is TaskError else ClientTaskError.code

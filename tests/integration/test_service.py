@@ -59,5 +59,5 @@ def test_a_node_that_is_away_costs_the_others_nothing(
 
 
 def test_an_unknown_goal_is_refused_by_its_name(make_fast: MakeLoop, home: Path) -> None:
-    with pytest.raises(ConfigError, match="goal='serve': must be one of run, zoo, adopt"):
-        make_fast(goal="serve").run()
+    with pytest.raises(ConfigError, match="goal='stay': must be one of run, zoo, adopt, serve"):
+        make_fast(goal="stay").run()

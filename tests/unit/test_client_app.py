@@ -12,7 +12,7 @@ import client.app
 def test_a_nodes_own_tasks_may_lie_in_a_folder_of_any_name(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.app.open_node", lambda config, *_: config)
+    monkeypatch.setattr("sglora_fed.federation.node.open_node", lambda config, *_: config)
     folder = f"/data/{name}"
     settings = {"tasks": folder, "partition-id": 0, "num-partitions": 1}
     context = Context(1, 2, settings, RecordDict(), {"overrides": "family.path=/elsewhere"})

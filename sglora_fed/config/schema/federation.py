@@ -23,6 +23,20 @@ class FederationConfig(Group):
         where(lambda value: 0 < value <= 1, "must lie in (0, 1]"),
     )
     timeout: float = option(3600.0, "seconds to wait for nodes and for each reply", POSITIVE)
+    ask_again: float = option(
+        3600.0,
+        "`goal=serve`: seconds until a node that has its adapter is asked whether it wants another",
+        POSITIVE,
+    )
+    retry_after: float = option(
+        15.0,
+        "`goal=serve`: seconds until a node that failed is asked again; doubled with each failure,"
+        " up to ask_again",
+        POSITIVE,
+    )
+    requests_per_node: int = option(
+        32, "`goal=serve`: different requests of one node that are answered, ever", at_least(1)
+    )
     clients_per_message: int = option(8, "virtual clients in one message", at_least(1))
     shared_rounds: int = option(6, "FedAvg rounds of the shared LoRA", at_least(1))
     shared_steps: int = option(10, "local steps in each round", at_least(1))

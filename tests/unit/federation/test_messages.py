@@ -103,6 +103,14 @@ def test_round_trips() -> None:
     same(starts, RoundRequest.parse(starts.pack(), SIZE))
     adopted = AdoptRequest(IDS, np.arange(2 * SIZE, dtype=np.float16).reshape(2, SIZE))
     same(adopted, AdoptRequest.parse(adopted.pack(), SIZE))
+    told = dataclasses.replace(
+        adopted, made_by="a" * 64, confidence=np.array([0.25, 1], np.float32)
+    )
+    same(told, AdoptRequest.parse(told.pack(), SIZE))
+    for wrong in ([0.5], [0.5, 1.5], [-0.1, 0.5]):
+        bad = dataclasses.replace(told, confidence=np.array(wrong, np.float32))
+        with pytest.raises(MessageError):
+            AdoptRequest.parse(bad.pack(), SIZE)
     same(AdoptReply(1, IDS), AdoptReply.parse(AdoptReply(1, IDS).pack()))
 
 

@@ -24,7 +24,8 @@ from sglora_fed.kept.generators import (
     keep_generator,
     kept_confidence,
 )
-from sglora_fed.kept.local import ALONE, TUNED, kind_of
+from sglora_fed.kept.local import kind_of
+from sglora_fed.kept.store import ALONE, TUNED
 from sglora_fed.kept.withdrawal import withdraw
 from sglora_fed.kept.zoos import trusted_zoo, zoo_identity
 from sglora_fed.zoo import Zoo, ZooStore, open_zoo, read_store

@@ -1,0 +1,138 @@
+"""Zoo and generator, loaded once for all that a service serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.backbones import light_describer
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.errors import ZooForeignError
+from sglora_fed.experiments.zoos import newest_zoo
+from sglora_fed.federation.adopt import AdoptRequest, adopt_request
+from sglora_fed.federation.describe import DescribeReply, Requests
+from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.layouts import run_layout
+from sglora_fed.federation.making import Made, make_for, server_projection
+from sglora_fed.federation.terms import Agreement, agree
+from sglora_fed.generators import Generator, generator_sha256
+from sglora_fed.generators.confidence import Confidence
+from sglora_fed.generators.export import GENERATOR, export_manifest, read_export, signed_export
+from sglora_fed.kept.generators import confidence_for, generator_for
+from sglora_fed.kept.zoos import check_signed, trusted_zoo
+from sglora_fed.zoo import Zoo, ZooStore, read_store
+from sglora_fed.zoo.signing import check_signature
+
+
+@dataclass(frozen=True)
+class LoadedMaker:
+    """A generator that is ready, and what experts have told of its adapters.
+
+    Attributes:
+        generator: that has learnt.
+        layout: of its adapters.
+        agreement: of what releases refer to.
+        dim: numbers of a description embedding, d.
+        seed: of its zoo.
+        sha256: which generator this is.
+        sure: of its adapters, and the fall-back [D]; None where nobody was asked.
+    """
+
+    generator: Generator
+    layout: Layout
+    agreement: Agreement
+    dim: int
+    seed: int
+    sha256: str
+    sure: tuple[Confidence, np.ndarray] | None
+
+    def make(self, federation: Federation, replies: Sequence[DescribeReply]) -> list[AdoptRequest]:
+        """What to send to some nodes, each for its own clients; all are one batch."""
+        released = np.concatenate([reply.released for reply in replies])
+        ids = tuple(own for reply in replies for own in reply.ids)
+        nodes = np.repeat(np.arange(len(replies)), [len(reply.ids) for reply in replies])
+        requests = Requests(ids, ids, nodes, released, self.agreement.decoded(released))
+        rows = np.arange(len(ids))
+        named = {federation.config.generator.name: self.generator}
+        made = make_for(federation, named, self.agreement, requests, rows)
+        sure = self._sure(made)
+        letters = []
+        for number in range(len(replies)):
+            some = np.flatnonzero(nodes == number)
+            letter = adopt_request(federation, requests.called(some), made.of(some))
+            confidence = sure[some] if len(sure) else sure
+            letters.append(replace(letter, made_by=self.sha256, confidence=confidence))
+        return letters
+
+    def _sure(self, made: Made) -> np.ndarray:
+        """[n], or nothing where nobody was asked, or a client has a choice."""
+        one = next(iter(made.generated.values()), None)
+        if self.sure is None or one is None or one.adapters.shape[1] != 1:
+            return np.empty(0, np.float32)
+        confidence, fallback = self.sure
+        return np.asarray(confidence.of(one, fallback), np.float32)
+
+
+def load_maker(config: RunConfig) -> LoadedMaker:
+    """The configured generator for the configured zoo, else for the newest one that fits.
+
+    ``zoo.path`` may also be the folder of an exported generator, which needs no zoo, no model and
+    no other settings.
+
+    Raises:
+        ZooForeignError: when the zoo is for other adapters than the nodes would take.
+        GeneratorError: when the generator needs a run that was not made.
+        SgloraError: when zoo or generator cannot be read.
+    """
+    if config.zoo.path and (path := Path(config.zoo.path).expanduser() / GENERATOR).exists():
+        return _exported(config, path.parent)
+    store = _store(config)
+    check_signed(config, store)
+    layout = Layout.from_dict(store.identity.layout)
+    _check_layout(config, layout, store.path)
+    generator, zoo = generator_for(config, store), trusted_zoo(store)
+    return LoadedMaker(
+        generator=generator,
+        layout=layout,
+        agreement=_agreed(config, generator, zoo),
+        dim=zoo.embeddings.shape[1],
+        seed=store.identity.seed,
+        sha256=generator_sha256(generator),
+        sure=confidence_for(config, store),
+    )
+
+
+def _exported(config: RunConfig, folder: Path) -> LoadedMaker:
+    if config.zoo.key is not None:
+        content = signed_export(export_manifest(folder))
+        check_signature(folder, content, Path(config.zoo.key).expanduser())
+    export = read_export(folder)
+    _check_layout(config, export.layout, folder)
+    sha256 = generator_sha256(export.generator)
+    seed = export.about.identity.seed
+    agreement = _agreed(config, export.generator, None)
+    return LoadedMaker(export.generator, export.layout, agreement, export.dim, seed, sha256, None)
+
+
+def _agreed(config: RunConfig, generator: Generator, zoo: Zoo | None) -> Agreement:
+    projection = server_projection(config.privacy, generator, zoo)
+    return agree(config, light_describer(config.backbone), projection)
+
+
+def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:
+    """The nodes take adapters as the configuration says."""
+    if layout != run_layout(config):
+        raise ZooForeignError(
+            f"{path} holds adapters of another layout than backbone and adapter give; use the"
+            " overrides that it was made with"
+        )
+
+
+def _store(config: RunConfig) -> ZooStore:
+    if config.zoo.path:
+        return read_store(Path(config.zoo.path).expanduser())
+    return newest_zoo(config)

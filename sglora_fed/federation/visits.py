@@ -1,0 +1,230 @@
+"""The service: nodes come and go, each is asked and served by itself, and none waits for another.
+
+In every step the service looks which nodes are there, asks those that are due for their requests,
+makes adapters for all requests that have come meanwhile together, and sends them. A node that is
+silent, fails or lies costs its own turn alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from sglora_fed.config.schema import FederationConfig
+from sglora_fed.errors import MessageError
+from sglora_fed.federation.adopt import ADOPT, AdoptReply, AdoptRequest
+from sglora_fed.federation.book import Book
+from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
+from sglora_fed.federation.exchange import NAME_BYTES, Federation
+from sglora_fed.federation.post import pulled
+from sglora_fed.federation.terms import Agreement
+
+
+class Maker(Protocol):
+    """What makes adapters, and on which terms."""
+
+    @property
+    def agreement(self) -> Agreement:
+        """Of what releases refer to."""
+        ...
+
+    def make(
+        self, federation: Federation, replies: Sequence[DescribeReply]
+    ) -> Sequence[AdoptRequest]:
+        """What to send to some nodes, each for its own clients; all are one batch."""
+        ...
+
+
+class Witness(Protocol):
+    """What is told of every event; no payload is in it."""
+
+    def note(self, event: str, node: int, kind: str, seconds: float, reason: str = "") -> None:
+        """Something happened with a node.
+
+        Args:
+            event: ``asked``, ``served``, ``refused``, ``failed`` or ``silent``.
+            node: Flower's id.
+            kind: of the message.
+            seconds: since the node was first asked in this visit.
+            reason: why it was refused or failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A message that was sent and not answered.
+
+    Attributes:
+        node: to which it was sent.
+        kind: of message.
+        ids: virtual clients in it.
+        begun: when the node was first asked in this visit, monotonic seconds.
+        sent: when this message was sent, monotonic seconds.
+    """
+
+    node: int
+    kind: str
+    ids: tuple[str, ...]
+    begun: float
+    sent: float
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Requests of a node that were accepted."""
+
+    pending: Pending
+    reply: DescribeReply
+
+
+class Service:
+    """Serves the nodes of a grid.
+
+    Args:
+        federation: the grid, and what fits.
+        maker: of adapters.
+        book: of the nodes.
+        witness: of events.
+    """
+
+    def __init__(self, federation: Federation, maker: Maker, book: Book, witness: Witness) -> None:
+        self._federation, self._maker = federation, maker
+        self._book, self._witness = book, witness
+        self._waiting: dict[str, Pending] = {}
+        self._online: frozenset[int] = frozenset()
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that were not answered yet."""
+        return len(self._waiting)
+
+    @property
+    def online(self) -> int:
+        """Nodes that were there when the service looked last."""
+        return len(self._online)
+
+    def step(self) -> None:
+        """Look once at all nodes and all replies.
+
+        Raises:
+            ResultsError: when the book cannot be written.
+        """
+        self._serve(self._collected())
+        self._give_up()
+        self._ask(self._due())
+
+    def _due(self) -> list[int]:
+        now, online = time.time(), frozenset(self._grid.get_node_ids())
+        for node in online - self._online:
+            self._book.note_back(node, now)
+        self._online = online
+        busy = {pending.node for pending in self._waiting.values()}
+        return [node for node in sorted(online - busy) if self._book.is_due(node, now)]
+
+    def _ask(self, nodes: Sequence[int]) -> None:
+        now = time.monotonic()
+        body = DescribeRequest(self._federation.seed, self._maker.agreement.terms)
+        self._send([(Pending(node, DESCRIBE, (), now, now), body.pack()) for node in nodes])
+
+    def _send(self, letters: Sequence[tuple[Pending, RecordDict]]) -> None:
+        """Each in a call of its own: one that is too large must not take others with it."""
+        for pending, body in letters:
+            message = Message(body, pending.node, pending.kind, ttl=self._config.timeout)
+            names = list(self._grid.push_messages([message]))
+            if names and names[0]:
+                self._waiting[names[0]] = pending
+                self._note("asked", pending)
+            else:
+                self._failed(pending, "it could not be sent")
+
+    def _collected(self) -> list[_Ready]:
+        ready = []
+        for name, pending in list(self._waiting.items()):
+            if not (found := pulled(self._grid, name)):
+                continue
+            del self._waiting[name]
+            try:
+                if pending.kind == ADOPT:
+                    self._confirmed(pending, found[0])
+                else:
+                    ready.append(_Ready(pending, self._described(pending, found[0])))
+            except MessageError as error:
+                self._failed(pending, str(error))
+        return ready
+
+    def _described(self, pending: Pending, message: Message | None) -> DescribeReply:
+        agreement = self._maker.agreement
+        reply = self._federation.read(
+            pending.node,
+            message,
+            lambda _, body: DescribeReply.parse(body, agreement),
+            self._config.clients_per_node * (agreement.mechanism.form.nbytes + NAME_BYTES),
+        )
+        if not reply.ids:
+            raise MessageError("the node has no client")
+        return reply
+
+    def _confirmed(self, pending: Pending, message: Message | None) -> None:
+        most = NAME_BYTES * len(pending.ids)
+        reply = self._federation.read(
+            pending.node, message, lambda _, body: AdoptReply.parse(body), most
+        )
+        if set(reply.ids) != set(pending.ids):
+            raise MessageError(f"{len(reply.ids)} of {len(pending.ids)} clients keep theirs")
+        self._book.note_served(pending.node, time.time())
+        self._note("served", pending)
+
+    def _serve(self, ready: Sequence[_Ready]) -> None:
+        """All requests that have come are one batch for the generator."""
+        admitted = [one for one in ready if self._admitted(one)]
+        if not admitted:
+            return
+        requests = self._maker.make(self._federation, [one.reply for one in admitted])
+        self._send(
+            [
+                (self._following(one), request.pack())
+                for one, request in zip(admitted, requests, strict=True)
+            ]
+        )
+
+    def _following(self, one: _Ready) -> Pending:
+        node, begun = one.pending.node, one.pending.begun
+        return Pending(node, ADOPT, one.reply.ids, begun, time.monotonic())
+
+    def _admitted(self, one: _Ready) -> bool:
+        node = one.pending.node
+        if all(self._book.admits(node, row) for row in one.reply.released):
+            return True
+        self._book.note_failed(node, time.time())
+        self._note("refused", one.pending, "more different requests than a node may make")
+        return False
+
+    def _give_up(self) -> None:
+        """On nodes that have been silent for too long."""
+        latest = time.monotonic() - self._config.timeout
+        for name, pending in list(self._waiting.items()):
+            if pending.sent < latest:
+                del self._waiting[name]
+                self._failed(pending, "no answer", "silent")
+
+    def _failed(self, pending: Pending, reason: str, event: str = "failed") -> None:
+        self._book.note_failed(pending.node, time.time())
+        self._note(event, pending, reason)
+
+    def _note(self, event: str, pending: Pending, reason: str = "") -> None:
+        seconds = time.monotonic() - pending.begun
+        self._witness.note(event, pending.node, pending.kind, seconds, reason)
+
+    @property
+    def _grid(self) -> Grid:
+        return self._federation.grid
+
+    @property
+    def _config(self) -> FederationConfig:
+        return self._federation.config.federation
