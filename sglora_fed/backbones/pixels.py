@@ -15,7 +15,7 @@ def value_table(processor: Any, side: int) -> np.ndarray | None:
     """[3, 256] what a preprocessor makes of each value of each colour in a picture of this size.
 
     It is tried on one picture that has all values, and on a random one, of which the table must say
-    the same: exactly what the preprocessor does, a hundred times as fast.
+    the same: exactly what the preprocessor does, several times as fast.
 
     Args:
         processor: of a checkpoint.
