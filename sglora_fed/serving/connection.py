@@ -16,7 +16,9 @@ HEADER_SECONDS = 5.0
 LONGEST_HEADERS = 16_384
 """Bytes of a request's first line and headers."""
 
-MOST_CONNECTIONS = 1024
+MOST_CONNECTIONS = 900
+"""Below the 1,024 files that a process may usually have open."""
+
 MOST_OF_ONE_CLIENT = 16
 
 

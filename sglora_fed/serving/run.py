@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -22,6 +23,9 @@ LOOPBACKS = ("127.0.0.1", "::1", "localhost")
 
 IDLE_SECONDS = 60
 """For which a connection without a request stays open."""
+
+HANDSHAKE_SECONDS = 5.0
+"""For whoever connects to show a certificate."""
 
 STOP_SECONDS = 5
 """For requests that are being answered when the endpoint is told to stop."""
@@ -70,17 +74,36 @@ class Where:
         return found
 
 
-def server_of(app: Any, files: Files | None) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """One that waits for a handshake no longer than for anything else."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen at sockets that are bound."""
+        config, loop, self.servers = self.config, asyncio.get_running_loop(), []
+        told: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_SECONDS} if config.ssl else {}
+
+        def connection() -> asyncio.Protocol:
+            return Connection(config, self.server_state, {})
+
+        for one in sockets or []:
+            self.servers.append(
+                await loop.create_server(
+                    connection, sock=one, ssl=config.ssl, backlog=config.backlog, **told
+                )
+            )
+        self.started = True
+
+
+def server_of(app: Any, files: Files | None) -> Server:
     """A server that is not running yet.
 
     Raises:
         CertificateError: when a certificate cannot be used.
     """
     context = server_context(files) if files else None
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
-            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -111,6 +111,18 @@ def test_a_body_that_does_not_end_is_given_up(
     assert running.service.gate.active == 0
 
 
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_who_shows_no_certificate_is_given_up(
+    serve: Callable[..., Any], issue: Issue, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("sglora_fed.serving.run.HANDSHAKE_SECONDS", 0.2)
+    running = serve(Limits(), issue("endpoint"))
+    with socket.create_connection(("127.0.0.1", running.port), timeout=4) as plain:
+        plain.sendall(sent)
+        while more := plain.recv(100):  # an alert may come first
+            assert b"HTTP" not in more
+
+
 @pytest.mark.parametrize("sent", [b"", b"P", b"POST /v1/adapters HTTP/1.1\r\nhost: x\r\nslow: "])
 def test_headers_that_do_not_end_are_given_up(
     running: Any, issue: Issue, monkeypatch: pytest.MonkeyPatch, sent: bytes
