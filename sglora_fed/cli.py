@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from sglora_fed import cli_audit, cli_client, cli_family, cli_serving, cli_zoo
 from sglora_fed.cli_output import complain, console, say
 from sglora_fed.errors import ConfigError, PluginError, SgloraError
 from sglora_fed.files import new_folder
+
+if TYPE_CHECKING:
+    from sglora_fed.config import RunConfig
+    from sglora_fed.experiments.generate import Trust
 
 app = typer.Typer(
     help="Adapters for a frozen model from task descriptions, in a federation.",
@@ -123,12 +127,25 @@ def generate(
         Path | None,
         typer.Option(help="Folder of a zoo; else the newest that fits the configuration."),
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Folder of an exported generator, in place of a zoo.")
+    ] = None,
 ) -> None:
-    """Write a PEFT adapter for a description, from a zoo on disk."""
+    """Write a PEFT adapter for a description, from a zoo on disk or an exported generator."""
     from sglora_fed.config import compose
-    from sglora_fed.zoo import read_store
 
     config = compose(overrides or [])
+    made = _made_alone(config, export, description, out) if export else None
+    made = made or _made_from_zoo(config, zoo, description, out)
+    say(f"nearest expert similarity {made.similarity:.3f}, weight entropy {made.entropy:.3f} nats")
+    if made.confidence is not None:
+        say(_verdict(made.confidence))
+    say(str(out.absolute()))
+
+
+def _made_from_zoo(config: RunConfig, zoo: Path | None, description: str, out: Path) -> Trust:
+    from sglora_fed.zoo import read_store
+
     store = read_store(zoo) if zoo else None
     from sglora_fed.experiments.generate import write_adapter
     from sglora_fed.experiments.zoos import newest_zoo
@@ -138,11 +155,17 @@ def generate(
         store = newest_zoo(config)
         say(f"zoo {store.path}")
     check_signed(config, store)
-    made = write_adapter(config, store, description, out)
-    say(f"nearest expert similarity {made.similarity:.3f}, weight entropy {made.entropy:.3f} nats")
-    if made.confidence is not None:
-        say(_verdict(made.confidence))
-    say(str(out.absolute()))
+    return write_adapter(config, store, description, out)
+
+
+def _made_alone(config: RunConfig, export: Path, description: str, out: Path) -> Trust:
+    from sglora_fed.generators.export import check_signed_export, read_export
+
+    check_signed_export(export, config.zoo.key)
+    found = read_export(export)
+    from sglora_fed.experiments.generate import write_alone
+
+    return write_alone(config, found, description, out)
 
 
 def main() -> None:

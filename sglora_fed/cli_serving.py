@@ -37,9 +37,9 @@ def serve(
     ] = False,
 ) -> None:
     """Answer requests for adapters over HTTPS until told to stop; clients show certificates."""
-    from sglora_fed.generators.export import export_manifest, read_export, signed_export
+    from sglora_fed.generators.export import check_signed_export, export_manifest, read_export
 
-    values = export_manifest(export)
+    export_manifest(export)
     given = [certificate, key, authority]
     if any(part is None for part in given) is not insecure:
         raise EndpointError("give --cert, --key and --ca, or --insecure and none of them")
@@ -51,10 +51,7 @@ def serve(
         Files(certificate, key, authority, revoked) if certificate and key and authority else None
     )
     where = Where(host, port, files)
-    if signer is not None:
-        from sglora_fed.zoo.signing import check_signature
-
-        check_signature(export, signed_export(values), signer)
+    check_signed_export(export, signer)
     if insecure:
         warn("plain HTTP: whoever uses this machine can ask, and read what others ask")
     serve_export(read_export(export), where, Limits(rate=rate, burst=max(1, round(2 * rate))), page)

@@ -13,9 +13,10 @@ import torch
 from sglora_fed.adapters.layout import Layout, check_vectors
 from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.adapters.start import norm_bound
-from sglora_fed.backbones import description_reader, load_describer
+from sglora_fed.backbones import description_reader
 from sglora_fed.config import RunConfig
-from sglora_fed.errors import AdapterFileError, QuotaError, ZooForeignError
+from sglora_fed.errors import AdapterFileError, QuotaError
+from sglora_fed.experiments.generate import describer_of
 from sglora_fed.experiments.words import check_known
 from sglora_fed.federation.enrol import WORDINGS
 from sglora_fed.zoo import Zoo, ZooStore
@@ -90,11 +91,6 @@ def _vector(folder: Path, layout: Layout) -> np.ndarray:
 
 def _embedded(config: RunConfig, store: ZooStore, descriptions: Sequence[str]) -> np.ndarray:
     """[W, d] as many wordings as every expert has."""
-    describer = load_describer(config.backbone)
-    if describer.fingerprint != store.identity.encoder:
-        raise ZooForeignError(
-            f"{store.path} holds descriptions encoded by {store.identity.encoder};"
-            f" backbone.path and backbone.describer give {describer.fingerprint}"
-        )
+    describer = describer_of(config, store.path, store.identity)
     check_known("the descriptions", description_reader(config.backbone).read(list(descriptions)))
     return np.asarray(describer.encode(list(islice(cycle(descriptions), WORDINGS))))

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig
-from sglora_fed.errors import ZooForeignError
+from sglora_fed.experiments.generate import describer_of
 from sglora_fed.generators.export import About, write_export
 from sglora_fed.kept.catalogues import kept_snap
 from sglora_fed.kept.generators import generator_for
@@ -59,10 +58,5 @@ def _catalogue(config: RunConfig) -> Catalogue | None:
 
 def _rows(config: RunConfig, store: ZooStore, catalogue: Catalogue) -> np.ndarray:
     """[k, d] by the encoder of the zoo's descriptions."""
-    describer = load_describer(config.backbone)
-    if describer.fingerprint != store.identity.encoder:
-        raise ZooForeignError(
-            f"{store.path} holds descriptions encoded by {store.identity.encoder};"
-            f" backbone.path and backbone.describer give {describer.fingerprint}"
-        )
+    describer = describer_of(config, store.path, store.identity)
     return np.asarray(kept_snap(catalogue, describer).embeddings, np.float32)

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.layout import Layout, check_vectors
 from sglora_fed.adapters.peft_io import write_peft
+from sglora_fed.adapters.start import norm_bound
 from sglora_fed.backbones import base_with, description_reader, load_describer
+from sglora_fed.backbones.types import Describer
 from sglora_fed.config import RunConfig
 from sglora_fed.errors import ZooForeignError
 from sglora_fed.experiments.words import check_known
 from sglora_fed.generators import Generated
+from sglora_fed.generators.export import Export
 from sglora_fed.kept.generators import confidence_for, generator_for
-from sglora_fed.zoo import ZooStore
+from sglora_fed.zoo import ZooIdentity, ZooStore
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def write_adapter(config: RunConfig, store: ZooStore, description: str, out: Pat
         VocabularyError: when the model knows too few of the words.
         GeneratorError: when the generator needs a run that was not made.
     """
-    embedding = _embedding(config, store, description)
+    embedding = _embedding(config, store.path, store.identity, description)
     made = generator_for(config, store).generate(embedding, 1, store.identity.seed)
     trust = Trust(
         float(made.similarity[0]), float(made.entropy[0]), _confidence(config, store, made)
@@ -57,16 +60,51 @@ def write_adapter(config: RunConfig, store: ZooStore, description: str, out: Pat
     return trust
 
 
-def _embedding(config: RunConfig, store: ZooStore, description: str) -> np.ndarray:
-    """[1, d] by the very encoder that the zoo's descriptions were encoded by."""
-    describer = load_describer(config.backbone)
-    if describer.fingerprint != store.identity.encoder:
-        raise ZooForeignError(
-            f"{store.path} holds descriptions encoded by {store.identity.encoder};"
-            f" backbone.path and backbone.describer give {describer.fingerprint}"
-        )
+def write_alone(config: RunConfig, export: Export, description: str, out: Path) -> Trust:
+    """Write a PEFT adapter for a description by an exported generator, without zoo or server.
+
+    Args:
+        config: names the backbone's weights.
+        export: of the generator.
+        description: what the adapter should be for; it goes nowhere.
+        out: folder to write.
+
+    Raises:
+        ZooForeignError: when the experts' descriptions were encoded by other weights.
+        VocabularyError: when the model knows too few of the words.
+        AdapterValueError: when the adapter is beyond the bound.
+    """
+    identity = export.about.identity
+    embedding = _embedding(config, export.folder, identity, description)
+    made = export.generator.generate(embedding, 1, identity.seed)
+    check_vectors(made.adapters, export.layout, norm_bound(export.layout))
+    base = base_with(config.backbone, identity.weights_sha256)
+    write_peft(made.adapters[0, 0], export.layout, base, out)
+    return Trust(float(made.similarity[0]), float(made.entropy[0]), None)
+
+
+def _embedding(
+    config: RunConfig, where: Path, identity: ZooIdentity, description: str
+) -> np.ndarray:
+    """[1, d] by the very encoder that the experts' descriptions were encoded by."""
+    describer = describer_of(config, where, identity)
     check_known("the description", description_reader(config.backbone).read([description]))
     return np.asarray(describer.encode([description]))
+
+
+def describer_of(config: RunConfig, where: Path, identity: ZooIdentity) -> Describer:
+    """The configured description encoder, if it is that of a zoo.
+
+    Raises:
+        ZooForeignError: when the zoo's descriptions were encoded by other weights.
+    """
+    describer = load_describer(config.backbone)
+    if describer.fingerprint != identity.encoder:
+        raise ZooForeignError(
+            f"{where} holds descriptions encoded by {identity.encoder};"
+            f" backbone.path and backbone.describer give {describer.fingerprint}"
+        )
+    return describer
 
 
 def _confidence(config: RunConfig, store: ZooStore, made: Generated) -> float | None:

@@ -68,6 +68,7 @@ class Export:
         layout: of its adapters.
         rows: [k, d] embeddings of the catalogue's descriptions, or None.
         sha256: of the manifest: which generator this is.
+        folder: in which it lies.
     """
 
     about: About
@@ -75,6 +76,7 @@ class Export:
     layout: Layout
     rows: np.ndarray | None
     sha256: str
+    folder: Path
 
     @property
     def dim(self) -> int:
@@ -136,6 +138,21 @@ def signed_export(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
+def check_signed_export(folder: Path, key: str | Path | None) -> None:
+    """Refuse an export that nobody with a key has signed as it is; without a key refuse nothing.
+
+    Raises:
+        ExportError: when the manifest cannot be read.
+        SigningKeyError: when the key cannot be used.
+        ZooSignatureError: when it is not signed, or was changed since.
+    """
+    if key is None:
+        return
+    from sglora_fed.zoo.signing import check_signature  # who has no key loads no library
+
+    check_signature(folder, signed_export(export_manifest(folder)), Path(key).expanduser())
+
+
 def read_export(folder: Path) -> Export:
     """Load an export, every file checked.
 
@@ -154,7 +171,8 @@ def read_export(folder: Path) -> Export:
     except (ValueError, TypeError, AttributeError, LayoutError, CatalogueError) as error:
         raise ExportError(f"{folder} is no exported generator: {error}") from error
     generator = load_generator(folder / GENERATOR, about.identity)
-    return Export(about, generator, layout, rows, hashlib.sha256(signed_export(values)).hexdigest())
+    digest = hashlib.sha256(signed_export(values)).hexdigest()
+    return Export(about, generator, layout, rows, digest, folder)
 
 
 def _about(values: Mapping[str, Any]) -> About:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sglora_fed import cli
+from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.config import compose
 from sglora_fed.errors import ZooSignatureError
 from sglora_fed.experiments.run import enrolled
@@ -111,6 +113,27 @@ def test_an_export_is_of_the_zoo_and_can_be_signed(
     assert found.rows is not None
     assert found.rows.shape == (3, 384)
     assert run("zoo", "sign", str(out), "--key", str(key_pair[0]))[0] == 0
+
+
+def test_an_export_makes_what_the_zoo_makes(
+    run: Run, zoo: str, own: tuple[str, ...], tmp_path: Path, key_pair: tuple[Path, Path]
+) -> None:
+    export, wish = tmp_path / "export", "it is upside down"
+    assert run("zoo", "export", str(export), "--zoo", zoo, *own)[0] == 0
+    told = {}
+    for name, source in (("zoo", zoo), ("export", str(export))):
+        out = tmp_path / f"by-{name}"
+        code, told[name], errors = run(
+            "generate", wish, "--out", str(out), f"--{name}", source, RIDGE
+        )
+        assert code == 0, errors
+    assert told["zoo"].splitlines()[0] == told["export"].splitlines()[0]
+    np.testing.assert_array_equal(*(read_peft(tmp_path / f"by-{n}")[0] for n in told))
+    key = f"zoo.key={key_pair[1]}"
+    signed = ("generate", wish, "--out", str(tmp_path / "out"), "--export", str(export), key)
+    assert "SGL-503" in run(*signed)[2]
+    assert run("zoo", "sign", str(export), "--key", str(key_pair[0]))[0] == 0
+    assert run(*signed)[0] == 0
 
 
 def test_what_no_run_has_trained_is_not_exported(run: Run, zoo: str, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_an_adapter_changes_what_is_read(cameras: Export, make_zoo: Callable[...
     zoo = make_zoo(4, dim=384, size=cameras.layout.size)
     zoo.means[:] = np.random.default_rng(0).normal(size=zoo.size).astype(np.float32) * 0.1
     changed = fit_generator(GeneratorConfig(), "soup", zoo, 0)
-    viewer = Viewer(Export(cameras.about, changed, cameras.layout, None, "x"))
+    viewer = Viewer(Export(cameras.about, changed, cameras.layout, None, "x", cameras.folder))
     found = viewer.look(Wish("It hangs upright.", PLAIN))
     assert found["after"] < found["before"]
 
