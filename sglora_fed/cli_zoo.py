@@ -53,6 +53,7 @@ def zoo_show(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -
         "adapter_numbers": Layout.from_dict(store.identity.layout).size,
         "rank": store.identity.layout["rank"],
         "seed": store.identity.seed,
+        "promises": store.promises(),
         "versions": dict(store.identity.versions),
     }
     console.print_json(data=shown, ensure_ascii=True)

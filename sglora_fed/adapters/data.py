@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor
@@ -77,6 +78,48 @@ def prepare(
     texts, owners = candidate_texts(encoder, task, hints)
     targets = np.array([keys.index(example.label) for example in examples])
     return Prepared(items, encoder.prepare_texts(texts), owners, targets, "labelled")
+
+
+def prepare_separable(
+    encoder: DualEncoder,
+    task: Task,
+    examples: Sequence[Example],
+    hints: str,
+    captions: Sequence[str],
+) -> Prepared:
+    """As :func:`prepare`, and no example's loss depends on another example.
+
+    A pair of a retrieval task is not compared with the pairs that share its batch, but with a
+    public list of captions; a labelled task's examples meet their labels alone anyway.
+
+    Args:
+        encoder: the frozen dual encoder.
+        task: whose labels are the candidates.
+        examples: which of the task's examples.
+        hints: how the candidate texts carry the client's own words about a label.
+        captions: the list, for retrieval.
+
+    Raises:
+        TaskError: as for :func:`prepare`, and for captions that are not in the list.
+    """
+    if task.kind == "labelled" or not examples:
+        return prepare(encoder, task, examples, hints)
+    places = {caption: place for place, caption in enumerate(captions)}
+    if foreign := sum(example.label not in places for example in examples):
+        raise TaskError(
+            f"task {task.id!r}: {foreign} of {len(examples)} captions are not among the"
+            f" {len(captions)} public ones, with which private training compares them"
+        )
+    own = prepare(encoder, task, examples, hints)
+    targets = np.array([places[example.label] for example in examples])
+    texts = _public_texts(encoder, tuple(captions))
+    return Prepared(own.items, texts, np.arange(len(captions)), targets, "labelled")
+
+
+@lru_cache(maxsize=2)
+def _public_texts(encoder: DualEncoder, captions: tuple[str, ...]) -> list[Tensor]:
+    """One list for all tasks, so that it is known to be one."""
+    return list(encoder.prepare_texts(captions))
 
 
 def few_shot(task: Task, shots: int, seed: int) -> tuple[Example, ...]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sglora_fed.adapters.layout import Layout, initial_vector
+from sglora_fed.config.schema import RunConfig
 from sglora_fed.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NORM_BOUND = 10.0
 """An adapter may have this many times the norm of an untrained one, not more."""
@@ -19,6 +24,37 @@ ROUNDING = 1e-3
 def federation_start(layout: Layout, seed: int) -> np.ndarray:
     """[1, D] the LoRA that every expert of a run starts from."""
     return initial_vector(layout, derive_seed(seed, "adapter_start")).numpy()[None]
+
+
+def configured_start(config: RunConfig, layout: Layout, seed: int) -> np.ndarray:
+    """[1, D] the LoRA that every expert of a run starts from, as ``adapter.start`` says.
+
+    Raises:
+        SgloraError: as :func:`~sglora_fed.backbones.load_backbone`.
+    """
+    if config.adapter.start == "uniform":
+        return federation_start(layout, seed)
+    from sglora_fed.backbones import load_backbone  # the model itself, where all else needs none
+
+    return singular_start(layout, load_backbone(config.backbone, config.adapter).model)
+
+
+def singular_start(layout: Layout, model: nn.Module) -> np.ndarray:
+    """[1, D] A: the directions that each frozen matrix stretches most, B zero.
+
+    They are what PiSSA (Meng, Wang & Zhang 2024) starts from; the frozen matrix stays whole. Rows
+    have the length that uniform ones have on average, so :func:`norm_bound` holds.
+    """
+    import torch
+
+    factors = {}
+    for module in layout.modules:
+        weight = model.get_submodule(module.name).weight.detach().double().cpu()
+        rows = torch.linalg.svd(weight, full_matrices=True).Vh[: layout.rank] / math.sqrt(3)
+        a = torch.zeros(layout.rank, module.d_in)
+        a[: len(rows)] = rows.float()
+        factors[module.name] = (a, torch.zeros(module.d_out, layout.rank))
+    return layout.pack(factors).numpy()[None]
 
 
 def within_bound(vectors: np.ndarray, layout: Layout) -> np.ndarray:

@@ -144,7 +144,7 @@ def _train_group(
         [rows[i] for i in batch_indices(part.lengths[rows], config.batch_size, config.steps, seed)]
         for part, rows, seed in zip(parts, stopping.training_rows, seeds, strict=True)
     ]
-    moments = _Moments(vectors)
+    moments = Moments(vectors)
     for step in range(config.steps):
         optimiser.zero_grad(set_to_none=True)
         with adapted(encoder.model, layout, vectors):
@@ -171,7 +171,7 @@ def _clip_rows(vectors: Tensor, max_norm: float) -> None:
         gradient.mul_((max_norm / (norms + 1e-6)).clamp(max=1.0))
 
 
-class _Moments:
+class Moments:
     """Running mean and variance of the checkpoints (Welford 1962), without keeping them."""
 
     def __init__(self, like: Tensor) -> None:
@@ -190,6 +190,7 @@ class _Moments:
         self._squares += before * (values - self._mean)
 
     def result(self, fallback: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance; ``fallback`` for adapters without a checkpoint."""
         mean = torch.where(self._count > 0, self._mean, fallback)
         return mean, self._squares / self._count.clamp(min=1)
 

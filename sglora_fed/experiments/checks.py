@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sglora_fed.config.schema import ITEMS, POLICY_METHOD, TRAINED_METHODS, RunConfig
+from sglora_fed.config.schema import (
+    GENERATORS,
+    ITEMS,
+    POLICY_METHOD,
+    PRIVATE_METHODS,
+    TRAINED_METHODS,
+    RunConfig,
+)
 from sglora_fed.errors import BackboneInputError, ConfigError, TaskError
 from sglora_fed.experiments.tracking import check_tracking
 from sglora_fed.tasks import Task, load_family
 from sglora_fed.tasks.drawn import Drawn
+from sglora_fed.tasks.public import LIST, public_captions
+from sglora_fed.tasks.types import Kind
 
 NAMED = 5
 """Files that one message names."""
@@ -43,13 +52,15 @@ def check_runnable(config: RunConfig) -> None:
     if untrained := [task.id for task in experts if not task.train]:
         problems.append(f"family: experts without training examples: {untrained[:5]}")
     bare = [task.id for task in clients if not task.train]
-    needs = {*TRAINED_METHODS, *([POLICY_METHOD] if clients[0].kind == "retrieval" else [])}
+    own = (*TRAINED_METHODS, *PRIVATE_METHODS)
+    needs = {*own, *([POLICY_METHOD] if clients[0].kind == "retrieval" else [])}
     trained = [name for name in config.experiment.methods if name in needs]
     if bare and trained:
         problems.append(
             f"experiment.methods has {trained}, but {len(bare)} clients, first {bare[0]!r}, have no"
             " training examples; leave these methods out"
         )
+    problems += _private_problems(config, family.tasks[0].kind)
     if problems:
         raise ConfigError(problems)
     # Each costs more than all above, which has to be well first.
@@ -58,6 +69,31 @@ def check_runnable(config: RunConfig) -> None:
     check_words(config.family, config.backbone)
     _check_pictures(family.tasks)
     _check_device(config.backbone.device)
+
+
+def _private_problems(config: RunConfig, kind: Kind) -> list[str]:
+    """What training with noise needs of the tasks and the generators."""
+    if config.privacy.training.epsilon is None:
+        return []
+    given, found = f"privacy.training.epsilon={config.privacy.training.epsilon!r}", []
+    if kind == "retrieval" and not public_captions(config.family):
+        found.append(
+            f"{given}: a pair is compared with a public list of captions, which family="
+            f"{config.family.name} lacks; write {LIST} into a folder for family=local"
+        )
+    from sglora_fed.generators import is_federated, make_generator
+
+    names = dict.fromkeys((*config.experiment.methods, config.generator.name))
+    learning = [
+        name
+        for name in names
+        if name in GENERATORS and is_federated(make_generator(config.generator, name))
+    ]
+    if len(learning) > 1:
+        found.append(
+            f"{given}: covers the rounds of one generator, not of {learning}; leave one out"
+        )
+    return found
 
 
 def _check_device(name: str) -> None:

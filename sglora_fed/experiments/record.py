@@ -23,6 +23,7 @@ from sglora_fed.federation.making import Made
 from sglora_fed.generators import Generated
 from sglora_fed.kept.zoos import versions
 from sglora_fed.privacy.mechanisms import UNIT, promise
+from sglora_fed.promises import Promise
 from sglora_fed.results.gallery import Exhibit
 from sglora_fed.results.parts import Part
 from sglora_fed.results.rows import Row
@@ -34,6 +35,7 @@ class Record:
     """Grows over the seeds of a run.
 
     Attributes:
+        promises: about experts' training examples, each once.
         experts: most that a seed's zoo held, without the distrusted.
         distrusted: most experts that were not used.
         stages: stage -> seconds.
@@ -44,6 +46,7 @@ class Record:
         exhibits: of the first seed, to look at.
     """
 
+    promises: set[Promise] = field(default_factory=set)
     experts: int = 0
     distrusted: int = 0
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -159,6 +162,7 @@ def facts(
             "epsilon": epsilon,
             "delta": delta,
             "unit": UNIT,
+            "training": _training(record),
         },
         bytes_per_client=dict(record.wire),
         seconds_by_stage=dict(record.stages),
@@ -172,3 +176,14 @@ def facts(
         },
         command=command(config),
     )
+
+
+def _training(record: Record) -> dict[str, object] | None:
+    """The weakest promise about training examples in a seed, None where there is none."""
+    if not record.promises:
+        return None
+    return {
+        "unit": min(one.unit for one in record.promises),
+        "epsilon": max(one.epsilon for one in record.promises),
+        "delta": max(one.delta for one in record.promises),
+    }

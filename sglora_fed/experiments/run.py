@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from flwr.serverapp import Grid
 
-from sglora_fed.adapters.start import federation_start
+from sglora_fed.adapters.start import configured_start
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import config_sha256, config_yaml
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, UNSPENT, RunConfig
@@ -163,6 +163,7 @@ def _run_seed(federation: Federation, record: Record, output: Path) -> Parts:
     zoo = trusted_zoo(store)
     record.experts = max(record.experts, len(zoo.ids))
     record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
+    record.promises |= {promise for promise in zoo.promises if promise is not None}
     tools = _prepared(federation, zoo, record)
     parts = Parts(output, federation.seed, _made_for(federation.config, zoo, tools.agreement))
     requests = requests_of(federation, tools.agreement, parts.folder)
@@ -205,7 +206,7 @@ def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:
     """Train or recall all that the zoo's experts can give."""
     config, methods = federation.config, _methods(federation)
     names = [name for name in methods if name not in NOT_GENERATED]
-    fallback = federation_start(federation.layout, federation.seed)[0]
+    fallback = configured_start(config, federation.layout, federation.seed)[0]
     shared = None
     if SHARED_METHOD in methods or any(_is_federated(config, name) for name in names):
         with record.timed("shared"):

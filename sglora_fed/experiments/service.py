@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from flwr.serverapp import Grid
 
-from sglora_fed.adapters.start import federation_start
+from sglora_fed.adapters.start import configured_start
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.run import GENERATED_AT_ONCE, agreed, enrolled, fitted, open_federation
@@ -41,7 +41,7 @@ def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
     if is_federated(make_generator(config.generator, name)):
         start = shared_lora(federation, zoo)
     else:
-        start = federation_start(federation.layout, federation.seed)[0]
+        start = configured_start(config, federation.layout, federation.seed)[0]
     generator = fitted(federation, zoo, start, name)
     agreement = agreed(federation, generator, zoo)
     requests, report = collect_requests(federation, agreement), federation.reporter("adopt")

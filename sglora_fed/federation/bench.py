@@ -12,7 +12,7 @@ from torch import Tensor
 from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.layout import check_vectors
-from sglora_fed.adapters.start import federation_start, norm_bound
+from sglora_fed.adapters.start import configured_start, norm_bound
 from sglora_fed.adapters.unpaired import agreements, unpaired
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD
@@ -20,10 +20,10 @@ from sglora_fed.errors import MessageError
 from sglora_fed.federation.answers import added, chosen, made_here
 from sglora_fed.federation.compare import HINTS, LOCAL_METHODS
 from sglora_fed.federation.comparison import CompareReply, CompareRequest
-from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
+from sglora_fed.federation.finetuned import METHODS, PRIVATELY_TUNED, examples_of, training_of
 from sglora_fed.federation.node import Node
 from sglora_fed.generators.confidence import SURE
-from sglora_fed.kept.local import Lesson, train_or_recall
+from sglora_fed.kept.local import Lesson, own_noise, train_or_recall
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 
@@ -132,7 +132,7 @@ class Bench:
         """[n, D] what clients without a generated adapter use."""
         if SHARED_METHOD in self._request.common:
             return self._delivered(SHARED_METHOD)
-        start = federation_start(self._layout, self._request.seed)
+        start = configured_start(self._config, self._layout, self._request.seed)
         return np.broadcast_to(start, (len(self.tasks), self._layout.size))
 
     def _tried(self, adopted: np.ndarray, fallback: np.ndarray) -> np.ndarray:
@@ -179,18 +179,19 @@ class Bench:
             for task, start in zip(self.tasks, starts, strict=True)
         ]
         train = training_of(getattr(config.experiment.tuning, method), config)
+        noise = own_noise(config) if method in PRIVATELY_TUNED else None
         vectors, seconds = train_or_recall(
-            self._encoder, self._layout, train, lessons, config.adapter.hints
+            self._encoder, self._layout, train, lessons, config.adapter.hints, noise
         )
         return vectors, float(seconds.mean())
 
     def _starts(self, method: str) -> np.ndarray:
         """[n, D] float32."""
-        where = FINE_TUNED[method].start
+        where = METHODS[method].start
         if where != "untrained":
             sent = {"generated": self._config.generator.name, "shared": SHARED_METHOD}
             return self._delivered(sent[where])
-        start = federation_start(self._layout, self._request.seed)
+        start = configured_start(self._config, self._layout, self._request.seed)
         return np.broadcast_to(start, (len(self.tasks), self._layout.size))
 
 

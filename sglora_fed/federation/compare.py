@@ -24,7 +24,7 @@ from sglora_fed.federation.answers import States
 from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
-from sglora_fed.federation.finetuned import FINE_TUNED, STARTED
+from sglora_fed.federation.finetuned import METHODS, STARTED
 
 COMPARE = "evaluate.compare"
 
@@ -34,7 +34,7 @@ MOST_SPLITS = 32
 HINTS = {"zero_shot": "none", "described": "phrases"}
 """Methods without an adapter -> the client's own words in the candidate texts."""
 
-LOCAL_METHODS = (*HINTS, *FINE_TUNED)
+LOCAL_METHODS = (*HINTS, *METHODS)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ lacks. An expert whose task has changed on its node is trained again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -16,13 +16,15 @@ import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.adapters.data import prepare
-from sglora_fed.adapters.start import federation_start
-from sglora_fed.adapters.training import train_adapters
+from sglora_fed.adapters.start import configured_start
+from sglora_fed.adapters.training import Trained, train_adapters
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node
+from sglora_fed.federation.private import Lesson, trained_as_promised
 from sglora_fed.federation.roster import Part, another_name
+from sglora_fed.promises import promise_for
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import KINDS, Kind
 from sglora_fed.units import UNIT_TOLERANCE
@@ -214,6 +216,7 @@ def _store(
                 reply.examples[rows],
                 (str(node),) * len(rows),
                 tuple(digests[own] for own in names),
+                tuple(promise_for(federation.config, int(n)) for n in reply.examples[rows]),
             )
         )
     return _claimed(federation, store, node, digests)
@@ -255,15 +258,16 @@ def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
     """Train the node's next experts that the server does not know yet."""
     waiting = [task for name, task in node.experts.items() if name not in set(request.known)]
     tasks = waiting[: request.limit]
-    parts = [prepare(node.encoder, task, task.train, node.config.adapter.hints) for task in tasks]
-    trained = train_adapters(
-        node.encoder,
-        node.layout,
-        federation_start(node.layout, request.seed),
-        parts,
-        node.config.adapter.train,
-        [derive_seed(request.seed, "expert", task.id) for task in tasks],
-    )
+    config, start = node.config, configured_start(node.config, node.layout, request.seed)
+    train = config.adapter.train
+
+    def plain(rows: Sequence[int]) -> Trained:
+        some, hints = [tasks[row] for row in rows], config.adapter.hints
+        seeds = [derive_seed(request.seed, "expert", task.id) for task in some]
+        parts = [prepare(node.encoder, task, task.train, hints) for task in some]
+        return train_adapters(node.encoder, node.layout, start, parts, train, seeds)
+
+    trained = trained_as_promised(node, tasks, start, Lesson(ENROL, 0, request.seed, train), plain)
     texts = [islice(cycle((task.description, *task.paraphrases)), WORDINGS) for task in tasks]
     rows = node.embed([text for some in texts for text in some])
     return EnrolReply(
@@ -274,6 +278,6 @@ def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
         wordings=rows.reshape(len(tasks), WORDINGS, rows.shape[1]),
         means=trained.mean,
         variances=trained.variance,
-        examples=np.array([len(part) for part in parts], np.int64),
+        examples=np.array([len(task.train) for task in tasks], np.int64),
         kind=node.kind,
     )

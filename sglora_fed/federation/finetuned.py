@@ -38,9 +38,18 @@ FINE_TUNED: Mapping[str, Method] = {
 """Method name -> what it is."""
 
 
+PRIVATELY_TUNED: Mapping[str, Method] = {
+    "dp_oracle": Method("untrained", None),
+    "dp_shared_full": Method("shared", None),
+}
+"""The same with noise on the client's own gradients."""
+
+METHODS: Mapping[str, Method] = {**FINE_TUNED, **PRIVATELY_TUNED}
+
+
 def examples_of(name: str, task: Task, seed: int) -> tuple[Example, ...]:
     """What a client learns from by a method; ``seed`` draws the few of each class."""
-    shots = FINE_TUNED[name].shots
+    shots = METHODS[name].shots
     return tuple(task.train) if shots is None else few_shot(task, shots, seed)
 
 
@@ -50,5 +59,5 @@ def training_of(tuned: FineTuning, config: RunConfig) -> TrainConfig:
     return replace(train, lr=tuned.lr, steps=tuned.steps, checkpoints=1)
 
 
-STARTED = tuple(name for name, method in FINE_TUNED.items() if method.start != "untrained")
+STARTED = tuple(name for name, method in METHODS.items() if method.start != "untrained")
 """Trained by the client from an adapter that the server sends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +75,14 @@ class Node:
 
     @cached_property
     def task_digests(self) -> dict[str, str]:
-        """Hash of each expert's task: who has another task under the same id has another hash."""
-        return {name: tasks_sha256([task]) for name, task in self.experts.items()}
+        """Hash of each expert's task: who has another task under the same id has another hash.
+
+        Where noise protects the examples the hash is of the words alone: one of the examples would
+        tell whoever guesses them that the guess is right.
+        """
+        secret = self.config.privacy.training.epsilon is not None
+        told = {name: replace(t, train=()) if secret else t for name, t in self.experts.items()}
+        return {name: tasks_sha256([task]) for name, task in told.items()}
 
     @cached_property
     def clients(self) -> dict[str, Task]:

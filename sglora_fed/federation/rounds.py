@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -17,12 +17,13 @@ from flwr.app import RecordDict
 
 from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.adapters.start import norm_bound, within_bound
-from sglora_fed.adapters.training import train_adapters
+from sglora_fed.adapters.training import Trained, train_adapters
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import GeneratorError, MessageError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation, Progress
 from sglora_fed.federation.node import Node, practice, spoken
+from sglora_fed.federation.private import ROUND, Lesson, trained_as_promised
 from sglora_fed.federation.roster import Part
 from sglora_fed.generators import FederatedGenerator, Generator, is_federated, make_generator
 from sglora_fed.kept.facts import generator_facts
@@ -30,8 +31,6 @@ from sglora_fed.kept.generators import keep_generator, kept_generator
 from sglora_fed.kept.zoos import zoo_identity
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
-
-ROUND = "train.round"
 
 LAST_RATE = 0.1
 """The learning rate falls evenly over the rounds; in the last it is this share of the first."""
@@ -248,12 +247,19 @@ def train_round(node: Node, request: RoundRequest) -> RoundReply:
     starts = request.starts[rows].astype(np.float32)
     check_vectors(starts, node.layout, norm_bound(node.layout))
     config, seed = node.config, _round_seed(request.seed, request.round)
-    steps = config.federation.generator_steps
-    rate = rate_of_round(request.round, config.federation) * config.adapter.train.lr
-    train = replace(config.adapter.train, steps=steps, lr=rate, checkpoints=1, patience=0)
-    seeds = [derive_seed(seed, task.id) for task in tasks]
-    parts = [practice(node, task, own, steps) for task, own in zip(tasks, seeds, strict=True)]
-    trained = train_adapters(node.encoder, node.layout, starts, parts, train, seeds)
+    steps, rate = config.federation.generator_steps, config.adapter.train.lr
+    share = rate_of_round(request.round, config.federation)
+    train = replace(config.adapter.train, steps=steps, lr=share * rate, checkpoints=1, patience=0)
+
+    def plain(rows: Sequence[int]) -> Trained:
+        seeds = [derive_seed(seed, tasks[row].id) for row in rows]
+        parts = [
+            practice(node, tasks[row], own, steps) for row, own in zip(rows, seeds, strict=True)
+        ]
+        return train_adapters(node.encoder, node.layout, starts[list(rows)], parts, train, seeds)
+
+    lesson = Lesson(ROUND, request.round, request.seed, train, share)
+    trained = trained_as_promised(node, tasks, starts, lesson, plain)
     updates = (trained.final - starts).astype(np.float16)
     return RoundReply(node.partition, tuple(task.id for task in tasks), updates)
 

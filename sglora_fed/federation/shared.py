@@ -11,19 +11,18 @@ import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.adapters.layout import check_vectors
-from sglora_fed.adapters.start import federation_start, norm_bound, within_bound
-from sglora_fed.adapters.training import train_adapters
+from sglora_fed.adapters.start import configured_start, norm_bound, within_bound
+from sglora_fed.adapters.training import Trained, train_adapters
 from sglora_fed.errors import AdapterValueError, MessageError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, practice
+from sglora_fed.federation.private import SHARED, Lesson, trained_as_promised
 from sglora_fed.federation.roster import Part
 from sglora_fed.kept.adapters import keep_shared, kept_shared
 from sglora_fed.kept.facts import shared_facts
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
-
-SHARED = "train.shared"
 
 ENOUGH = 3
 """Nodes from which on a majority can outvote a liar."""
@@ -127,7 +126,7 @@ def train_shared(federation: Federation, zoo: Zoo) -> tuple[np.ndarray, tuple[st
         [D] float32, never beyond the norm bound, and the experts that were asked in vain.
     """
     config, report = federation.config.federation, federation.reporter("shared LoRA")
-    vector = federation_start(federation.layout, federation.seed)[0]
+    vector = configured_start(federation.config, federation.layout, federation.seed)[0]
     velocity = np.zeros_like(vector)
     rng = np.random.default_rng(derive_seed(federation.seed, "taking_part"))
     roster, answered = federation.roster, set[str]()
@@ -225,12 +224,19 @@ def train_shared_round(node: Node, request: SharedRequest) -> SharedReply:
     tasks = [node.experts[name] for name in request.ids if name in node.experts]
     if not tasks:
         return SharedReply(node.partition, (), np.zeros(node.layout.size))
-    federation = node.config.federation
+    federation, start = node.config.federation, request.start[None]
     steps = federation.shared_steps
-    seeds = [derive_seed(request.seed, "shared", request.round, task.id) for task in tasks]
-    parts = [practice(node, task, own, steps) for task, own in zip(tasks, seeds, strict=True)]
     config = replace(node.config.adapter.train, steps=steps, checkpoints=1, patience=0)
-    trained = train_adapters(node.encoder, node.layout, request.start[None], parts, config, seeds)
+
+    def plain(rows: Sequence[int]) -> Trained:
+        seeds = [derive_seed(request.seed, "shared", request.round, tasks[row].id) for row in rows]
+        parts = [
+            practice(node, tasks[row], own, steps) for row, own in zip(rows, seeds, strict=True)
+        ]
+        return train_adapters(node.encoder, node.layout, start, parts, config, seeds)
+
+    lesson = Lesson(SHARED, request.round, request.seed, config)
+    trained = trained_as_promised(node, tasks, start, lesson, plain)
     counts = [min(len(task.train), federation.examples_per_expert) for task in tasks]
     mean = np.average(trained.final.astype(np.float64), axis=0, weights=counts)
     return SharedReply(node.partition, tuple(task.id for task in tasks), mean)

@@ -41,7 +41,21 @@ def expert_facts(config: RunConfig) -> dict[str, Any]:
         "backbone": [backbone.id, backbone.weights_sha256, backbone.scale],
         "describer": load_describer(describer).weights_sha256,
         "adapter": asdict(config.adapter),
-    }
+    } | private_facts(config)
+
+
+def private_facts(config: RunConfig) -> dict[str, Any]:
+    """Of the noise in experts' training, where there is any: it covers all rounds together."""
+    training = config.privacy.training
+    if training.epsilon is None:
+        return {}
+    rounds = ("shared_rounds", "shared_steps", "generator_rounds", "generator_steps")
+    return {"privacy": asdict(training), "noise": _federation(config, rounds)}
+
+
+def rounds_facts(config: RunConfig) -> dict[str, Any]:
+    """Of the rounds of the shared LoRA and the generator."""
+    return _federation(config, (*SHARED, *ROUNDS))
 
 
 def task_facts(config: RunConfig) -> str | dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sglora_fed.adapters.layout import Layout
-from sglora_fed.adapters.start import federation_start
+from sglora_fed.adapters.start import configured_start
 from sglora_fed.config import home
 from sglora_fed.config.schema import SHARED_METHOD, GeneratorConfig, RunConfig
 from sglora_fed.errors import GeneratorError, GeneratorFileError
@@ -109,7 +109,7 @@ def confidence_for(config: RunConfig, store: ZooStore) -> tuple[Confidence, np.n
     zoo, seed = trusted_zoo(store), store.identity.seed
     layout = Layout.from_dict(store.identity.layout)
     found = kept_confidence(confidence_facts(config, layout, zoo, seed))
-    fallback: np.ndarray | None = federation_start(layout, seed)[0]
+    fallback: np.ndarray | None = configured_start(config, layout, seed)[0]
     if SHARED_METHOD in config.experiment.methods:
         fallback = kept_shared(shared_facts(config, layout, zoo, seed), layout)
     return None if found is None or fallback is None else (found, fallback)

@@ -18,7 +18,10 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("by confidence", ("policy",)),
     (
         "trained locally",
-        ("local_1shot", "local_5shot", "generated_5shot", "shared_5shot", "oracle", "shared_full"),
+        (
+            *("local_1shot", "local_5shot", "generated_5shot", "shared_5shot"),
+            *("oracle", "shared_full", "dp_oracle", "dp_shared_full"),
+        ),
     ),
     ("controls", ("shuffled",)),
 )
@@ -47,6 +50,8 @@ MEANING: Mapping[str, str] = {
     "shared_5shot": "the shared LoRA, then fine-tuned on 5 examples per class",
     "oracle": "fine-tuned by the client on all its data",
     "shared_full": "the shared LoRA, then fine-tuned on all of the client's data",
+    "dp_oracle": "fine-tuned by the client on all its data by DP-SGD",
+    "dp_shared_full": "the shared LoRA, then fine-tuned on all of the client's data by DP-SGD",
     "shuffled": "the generated adapter of somebody else's description",
 }
 

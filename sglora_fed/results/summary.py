@@ -54,7 +54,7 @@ class RunFacts:
         distrusted_experts: experts whose LoRA contradicts all others' and was not used.
         refused_replies: replies of nodes that were not used, and updates that were scaled down.
         privacy: mechanism, unit, and the epsilon and delta of one release; a client releases once
-            for each seed.
+            for each seed; ``training``: unit, epsilon and delta of experts' examples, or None.
         bytes_per_client: up and down, for one request and one adapter.
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
         seconds_by_method: on the client, per client: training and evaluation.
@@ -226,6 +226,20 @@ def _privacy(facts: RunFacts) -> dict[str, Any]:
         "per_release": once,
         "releases": releases,
         "total": total,
+    } | ({} if own.get("training") is None else {"training": _of_training(facts)})
+
+
+def _of_training(facts: RunFacts) -> dict[str, Any]:
+    """Of experts' examples: another unit, which is never added to that of requests.
+
+    Each seed trains the experts anew, so one seed after the other is a release of its own.
+    """
+    own, seeds = facts.privacy["training"], len(facts.seeds)
+    once = {name: own[name] for name in ("epsilon", "delta")}
+    return {
+        "unit": own["unit"],
+        "per_seed": once,
+        "total": {name: seeds * cost for name, cost in once.items()},
     }
 
 

@@ -20,8 +20,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sglora_fed.adapters.layout import Layout
-from sglora_fed.errors import LayoutError, ZooDamagedError, ZooForeignError, ZooSizeError
+from sglora_fed.errors import (
+    LayoutError,
+    PrivacyError,
+    ZooDamagedError,
+    ZooForeignError,
+    ZooSizeError,
+)
 from sglora_fed.files import write_atomically
+from sglora_fed.promises import Promise
 from sglora_fed.tasks.types import IDENTIFIER
 from sglora_fed.tensors import Spec, offsets, read_header
 from sglora_fed.zoo.rows import Piece, Rows, joined
@@ -76,6 +83,16 @@ class ZooStore:
             for name, owner in zip(shard["ids"], shard["owners"], strict=True)
         }
 
+    def promises(self) -> list[dict[str, Any]]:
+        """What experts' training promises, each once, with the number of experts."""
+        told = [
+            {key: one[key] for key in ("unit", "epsilon", "delta", "accountant")} if one else {}
+            for shard in self._shards
+            for one in shard["promises"]
+        ]
+        distinct = [one for place, one in enumerate(told) if one not in told[:place]]
+        return [{"experts": told.count(one), **(one or {"epsilon": None})} for one in distinct]
+
     def assign(self, owners: Mapping[str, str]) -> None:
         """Note which node some experts belong to now; node ids change from run to run."""
         before = self.owners()
@@ -122,7 +139,7 @@ class ZooStore:
         from run to run; who shares an owner with whom decides who is believed, so that counts.
         """
         names = list(self.owners().values())
-        shards = [{key: shard[key] for key in SIGNED} for shard in self._shards]
+        shards = [{key: shard[key] for key in _signed(shard)} for shard in self._shards]
         values = {
             "schema": SCHEMA,
             "identity": asdict(self.identity),
@@ -160,6 +177,7 @@ class ZooStore:
             "file": f"shard-{digest[:16]}.safetensors",
             "sha256": digest,
             **{name: list(getattr(part, name)) for name in NAMES},
+            "promises": [one and one.to_dict() for one in part.promises],
         }
         write_atomically(self.path / entry["file"], data)
         return entry
@@ -186,6 +204,7 @@ class ZooStore:
         if damaged:
             raise ZooDamagedError("; ".join(damaged))
         zoo = _joined(self.path, parts)
+        _check_promises(self.path, zoo)
         return zoo.select(np.argsort(np.array(zoo.ids)))
 
     def _bytes(self) -> int:
@@ -242,12 +261,29 @@ def _entry(shard: dict[str, Any]) -> dict[str, Any]:
         names = shard[key]
         if not isinstance(names, list) or len(names) != count or not all(map(_is_name, names)):
             raise ValueError(f"{key} of shard {shard['file']}: need {count} identifiers")
-    return {key: shard[key] for key in ("file", "sha256", *NAMES)}
+    promises = [_promise(one) for one in shard.get("promises", [None] * count)]
+    if len(promises) != count:
+        raise ValueError(f"promises of shard {shard['file']}: need {count}")
+    kept = {key: shard[key] for key in ("file", "sha256", *NAMES)}
+    return kept | {"promises": [one and one.to_dict() for one in promises]}
+
+
+def _promise(values: Any) -> Promise | None:
+    """A promise of the manifest; one that is not there is none."""
+    try:
+        return None if values is None else Promise.from_dict(values)
+    except PrivacyError as error:
+        raise ValueError(error.args[0]) from error
 
 
 def _is_name(value: object) -> bool:
     """What may reach a terminal: a manifest may be a stranger's."""
     return isinstance(value, str) and (not value or IDENTIFIER.fullmatch(value) is not None)
+
+
+def _signed(shard: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a signature is about; promises too, where there are any."""
+    return (*SIGNED, "promises") if any(shard["promises"]) else SIGNED
 
 
 def _named(shard: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -280,6 +316,7 @@ def _read_shard(file: Path, entry: dict[str, Any], size: int) -> Zoo:
     try:
         arrays = load(data)
         names: dict[str, Any] = {key: tuple(entry[key]) for key in NAMES}
+        names["promises"] = tuple(map(_promise, entry["promises"]))
         return Zoo(**(names | arrays))
     except (SafetensorError, ZooDamagedError) as error:
         raise ZooDamagedError(f"{file}: {error.args[0]}") from error
@@ -295,6 +332,21 @@ def _left_there(file: Path, entry: dict[str, Any], part: Zoo) -> Zoo:
             piece = Piece(file, offset, count)
             numbers[name] = Rows((piece,), array.dtype, array.shape[1:], np.arange(count))
     return replace(part, **numbers)
+
+
+def _check_promises(path: Path, zoo: Zoo) -> None:
+    """Compute every epsilon anew from its noise: a manifest may say what it likes."""
+    for name, examples, promise in zip(zoo.ids, zoo.examples, zoo.promises, strict=True):
+        if promise is None:
+            continue
+        if promise.examples != examples:
+            raise ZooDamagedError(
+                f"{path}: expert {name} has {examples} examples, its promise {promise.examples}"
+            )
+        try:
+            promise.check()
+        except PrivacyError as error:
+            raise ZooDamagedError(f"{path}: expert {name}: {error.args[0]}") from error
 
 
 def _expected(header: dict[str, Spec], count: int, size: int) -> dict[str, Spec]:
@@ -313,7 +365,8 @@ def _joined(path: Path, parts: list[Zoo]) -> Zoo:
     if len(texts) > 1:
         raise ZooDamagedError(f"{path} holds wordings x numbers {texts}; need one encoder's")
     fields: dict[str, Any] = {
-        key: tuple(name for part in parts for name in getattr(part, key)) for key in NAMES
+        key: tuple(name for part in parts for name in getattr(part, key))
+        for key in (*NAMES, "promises")
     }
     fields |= {key: joined([getattr(part, key) for part in parts]) for key in ARRAYS}
     return Zoo(**fields)

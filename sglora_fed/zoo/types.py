@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sglora_fed.errors import ZooDamagedError
+from sglora_fed.promises import Promise
 from sglora_fed.units import UNIT_TOLERANCE, off_unit
 from sglora_fed.zoo.rows import Rows, chunks, selected
 
@@ -32,6 +33,7 @@ class Zoo:
         owners: E names of the nodes that the experts came from; each node has one voice in what is
             believed. Without them every expert is a node of its own.
         task_digests: E hashes of the tasks that the experts were trained on, or empty strings.
+        promises: E promises about the experts' training examples; None where there is none.
 
     Raises:
         ZooDamagedError: when there is no expert, an id comes twice, shapes, types or lengths
@@ -46,8 +48,10 @@ class Zoo:
     examples: np.ndarray
     owners: tuple[str, ...] = ()
     task_digests: tuple[str, ...] = ()
+    promises: tuple[Promise | None, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "promises", self.promises or (None,) * len(self.ids))
         object.__setattr__(self, "owners", self.owners or self.ids)
         object.__setattr__(self, "task_digests", self.task_digests or ("",) * len(self.ids))
         self._check_ids()
@@ -80,7 +84,7 @@ class Zoo:
                 )
 
     def _check_names(self) -> None:
-        for name in ("owners", "task_digests"):
+        for name in ("owners", "task_digests", "promises"):
             if (count := len(getattr(self, name))) != len(self.ids):
                 raise ZooDamagedError(f"{count} {name} of {len(self.ids)} experts; need one each")
 
@@ -154,6 +158,7 @@ class Zoo:
             self.examples[rows],
             tuple(self.owners[i] for i in rows),
             tuple(self.task_digests[i] for i in rows),
+            tuple(self.promises[i] for i in rows),
         )
 
 

@@ -19,11 +19,14 @@ from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
 from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, UNSPENT, PrivacyConfig
 from sglora_fed.config.schema.run import RunConfig
 from sglora_fed.config.schema.tracking import TrackingConfig
-from sglora_fed.config.schema.tuning import FineTuning, TuningConfig
+from sglora_fed.config.schema.training_privacy import EXAMPLE, EXPERT, TrainingPrivacyConfig
+from sglora_fed.config.schema.tuning import PRIVATE_METHODS, FineTuning, TuningConfig
 from sglora_fed.config.schema.zoo import ZooConfig
 
 __all__ = [
     "BACKBONES",
+    "EXAMPLE",
+    "EXPERT",
     "FAMILIES",
     "GENERATORS",
     "ITEMS",
@@ -32,6 +35,7 @@ __all__ = [
     "NO_ADAPTER_METHODS",
     "PICTURE_SETS",
     "POLICY_METHOD",
+    "PRIVATE_METHODS",
     "SHARED_METHOD",
     "TRAINED_METHODS",
     "UNSPENT",
@@ -46,6 +50,7 @@ __all__ = [
     "RunConfig",
     "TrackingConfig",
     "TrainConfig",
+    "TrainingPrivacyConfig",
     "TuningConfig",
     "ZooConfig",
 ]

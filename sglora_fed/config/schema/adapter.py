@@ -70,4 +70,10 @@ class AdapterConfig(Group):
         " text) or `phrases` (a text for each phrase, in place of the label)",
         one_of(("none", "whole", "phrases")),
     )
+    start: str = option(
+        "uniform",
+        "the factors A at the start: `uniform`, or `singular`, the directions that each frozen"
+        " matrix stretches most",
+        one_of(("uniform", "singular")),
+    )
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -8,17 +8,20 @@ from typing import ClassVar
 
 from sglora_fed.config.schema.generator import GENERATORS
 from sglora_fed.config.schema.options import SOME, Group, option
-from sglora_fed.config.schema.tuning import TuningConfig
+from sglora_fed.config.schema.tuning import PRIVATE_METHODS, TuningConfig
 
 NO_ADAPTER_METHODS = ("zero_shot", "described")
-TRAINED_METHODS = tuple(item.name for item in fields(TuningConfig))
+TRAINED_METHODS = tuple(
+    item.name for item in fields(TuningConfig) if item.name not in PRIVATE_METHODS
+)
 SHARED_METHOD = "shared_lora"
 POLICY_METHOD = "policy"
 
 
 def _methods(names: Sequence[str]) -> str:
     """Some methods, each known and named once."""
-    known = [*NO_ADAPTER_METHODS, *GENERATORS, SHARED_METHOD, *TRAINED_METHODS, POLICY_METHOD]
+    trained = (*TRAINED_METHODS, *PRIVATE_METHODS)
+    known = [*NO_ADAPTER_METHODS, *GENERATORS, SHARED_METHOD, *trained, POLICY_METHOD]
     unknown = [name for name in names if name not in known]
     return f"{unknown} must be of {', '.join(known)}" if unknown else SOME(names)
 
@@ -46,7 +49,7 @@ class ExperimentConfig(Group):
 
     def contradictions(self) -> list[str]:
         """What starts from the shared LoRA needs it."""
-        started = [name for name in self.methods if name.startswith("shared_")]
+        started = [name for name in self.methods if name.startswith(("shared_", "dp_shared_"))]
         if not started or SHARED_METHOD in self.methods:
             return []
         return [f"experiment.methods has {started}, which start from {SHARED_METHOD}: add it"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option
+from sglora_fed.config.schema.training_privacy import TrainingPrivacyConfig
 from sglora_fed.errors import PrivacyError
 from sglora_fed.registry import Registry
 
@@ -85,6 +86,7 @@ class PrivacyConfig(Group):
     catalogue: str | None = option(
         None, "`krr`, `subset`: file of the public list, where the family brings none"
     )
+    training: TrainingPrivacyConfig = field(default_factory=TrainingPrivacyConfig)
 
     def contradictions(self) -> list[str]:
         """A promise that nobody keeps, or parameters that the mechanism lacks or cannot use."""

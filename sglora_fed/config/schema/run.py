@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from sglora_fed.config.schema.adapter import AdapterConfig
 from sglora_fed.config.schema.backbone import BackboneConfig
-from sglora_fed.config.schema.experiment import ExperimentConfig
+from sglora_fed.config.schema.experiment import POLICY_METHOD, ExperimentConfig
 from sglora_fed.config.schema.family import FamilyConfig
 from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GeneratorConfig
 from sglora_fed.config.schema.options import Group, option, where
 from sglora_fed.config.schema.privacy import PrivacyConfig
 from sglora_fed.config.schema.tracking import TrackingConfig
+from sglora_fed.config.schema.tuning import PRIVATE_METHODS
 from sglora_fed.config.schema.zoo import ZooConfig
 
 
@@ -51,6 +52,25 @@ class RunConfig(Group):
             )
         if (problem := self._budget_problem()) is not None:
             found.append(problem)
+        return found + self._training_problems()
+
+    def _training_problems(self) -> list[str]:
+        """What noise in training cannot go with, and methods that need some."""
+        training, methods = self.privacy.training, self.experiment.methods
+        private = [name for name in methods if name in PRIVATE_METHODS]
+        if private and training.epsilon is None and training.own_epsilon is None:
+            return [f"privacy.training.own_epsilon=None: {private} need it"]
+        if training.epsilon is None:
+            return []
+        given, found = f"privacy.training.epsilon={training.epsilon!r}", []
+        if POLICY_METHOD in methods:
+            found.append(
+                f"{given}: experts would judge for {POLICY_METHOD} without noise; leave it out"
+            )
+        if self.federation.respelt:
+            found.append(f"{given}: federation.respelt trains on other examples; leave it out")
+        if self.adapter.train.patience:
+            found.append(f"{given}: adapter.train.patience looks at losses without noise; need 0")
         return found
 
     def _budget_problem(self) -> str | None:

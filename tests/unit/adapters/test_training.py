@@ -18,7 +18,7 @@ from sglora_fed.adapters.training import (
     CHECK_EVERY,
     FOLD,
     Trained,
-    _Moments,
+    Moments,
     task_losses,
     train_adapters,
 )
@@ -206,7 +206,7 @@ def test_divergence_is_an_error(train: Train, tasks: list[Task], vectors: np.nda
 
 def test_what_a_stopped_adapter_becomes_is_not_counted() -> None:
     """Beside one that runs on, an adapter that diverged after it stopped must stay countable."""
-    moments = _Moments(torch.zeros(2, 2))
+    moments = Moments(torch.zeros(2, 2))
     moments.add(torch.ones(2, 2), torch.tensor([True, True]))
     moments.add(torch.tensor([[torch.nan] * 2, [3.0, 3.0]]), torch.tensor([False, True]))
     mean, variance = moments.result(torch.zeros(2, 2))

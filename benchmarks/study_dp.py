@@ -1,0 +1,373 @@
+"""What the protection of experts' examples costs: the share of the gain that DP-SGD leaves.
+
+    python benchmarks/study_dp.py plan PLAN [--seeds 11 12 13]
+    python benchmarks/study_dp.py measure PLAN FOUND [--jobs 6]
+    python benchmarks/study_dp.py table FOUND
+
+The rounds are those of a run with ``experiment=private``, without messages: the library's own
+generator and training, on the `cameras`, each seed another family. Settings were chosen on the
+families of seeds 0 and 1. ``plan`` works out the noise and the descriptions' embeddings, so that
+``measure`` needs neither Opacus' accountants nor MiniLM and can run on a bare machine with a GPU.
+``table`` writes ``benchmarks/results/study-dp.json`` and ``.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sglora_fed.adapters import training
+from sglora_fed.adapters.data import prepare, prepare_separable
+from sglora_fed.adapters.evaluation import score_tasks
+from sglora_fed.adapters.layout import Layout, layout_of
+from sglora_fed.adapters.private import PrivateTraining, train_privately
+from sglora_fed.adapters.start import configured_start
+from sglora_fed.adapters.training import train_adapters
+from sglora_fed.backbones import load_backbone
+from sglora_fed.backbones.metrics import task_metrics
+from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.config.building import build
+from sglora_fed.config.schema import RunConfig
+from sglora_fed.generators.functional import Functional
+from sglora_fed.seeds import derive_seed
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.cameras.captions import CAPTIONS
+from sglora_fed.tasks.types import Task
+from sglora_fed.zoo import Zoo
+
+FOLD, EXAMPLES = 128, 8192
+"""Adapters in one batch and examples in one backward pass on a GPU."""
+
+CLIPPED = 0.0
+"""Stands for epsilon where gradients are clipped and nothing is added."""
+
+LARGE = (
+    "adapter.rank=8",
+    "adapter.alpha=16",
+    "adapter.targets=[q_proj,k_proj,v_proj]",
+    "privacy.training.freeze_a=false",
+    "privacy.training.lr=0.5",
+    "adapter.train.batch_size=256",
+    "federation.generator_steps=10",
+    "generator.smoothing=0.05",
+)
+"""With a thousand pairs noise is no longer what limits: more numbers and steps."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured.
+
+    Attributes:
+        experts: that take part in every round.
+        pairs: of each expert.
+        clients: of `new_combination`.
+        epsilon: of one pair; ``CLIPPED``; None without any protection.
+        overrides: of the settings.
+    """
+
+    experts: int
+    pairs: int
+    clients: int
+    epsilon: float | None
+    overrides: tuple[str, ...] = ()
+
+    def words(self, seed: int) -> list[str]:
+        """Overrides of its run."""
+        family = [
+            f"family.seed={seed}",
+            f"family.experts={self.experts}",
+            f"family.clients_per_split={self.clients}",
+            f"family.train_per_client={self.pairs}",
+            f"seeds=[{seed}]",
+        ]
+        if self.epsilon is None:
+            return ["experiment=cameras", *family]
+        noise = f"privacy.training.epsilon={self.epsilon or 8}"
+        return ["experiment=private", *self.overrides, *family, noise]
+
+
+SMALL = (None, CLIPPED, 8.0, 4.0, 2.0, 1.0)
+POINTS = (
+    *(Point(96, 1024, 4, epsilon, LARGE) for epsilon in (None, 8.0)),
+    *(Point(76, 1024, 24, epsilon, LARGE) for epsilon in (None, 8.0)),
+    *(Point(48, 1024, 24, epsilon) for epsilon in (None, 8.0, 4.0, 1.0)),
+    *(Point(48, 256, 24, epsilon) for epsilon in SMALL),
+    *(Point(48, 64, 24, epsilon) for epsilon in (None, 8.0)),
+)
+
+
+def plan(points: Sequence[Point], seeds: Sequence[int], path: Path) -> None:
+    """Write what every measurement needs: configuration, noise, rates; embeddings beside it."""
+    from sglora_fed.backbones import load_describer
+    from sglora_fed.config import compose
+    from sglora_fed.federation.rounds import rate_of_round
+    from sglora_fed.promises import promise_for
+
+    jobs, texts = [], dict[str, None]()
+    for point in points:
+        for seed in seeds:
+            config = compose(point.words(seed))
+            numbers = range(1, config.federation.generator_rounds + 1)
+            promise = promise_for(config, point.pairs)
+            job = {"point": asdict(point), "seed": seed, "config": asdict(config)}
+            job["rates"] = [rate_of_round(number, config.federation) for number in numbers]
+            job["promise"] = None if promise is None else promise.to_dict()
+            jobs.append(job)
+            few = replace(config.family, train_per_client=1, test_per_client=4)
+            texts |= dict.fromkeys(said for task in load_family(few).tasks for said in words(task))
+    rows = load_describer(config.backbone).encode(list(texts))
+    path.write_text(json.dumps(jobs), encoding="utf-8")
+    np.savez_compressed(path.with_suffix(".npz"), texts=np.array(list(texts)), rows=rows)
+
+
+def words(task: Task) -> tuple[str, ...]:
+    """All sentences that describe a task and are needed."""
+    return (task.description, *(task.paraphrases if task.role == "expert" else ()))
+
+
+@dataclass(frozen=True)
+class World:
+    """One measurement's experts, clients and model.
+
+    Attributes:
+        job: of the plan.
+        embeddings: sentence -> [d].
+        device: where the model runs.
+    """
+
+    job: Mapping[str, Any]
+    embeddings: Mapping[str, np.ndarray]
+    device: str
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Of the run."""
+        found: RunConfig = build(RunConfig, self.job["config"], [])
+        return replace(found, backbone=replace(found.backbone, device=self.device))
+
+    @cached_property
+    def encoder(self) -> DualEncoder:
+        """The frozen model."""
+        return load_backbone(self.config.backbone, self.config.adapter)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of the adapters."""
+        adapter = self.config.adapter
+        return layout_of(self.encoder.model, self.encoder.adaptable(), adapter.rank, adapter.alpha)
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """Experts, then clients."""
+        return load_family(self.config.family).tasks
+
+    def score(self) -> dict[str, Any]:
+        """Mean recall at 1 of both directions for each client."""
+        started, experts = time.perf_counter(), [t for t in self.tasks if t.role == "expert"]
+        generator, distrusted = self.trained(experts)
+        clients = [task for task in self.tasks if task.split == "new_combination"]
+        tests = [prepare(self.encoder, task, task.test) for task in clients]
+        requests = np.stack([self.embeddings[task.description] for task in clients])
+        made = generator.linear().adapters(requests)
+        found = {"zero_shot": None, "functional": made}
+        scores = {
+            name: [_recall(task, one) for task, one in zip(clients, rows, strict=True)]
+            for name, rows in (
+                (name, score_tasks(self.encoder, tests, self.layout, vectors))
+                for name, vectors in found.items()
+            )
+        }
+        seconds = round(time.perf_counter() - started, 1)
+        return scores | {"distrusted": distrusted, "seconds": seconds}
+
+    def trained(self, experts: Sequence[Task]) -> tuple[Functional, int]:
+        """The generator after all rounds, and how often an update was scaled down or distrusted."""
+        config, seed = self.config, int(self.job["seed"])
+        start = configured_start(config, self.layout, seed)[0]
+        zoo = self.zoo(experts)
+        generator = Functional(config.generator)
+        generator.begin(zoo, self.layout, start)
+        parts = [self.part(task) for task in experts]
+        rows, distrusted = np.arange(len(experts)), 0
+        for number, share in enumerate(self.job["rates"], 1):
+            ways = [derive_seed(seed, number, task.id) % zoo.wordings.shape[1] for task in experts]
+            starts = generator.starts(rows, zoo.wordings[rows, ways])
+            starts = starts.astype(np.float16).astype(np.float32)
+            final = self.practised(starts, parts, share, derive_seed(seed, number))
+            updates = (final - starts).astype(np.float16)
+            distrusted += generator.learn(rows, updates.astype(np.float64))
+        return generator, distrusted
+
+    def zoo(self, experts: Sequence[Task]) -> Zoo:
+        """Of the experts' words; their enrolled adapters play no part."""
+        wordings = np.stack([[self.embeddings[said] for said in words(t)] for t in experts])
+        empty = np.zeros((len(experts), self.layout.size), np.float32)
+        counts = np.array([len(task.train) for task in experts])
+        ids = tuple(task.id for task in experts)
+        return Zoo(ids, wordings.astype(np.float32), empty, empty, counts)
+
+    def part(self, task: Task) -> training.Prepared:
+        """What an expert trains on."""
+        if self.job["promise"] is None:
+            return prepare(self.encoder, task, task.train)
+        return prepare_separable(self.encoder, task, task.train, "none", CAPTIONS)
+
+    def practised(
+        self, starts: np.ndarray, parts: Sequence[training.Prepared], share: float, seed: int
+    ) -> np.ndarray:
+        """[E, D] after one round."""
+        config, promise = self.config, self.job["promise"]
+        steps = config.federation.generator_steps
+        train = replace(config.adapter.train, steps=steps, checkpoints=1)
+        if promise is None:
+            train = replace(train, lr=share * train.lr)
+            seeds = [derive_seed(seed, row) for row in range(len(parts))]
+            return train_adapters(self.encoder, self.layout, starts, parts, train, seeds).final
+        privacy = config.privacy.training
+        train = replace(train, lr=share * privacy.lr)
+        large = (FOLD, EXAMPLES) if self.device != "cpu" else ()
+        own = PrivateTraining(self.encoder, self.layout, train, privacy, *large)
+        sigma = 0.0 if self.job["point"]["epsilon"] == CLIPPED else float(promise["sigma"])
+        return train_privately(own, starts, parts, [sigma] * len(parts)).final
+
+
+def _recall(task: Task, scores: torch.Tensor) -> float:
+    pairs = [(example.key, example.label) for example in task.test]
+    found = task_metrics("retrieval", scores, np.arange(len(pairs)), pairs)
+    return (found["i2t_r1"] + found["t2i_r1"]) / 2
+
+
+def measured(plan_path: Path, number: int) -> dict[str, Any]:
+    """One job of a plan."""
+    torch.set_num_threads(1)
+    job = json.loads(plan_path.read_text(encoding="utf-8"))[number]
+    kept = np.load(plan_path.with_suffix(".npz"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        training.FOLD = FOLD
+    embeddings = dict(zip(kept["texts"].tolist(), kept["rows"], strict=True))
+    made = World(job, embeddings, device).score()
+    card = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    return {key: job[key] for key in ("point", "seed", "promise")} | made | {"device": card}
+
+
+def all_measured(plan_path: Path, jobs: int) -> Iterator[dict[str, Any]]:
+    """All jobs of a plan, in processes, as they end."""
+    numbers = range(len(json.loads(plan_path.read_text(encoding="utf-8"))))
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for done in as_completed(pool.submit(measured, plan_path, one) for one in numbers):
+            yield done.result()
+
+
+def shares(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each point: recall, and the share of the gain without protection, over seeds."""
+    points = {json.dumps(one["point"]): one["point"] for one in found}
+    return [
+        _row(point, [one for one in found if one["point"] == point], found)
+        for point in points.values()
+    ]
+
+
+def _row(
+    point: Mapping[str, Any], own: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    size = ("experts", "pairs", "clients")
+    bare = {
+        one["seed"]: one
+        for one in found
+        if one["point"]["epsilon"] is None and all(one["point"][k] == point[k] for k in size)
+    }
+    by_seed = []
+    for one in own:
+        floor, whole = (float(np.mean(bare[one["seed"]][k])) for k in ("zero_shot", "functional"))
+        by_seed.append((float(np.mean(one["functional"])) - floor) / (whole - floor))
+    return {
+        **{key: point[key] for key in (*size, "epsilon")},
+        "overrides": list(point["overrides"]) if point["epsilon"] is not None else [],
+        "promise": own[0]["promise"] if point["epsilon"] else None,
+        "zero_shot": round(float(np.mean([one["zero_shot"] for one in own])), 4),
+        "recall": round(float(np.mean([one["functional"] for one in own])), 4),
+        "share": round(float(np.mean(by_seed)), 4),
+        "share_by_seed": [round(share, 4) for share in by_seed],
+        "distrusted": [one["distrusted"] for one in own],
+        "seconds": round(float(np.mean([one["seconds"] for one in own])), 1),
+    }
+
+
+def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+    """The table in Markdown."""
+    lines = [
+        "# What the protection of experts' examples costs",
+        "",
+        f"`{facts['command']}`, families {facts['seeds']}, {facts['device']}. Unit: one training"
+        " pair of an expert, over its enrolment and all rounds; delta 1 / (10 n). Recall at 1, both"
+        " directions, on `new_combination`; the share is of the gain over zero-shot without"
+        " protection, with as many experts and pairs.",
+        "",
+        "| experts | pairs | clients a seed | epsilon | noise | recall % | share % | by seed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        epsilon = {None: "none", CLIPPED: "clipped alone"}.get(row["epsilon"], f"{row['epsilon']}")
+        noise = f"{row['promise']['sigma']:.2f}" if row["promise"] else ""
+        each = " ".join(f"{100 * share:.0f}" for share in row["share_by_seed"])
+        lines.append(
+            f"| {row['experts']} | {row['pairs']} | {row['clients']} | {epsilon} | {noise}"
+            f" | {100 * row['recall']:.1f} | {100 * row['share']:.1f} | {each} |"
+        )
+    return lines
+
+
+def table(path: Path) -> None:
+    """From the measurements to the results in git."""
+    import machine
+
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found.sort(key=lambda one: (str(one["point"]), one["seed"]))
+    facts = machine.facts("opacus", "torch", "transformers", "numpy") | {
+        "command": "python benchmarks/study_dp.py plan|measure|table",
+        "seeds": sorted({one["seed"] for one in found}),
+        "device": found[0]["device"],
+    }
+    rows = shares(found)
+    rows.sort(key=lambda row: (-row["experts"], -row["pairs"], -(row["epsilon"] or 0)))
+    machine.write("study-dp", facts | {"rows": rows})
+    text = "\n".join([*page(rows, facts), ""])
+    (machine.RESULTS / "study-dp.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Plan, measure or tabulate."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("part", choices=("plan", "measure", "table"))
+    parser.add_argument("paths", type=Path, nargs="+", help="the plan, the measurements")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    given = parser.parse_args(arguments)
+    if given.part == "plan":
+        plan(POINTS, given.seeds, given.paths[0])
+    elif given.part == "measure":
+        with given.paths[1].open("w", encoding="utf-8") as file:
+            for one in all_measured(given.paths[0], given.jobs):
+                file.write(json.dumps(one) + "\n")
+                file.flush()
+    else:
+        table(given.paths[0])
+
+
+if __name__ == "__main__":
+    main()
