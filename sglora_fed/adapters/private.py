@@ -154,7 +154,7 @@ def example_gradients(
             losses = _losses(training, parts, owners[some].tolist(), rows[some].tolist())
         (found[some],) = torch.autograd.grad(losses.sum(), copies)
     found = found.nan_to_num(0.0, 0.0, 0.0)
-    return list(found.split([len(rows) for rows in picks]))
+    return list(torch.split(found, [len(rows) for rows in picks]))
 
 
 def _losses(

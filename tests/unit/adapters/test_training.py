@@ -17,8 +17,8 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.training import (
     CHECK_EVERY,
     FOLD,
-    Trained,
     Moments,
+    Trained,
     task_losses,
     train_adapters,
 )
