@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from sglora_fed.adapters import training
-from sglora_fed.adapters.data import prepare, prepare_separable
+from sglora_fed.adapters.data import Prepared, prepare, prepare_separable
 from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.layout import Layout, layout_of
 from sglora_fed.adapters.private import PrivateTraining, train_privately
@@ -204,7 +204,7 @@ class World:
         rows, distrusted = np.arange(len(experts)), 0
         for number, share in enumerate(self.job["rates"], 1):
             ways = [derive_seed(seed, number, task.id) % zoo.wordings.shape[1] for task in experts]
-            starts = generator.starts(rows, zoo.wordings[rows, ways])
+            starts = generator.starts(rows, np.asarray(zoo.wordings)[rows, ways])
             starts = starts.astype(np.float16).astype(np.float32)
             final = self.practised(starts, parts, share, derive_seed(seed, number))
             updates = (final - starts).astype(np.float16)
@@ -219,14 +219,14 @@ class World:
         ids = tuple(task.id for task in experts)
         return Zoo(ids, wordings.astype(np.float32), empty, empty, counts)
 
-    def part(self, task: Task) -> training.Prepared:
+    def part(self, task: Task) -> Prepared:
         """What an expert trains on."""
         if self.job["promise"] is None:
             return prepare(self.encoder, task, task.train)
         return prepare_separable(self.encoder, task, task.train, "none", CAPTIONS)
 
     def practised(
-        self, starts: np.ndarray, parts: Sequence[training.Prepared], share: float, seed: int
+        self, starts: np.ndarray, parts: Sequence[Prepared], share: float, seed: int
     ) -> np.ndarray:
         """[E, D] after one round."""
         config, promise = self.config, self.job["promise"]

@@ -49,7 +49,7 @@ def singular_start(layout: Layout, model: nn.Module) -> np.ndarray:
 
     factors = {}
     for module in layout.modules:
-        weight = model.get_submodule(module.name).weight.detach().double().cpu()
+        weight = model.get_parameter(f"{module.name}.weight").detach().double().cpu()
         rows = torch.linalg.svd(weight, full_matrices=True).Vh[: layout.rank] / math.sqrt(3)
         a = torch.zeros(layout.rank, module.d_in)
         a[: len(rows)] = rows.float()
