@@ -211,16 +211,18 @@ def replies(count: int, size: int, layout: Any) -> Counter[str]:
     made = np.linspace(-0.1, 0.1, size, dtype=np.float32)[None]
     honest, seen, bound = pack_reply(made, "g" * 64), Counter[str](), norm_bound(layout)
 
-    @drawn(count)
-    @given(st.binary(max_size=300) | CHANGES.map(lambda changes: changed(honest, changes)))
-    def one(body: bytes) -> None:
-        try:
-            parse_reply(body, 1, layout, bound)
-            seen["taken"] += 1
-        except ReplyError:
-            seen["refused"] += 1
+    while (left := count - seen.total()) > 0:
 
-    one()
+        @drawn(min(AT_ONCE, left))
+        @given(st.binary(max_size=300) | CHANGES.map(lambda changes: changed(honest, changes)))
+        def one(body: bytes) -> None:
+            try:
+                parse_reply(body, 1, layout, bound)
+                seen["taken"] += 1
+            except ReplyError:
+                seen["refused"] += 1
+
+        one()
     return seen
 
 
@@ -255,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     requests(target, max(20, given.requests // 20))  # what is imported and cached at first
     before = memory()
     requests(target, given.requests)
-    after = memory()
     read = replies(given.replies, export.layout.size, export.layout)
+    after = memory()
     target.service.batcher.close()
     machine.write(
         "fuzz-serving",

@@ -1,7 +1,8 @@
 """Certificates for a trial: an authority of one's own, the server's certificate, the nodes' keys.
 
 Elliptic curves throughout (P-256 for TLS, P-384 for nodes, as ``ssh-keygen -t ecdsa -b 384`` makes
-them for Flower). An organisation with an authority of its own uses that one instead.
+them for Flower). A node gets a certificate as well, which the HTTPS endpoint asks for. An
+organisation with an authority of its own uses that one instead.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sglora_fed.tasks.types import IDENTIFIER
 
 AUTHORITY, CERTIFICATE = "ca.crt", "server.pem"
 AUTHORITY_KEY, SERVER_KEY, NODE_KEY, NODE_PUBLIC = "ca.key", "server.key", "node.key", "node.pub"
+CLIENT, CLIENT_KEY = "client.pem", "client.key"
 SERVER, NODES, OPERATOR = "server", "nodes", "operator"
 NAME = "trial"
 """What Flower's configuration of the operator calls the SuperLink."""
@@ -82,7 +84,7 @@ def make_certificates(
         config = _flower_config(folder.absolute(), [*names, *LOOPBACK][0], port)
         _write(folder / OPERATOR / "config.toml", config.encode(), 0o600)
         for name in nodes:
-            _write_node(folder / NODES / name, authority)
+            _write_node(folder / NODES / name, authority, _client(authority, name, days))
     except OSError as error:
         raise AuthorityError(f"{folder} cannot be made: {error.strerror}") from error
 
@@ -95,12 +97,14 @@ def _flower_config(folder: Path, host: str, port: int) -> str:
     return "\n".join(lines)
 
 
-def _write_node(folder: Path, authority: _Pair) -> None:
+def _write_node(folder: Path, authority: _Pair, client: _Pair) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     _write(folder / NODE_KEY, secret, 0o600)
     _write(folder / NODE_PUBLIC, public + b"\n", 0o644)
+    _write(folder / CLIENT_KEY, _private(client.key), 0o600)
+    _write(folder / CLIENT, _pem(client), 0o644)
     _write(folder / AUTHORITY, _pem(authority), 0o644)
 
 
@@ -135,18 +139,32 @@ def _authority(days: int) -> _Pair:
 def _server(
     authority: _Pair, name: str, alternatives: Sequence[x509.GeneralName], days: int
 ) -> _Pair:
+    return _issued(authority, name, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, days)
+
+
+def _client(authority: _Pair, name: str, days: int) -> _Pair:
+    return _issued(authority, name, [], ExtendedKeyUsageOID.CLIENT_AUTH, days)
+
+
+def _issued(
+    authority: _Pair,
+    name: str,
+    alternatives: Sequence[x509.GeneralName],
+    usage: x509.ObjectIdentifier,
+    days: int,
+) -> _Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
-    certificate = (
+    builder = (
         _begun(_common_name(name), authority.certificate.subject, key, days)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(key_cert_sign=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(identifier, critical=False)
-        .sign(authority.key, hashes.SHA256())
     )
-    return _Pair(certificate, key)
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    return _Pair(builder.sign(authority.key, hashes.SHA256()), key)
 
 
 def _begun(

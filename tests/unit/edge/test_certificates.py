@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_private_keys_are_readable_by_their_owner_alone(folder: Path) -> None:
     keys = [*folder.rglob("*.key"), folder / "operator" / "config.toml"]
-    assert len(keys) == 5
+    assert len(keys) == 7
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -33,7 +33,7 @@ def test_only_the_server_has_the_servers_key_and_nobody_the_authoritys(folder: P
         "ca.crt", "server.pem", "server.key",
     }  # fmt: skip
     assert {path.name for path in (folder / "nodes" / "a").iterdir()} == {
-        "ca.crt", "node.key", "node.pub",
+        "ca.crt", "node.key", "node.pub", "client.pem", "client.key",
     }  # fmt: skip
     keys = [(folder / "nodes" / name / "node.key").read_bytes() for name in "ab"]
     assert keys[0] != keys[1]

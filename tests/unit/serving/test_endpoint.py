@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key a
 from safetensors.numpy import load
 
 from sglora_fed.adapters.start import within_bound
+from sglora_fed.edge.certificates import make_certificates
 from sglora_fed.errors import CertificateError, EndpointError
 from sglora_fed.generators.export import Export
 from sglora_fed.serving import app
@@ -292,6 +293,21 @@ class TestWhoIsLetIn:
         client.host = "127.0.0.2"
         with pytest.raises(EndpointError):
             client.adapters(released)
+
+    def test_those_of_certs_init_are(
+        self, serve: Callable[..., Any], tmp_path: Any, released: AdapterRequest
+    ) -> None:
+        made = tmp_path / "certs"
+        make_certificates(made, [], ["hall", "yard"], 8000)
+        server, hall = made / "server", made / "nodes" / "hall"
+        own = Files(server / "server.pem", server / "server.key", server / "ca.crt")
+        running = serve(Limits(), own)
+        running.client(Files(hall / "client.pem", hall / "client.key", hall / "ca.crt")).adapters(
+            released
+        )
+        # An endpoint's certificate is none of a client, nor the other way round.
+        with pytest.raises(EndpointError):
+            running.client(own).adapters(released)
 
     def test_unusable_files_are_named(self, issue: Issue, tmp_path: Any) -> None:
         own = issue("node-1")
