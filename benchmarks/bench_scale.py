@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/bench_scale.py [--descriptions 1000000]
 
 Writes ``benchmarks/results/scale.json``. Times are the wall's and, where ``cpu`` stands, the
-processor's, of all threads. Each size is a process of its own, whose largest memory is
-noted. The experts' numbers lie in files below ``--folder`` (5.5 GB for 100,000 experts) and are
-removed afterwards; descriptions are drawn around topics of domains, as sentences are.
+processor's, of all threads. Sizes that are not asked for keep what they had. Each size is a process
+of its own, whose largest memory is noted. The experts' numbers lie in files below ``--folder``
+(5.5 GB for 100,000 experts) and are removed afterwards; descriptions are drawn around topics of
+domains, as sentences are.
 """
 
 from __future__ import annotations
@@ -240,14 +241,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             sizes.append(apart(Path(folder), "--one", "zoo", "--experts", str(experts)))
         print(json.dumps(sizes[-1]), flush=True)
-    near = None
+    before = kept()
+    near = before.get("search")
     if given.descriptions:
         words = ("--one", "search", "--descriptions", str(given.descriptions))
         near = apart(Path(tempfile.gettempdir()), *words)
-    found = {"numbers_per_adapter": LAYOUT.size, "taking_part": TAKING_PART, "zoos": sizes}
-    found |= {"search": near, "reached": judged(sizes, near)}
+    every = {zoo["experts"]: zoo for zoo in (*before.get("zoos", []), *sizes)}
+    zoos = [every[experts] for experts in sorted(every)]
+    found = {"numbers_per_adapter": LAYOUT.size, "taking_part": TAKING_PART, "zoos": zoos}
+    found |= {"search": near, "reached": judged(zoos, near)}
     print(json.dumps(found, indent=1))
     machine.write("scale", machine.facts("numpy", "faiss-cpu") | found)
+
+
+def kept() -> dict[str, Any]:
+    """What was measured before: sizes that are not asked for again stay."""
+    path = machine.RESULTS / "scale.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 if __name__ == "__main__":

@@ -13,6 +13,10 @@ from sglora_fed.zoo.index import Index
 EXACT = 100_000
 """Experts up to which every one is looked at for every query; among more, those of an index."""
 
+AT_ONCE, SPARE, ROUNDING = 4096, 28, 1e-4
+"""Experts up to which all similarities are in double precision; of more, so many beside the nearest
+are compared again, which must be nearer than all others by more than single precision errs."""
+
 BLOCK = 4_000_000
 """Similarities that are in memory together."""
 
@@ -56,13 +60,27 @@ class Search:
             return self._among(queries, self._index.candidates(queries, count), count)
         each = max(1, BLOCK // len(self._embeddings))
         parts = [
-            _first(similarities(queries[start : start + each], self._embeddings), count)
+            self._looked_at(queries[start : start + each], count)
             for start in range(0, max(1, len(queries)), each)
         ]
         return Nearest(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.similarity for part in parts]),
         )
+
+    def _looked_at(self, queries: np.ndarray, count: int) -> Nearest:
+        """By all similarities; of many experts in single precision first, as far as it tells."""
+        most = count + SPARE
+        if len(self._embeddings) <= max(AT_ONCE, most):
+            return _first(similarities(queries, self._embeddings), count)
+        near = np.asarray(queries, np.float32) @ np.asarray(self._embeddings, np.float32).T
+        candidates = np.argpartition(-near, most - 1, axis=1)[:, :most]
+        found = self._among(queries, candidates, count)
+        least = np.take_along_axis(near, candidates, axis=1).min(axis=1)
+        for row in np.flatnonzero(found.similarity[:, -1] - least < ROUNDING):
+            exact = _first(similarities(queries[[row]], self._embeddings), count)
+            found.rows[row], found.similarity[row] = exact.rows[0], exact.similarity[0]
+        return found
 
     @cached_property
     def _index(self) -> Index:

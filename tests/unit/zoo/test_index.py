@@ -43,6 +43,22 @@ def test_blocks_of_queries_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(blocks.rows, whole.rows)
 
 
+def test_single_precision_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptions that are equal, or nearly so, around those that it leaves over."""
+    rng = np.random.default_rng(0)
+    rows = np.repeat(clustered(40, 8, 0), 9, axis=0)
+    rows[::2] += 1e-7 * rng.normal(size=rows[::2].shape).astype(np.float32)
+    rows = np.vstack([rows, clustered(300, 8, 1)])
+    asked = np.vstack([clustered(20, 8, 0), clustered(20, 8, 1)])
+    whole = Search(rows).nearest(asked, 5)
+    monkeypatch.setattr(search, "AT_ONCE", 50)
+    for spare in (1, 28):
+        monkeypatch.setattr(search, "SPARE", spare)
+        found = Search(rows).nearest(asked, 5)
+        np.testing.assert_array_equal(found.rows, whole.rows)
+        np.testing.assert_allclose(found.similarity, whole.similarity, atol=1e-15)
+
+
 def test_nobody() -> None:
     with pytest.raises(ZooSizeError, match="need 1 or more"):
         Search(np.empty((0, 3), np.float32)).nearest(np.eye(3), 2)
