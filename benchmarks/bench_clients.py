@@ -4,7 +4,8 @@
 
 Writes ``benchmarks/results/clients.json``. Cameras describe, the server generates, clients adopt
 and measure on 20 pairs, all with the library's own apps in one process. Each size is a process of
-its own: its processor time, and its largest memory. The experts are trained before and do not count.
+its own: its processor time, and its largest memory. The experts are trained before and do not
+count.
 """
 
 from __future__ import annotations
