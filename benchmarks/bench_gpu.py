@@ -39,8 +39,10 @@ def bert(layers: int = 6, width: int = 384, heads: int = 12) -> nn.Module:
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "attn_implementation": "sdpa",
     }
-    config = BertConfig(**shape, intermediate_size=4 * width, attn_implementation="sdpa")
+    config = BertConfig(**shape)
     made: Any = BertModel(config, add_pooling_layer=False)
     model: nn.Module = made.eval().requires_grad_(False)
     return model
