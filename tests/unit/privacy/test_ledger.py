@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 import multiprocessing
-import os
-import random
 import resource
 import shutil
 import signal
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -246,40 +243,7 @@ def _greedy(folder: Path, number: int) -> int:
         return count
 
 
-def _spender(folder: Path, path: Path, start: int) -> None:
-    """Releases until it is killed; says of each what left, at once and in one write."""
-    with path.open("ab", buffering=0) as file:
-        ledger = Ledger(folder, Budget(1e6))
-        for number in range(start, start + 10_000):
-            released = ledger.release(ask(number), NOISE, VECTOR)
-            file.write(number.to_bytes(4, "big") + released.tobytes())
-
-
-def _released(path: Path) -> dict[int, bytes]:
-    data, size = path.read_bytes(), 4 + NOISE.form.nbytes
-    parts = [data[i : i + size] for i in range(0, len(data), size)]
-    return {int.from_bytes(part[:4], "big"): part[4:] for part in parts}
-
-
 class TestCrashes:
-    def test_killed_at_any_point_nothing_left_unpaid(self, folder: Path, tmp_path: Path) -> None:
-        rng, path = random.Random(), tmp_path / "released"
-        path.touch()
-        for run in range(100):
-            child = FORK.Process(target=_spender, args=(folder, path, 10_000 * run))
-            child.start()
-            time.sleep(rng.uniform(0.01, 0.1))
-            os.kill(child.pid, signal.SIGKILL)
-            child.join()
-        left, ledger = _released(path), Ledger(folder, Budget(1e6))
-        spent = ledger.spent("ada")[0]
-        assert len(left) > 30
-        # Each run can die once between the debit and the release.
-        assert len(left) <= spent <= len(left) + 100
-        for number, data in random.sample(sorted(left.items()), 20):
-            assert ledger.release(ask(number), NOISE, VECTOR).tobytes() == data
-        assert ledger.spent("ada")[0] == spent
-
     def test_dead_before_the_witness_is_told(
         self, opened: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
     ) -> None:
