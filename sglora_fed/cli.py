@@ -68,7 +68,13 @@ def sweep(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder; runs finished there stay.")] = None,
 ) -> None:
-    """Run every combination of listed values and put the runs side by side."""
+    """Run every combination of listed values and put the runs side by side.
+
+    With experiment=privacy, or privacy_assistant: the study of mechanisms by epsilon.
+    """
+    if {"experiment=privacy", "experiment=privacy_assistant"} & set(overrides or []):
+        _study(overrides or [], output)
+        return
     from sglora_fed.experiments.sweep import Combination, plan, run_sweep
 
     runs = plan(overrides or [])
@@ -84,6 +90,19 @@ def sweep(
 
     console.print(sweep_table(run_sweep(runs, folder, start)))
     say(f"Report: {folder / PAGE}")
+    say(str(folder))
+
+
+def _study(overrides: list[str], output: Path | None) -> None:
+    from sglora_fed.config import compose
+
+    config = compose(overrides)
+    from sglora_fed.experiments.privacy_study import points, run_study
+    from sglora_fed.report.privacy import write_study
+
+    folder = output.absolute() if output else new_folder(Path("results"), f"sweep-{config.name}")
+    rows = run_study(overrides, folder, say, points())
+    say(f"Report: {write_study(folder, rows)}")
     say(str(folder))
 
 

@@ -20,6 +20,7 @@ from sglora_fed.federation.comparison import CompareReply
 from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.making import Made
+from sglora_fed.federation.terms import Agreement
 from sglora_fed.generators import Generated
 from sglora_fed.kept.zoos import versions
 from sglora_fed.privacy.mechanisms import UNIT, promise
@@ -44,6 +45,7 @@ class Record:
         trust: client -> confidence, and 1 for who adopted, of each seed with the policy.
         wire: up, down and results -> bytes of one client's message.
         exhibits: of the first seed, to look at.
+        agreements: what clients released, seed by seed.
     """
 
     promises: set[Promise] = field(default_factory=set)
@@ -55,6 +57,7 @@ class Record:
     trust: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     wire: dict[str, int] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

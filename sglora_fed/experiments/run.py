@@ -42,6 +42,7 @@ from sglora_fed.generators.confidence import Confidence
 from sglora_fed.kept.zoos import check_signed, trusted_zoo, versions, zoo_identity, zoo_path
 from sglora_fed.results.files import ZOOS
 from sglora_fed.results.parts import Part, PartRows, Parts, remove_parts
+from sglora_fed.results.summary import RunFacts
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo, ZooStore, open_zoo
 
@@ -71,17 +72,33 @@ def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
     Raises:
         SgloraError: of any part; nothing is reported as done then.
     """
-    started, record = time.perf_counter(), Record()
     tracker = open_tracker(config.tracking)
-    federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
-    rows = PartRows(
-        tuple(_run_seed(federation.of_seed(seed), record, output) for seed in config.seeds)
-    )
-    found = facts(config, record, rows, federation, time.perf_counter() - started)
+    record, rows, found = measured(config, grid, output)
     folder = write_results(output, rows, found, config_yaml(config), record.exhibits)
     remove_parts(output)
     track(tracker, config, folder)
     return folder
+
+
+def measured(
+    config: RunConfig, grid: Grid, output: Path, gallery: bool = True
+) -> tuple[Record, PartRows, RunFacts]:
+    """Run all seeds and write their parts alone.
+
+    Args:
+        config: of the run.
+        grid: Flower's, or the in-process one.
+        output: folder of progress and parts.
+        gallery: whether a few clients are shown.
+
+    Raises:
+        SgloraError: of any part.
+    """
+    started, record = time.perf_counter(), Record()
+    federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
+    parts = [_run_seed(federation.of_seed(seed), record, output, gallery) for seed in config.seeds]
+    rows = PartRows(tuple(parts))
+    return record, rows, facts(config, record, rows, federation, time.perf_counter() - started)
 
 
 def build_zoos(config: RunConfig, grid: Grid, output: Path) -> Path:
@@ -156,7 +173,7 @@ class _Tools:
     agreement: Agreement
 
 
-def _run_seed(federation: Federation, record: Record, output: Path) -> Parts:
+def _run_seed(federation: Federation, record: Record, output: Path, gallery: bool) -> Parts:
     """From enrolment to measurements; what an interrupted run has measured stays."""
     with record.timed("experts"):
         store = enrolled(federation)
@@ -165,6 +182,7 @@ def _run_seed(federation: Federation, record: Record, output: Path) -> Parts:
     record.distrusted = max(record.distrusted, len(store.ids()) - len(zoo.ids))
     record.promises |= {promise for promise in zoo.promises if promise is not None}
     tools = _prepared(federation, zoo, record)
+    record.agreements.append(tools.agreement)
     parts = Parts(output, federation.seed, _made_for(federation.config, zoo, tools.agreement))
     requests = requests_of(federation, tools.agreement, parts.folder)
     report = federation.reporter("evaluate")
@@ -180,7 +198,7 @@ def _run_seed(federation: Federation, record: Record, output: Path) -> Parts:
         if part.left_out:
             told = f"{part.left_out} replies measured something else than most nodes"
             federation.refusals.append(told)
-        if federation.seed == federation.config.seeds[0]:
+        if gallery and federation.seed == federation.config.seeds[0]:
             record.exhibits += exhibits(federation, requests, delivery)
     return parts
 

@@ -1,0 +1,151 @@
+"""The study of privacy and utility as one page: what is kept, and what the server can guess."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sglora_fed.files import write_atomically
+from sglora_fed.report.drawing import INK, MARKERS, SPLIT_COLOURS, panels, png, short_label
+from sglora_fed.report.page import environment, width
+from sglora_fed.report.plain import plain_matplotlib
+from sglora_fed.report.words import ordered_splits
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAGE = "sweep.html"
+
+Rows = Sequence[Mapping[str, Any]]
+
+ADOPTED_ALONE = "zero_shot"
+"""What every row has beside the method that clients adopt."""
+
+
+@plain_matplotlib()
+def write_study(output: Path, rows: Rows) -> Path:
+    """Write ``sweep.html``, which needs no other file.
+
+    Returns:
+        The page.
+
+    Raises:
+        ResultsError: when the disk is full.
+    """
+    shown = main_rows(rows)
+    picture = png(study_figure(shown))
+    text = (
+        environment()
+        .get_template("privacy.html")
+        .render(
+            family=shown[0]["family"],
+            metric=shown[0]["metric"],
+            lines=table(shown),
+            splits=_splits(shown),
+            figure=base64.b64encode(picture).decode(),
+            width=width(picture),
+        )
+    )
+    write_atomically(output / PAGE, text.encode())
+    return output / PAGE
+
+
+def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
+    """Those of the first metric, of what clients adopt."""
+    metric = rows[0]["metric"]
+    return [r for r in rows if r["metric"] == metric and r["method"] != ADOPTED_ALONE]
+
+
+def table(rows: Rows) -> list[dict[str, Any]]:
+    """A line for each setting: means over seeds, and by split value and share of the gain."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[k] for k in ("mechanism", "epsilon", "decoys", "method"))].append(row)
+    return [
+        {
+            "setting": setting,
+            "splits": {split: _cell(some, split) for split in _splits(some)},
+            "attack": _mean(some, "reidentification"),
+            "ceiling": _mean(some, "reidentification_ceiling"),
+            "up": some[0]["bytes_up"],
+            "down": some[0]["bytes_down"],
+        }
+        for setting, some in groups.items()
+    ]
+
+
+def _cell(rows: Rows, split: str) -> dict[str, Any]:
+    own = [row for row in rows if row["split"] == split]
+    half = np.mean([(r["ci95"][1] - r["ci95"][0]) / 2 for r in own if r["ci95"]] or [0.0])
+    return {"value": _mean(own, "value"), "half": float(half), "share": _mean(own, "share_of_gain")}
+
+
+def _mean(rows: Rows, name: str) -> float | None:
+    found = [row[name] for row in rows if row[name] is not None]
+    return float(np.mean(found)) if found else None
+
+
+def study_figure(rows: Rows) -> Figure:
+    """Share of the gain by epsilon in a panel for each split, and the attack beside its ceiling."""
+    splits = _splits(rows)
+    figure, axes = panels(len(splits) + 1, 3.2, 2.9)
+    lines = [line for line in table(rows) if line["setting"][1] is not None]
+    names = list(dict.fromkeys(_name(line) for line in lines))
+    for axis, split in zip(axes, splits, strict=False):
+        for number, name in enumerate(names):
+            own = [
+                (line["setting"][1], line["splits"].get(split))
+                for line in lines
+                if _name(line) == name
+            ]
+            _line(
+                axis,
+                [(e, c["share"]) for e, c in own if c and c["share"] is not None],
+                number,
+                name,
+            )
+        axis.set(xscale="log", xlabel="epsilon", ylim=(-10, 110))
+        axis.set_title(
+            f"{short_label(split)}: share of the gain, %", fontsize=9, loc="left", color=INK
+        )
+    last = axes[len(splits)]
+    for number, name in enumerate(names):
+        own = [line for line in lines if _name(line) == name]
+        _line(last, [(line["setting"][1], line["attack"]) for line in own], number, name)
+        last.plot(
+            [line["setting"][1] for line in own],
+            [100 * line["ceiling"] for line in own],
+            color=SPLIT_COLOURS[number % len(SPLIT_COLOURS)],
+            linestyle=":",
+        )
+    last.set(xscale="log", xlabel="epsilon", ylim=(-3, 103))
+    last.set_title("right guesses, %; dotted: ceiling", fontsize=9, loc="left", color=INK)
+    axes[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _name(line: Mapping[str, Any]) -> str:
+    mechanism, _, _, method = line["setting"]
+    return str(mechanism + (f" ({method.partition('@')[2]} examples)" if "@" in method else ""))
+
+
+def _line(axis: Axes, pairs: Sequence[tuple[float, float]], number: int, name: str) -> None:
+    axis.plot(
+        [epsilon for epsilon, _ in pairs],
+        [100 * value for _, value in pairs],
+        color=SPLIT_COLOURS[number % len(SPLIT_COLOURS)],
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=3.5,
+        linewidth=1.1,
+        label=name,
+    )
+
+
+def _splits(rows: Rows) -> list[str]:
+    return ordered_splits(row["split"] for row in rows)
