@@ -152,7 +152,8 @@ def _client_app() -> Any:
 
 def _attacked(config: RunConfig, agreement: Agreement, seed: int) -> tuple[float, float]:
     """How often the strongest guess among the catalogue's entries is right, and its ceiling."""
-    catalogue = catalogue_of(config.family.name)
+    told = config.privacy.catalogue
+    catalogue = catalogue_of(config.family.name, Path(told).expanduser() if told else None)
     candidates = kept_snap(catalogue, load_describer(config.backbone)).embeddings
     if agreement.mechanism.epsilon == 0:
         chance = 1 / len(candidates)

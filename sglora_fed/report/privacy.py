@@ -96,38 +96,35 @@ def study_figure(rows: Rows) -> Figure:
     splits = _splits(rows)
     figure, axes = panels(len(splits) + 1, 3.2, 2.9)
     lines = [line for line in table(rows) if line["setting"][1] is not None]
-    names = list(dict.fromkeys(_name(line) for line in lines))
-    for axis, split in zip(axes, splits, strict=False):
-        for number, name in enumerate(names):
-            own = [
-                (line["setting"][1], line["splits"].get(split))
-                for line in lines
-                if _name(line) == name
-            ]
-            _line(
-                axis,
-                [(e, c["share"]) for e, c in own if c and c["share"] is not None],
-                number,
-                name,
-            )
-        axis.set(xscale="log", xlabel="epsilon", ylim=(-10, 110))
-        axis.set_title(
-            f"{short_label(split)}: share of the gain, %", fontsize=9, loc="left", color=INK
-        )
-    last = axes[len(splits)]
+    names = list(dict.fromkeys(map(_name, lines)))
     for number, name in enumerate(names):
         own = [line for line in lines if _name(line) == name]
+        for axis, split in zip(axes, splits, strict=False):
+            _line(axis, _shares(own, split), number, name)
+        last = axes[len(splits)]
         _line(last, [(line["setting"][1], line["attack"]) for line in own], number, name)
-        last.plot(
-            [line["setting"][1] for line in own],
-            [100 * line["ceiling"] for line in own],
-            color=SPLIT_COLOURS[number % len(SPLIT_COLOURS)],
-            linestyle=":",
-        )
-    last.set(xscale="log", xlabel="epsilon", ylim=(-3, 103))
-    last.set_title("right guesses, %; dotted: ceiling", fontsize=9, loc="left", color=INK)
-    axes[0].legend(fontsize=7, frameon=False)
+        most = [(line["setting"][1], 100 * line["ceiling"]) for line in own]
+        last.plot(*zip(*most, strict=True), color=_colour(number), linestyle=":")
+    for axis, title in zip(
+        axes,
+        [*(f"{short_label(s)}: share of the gain, %" for s in splits), "guessed, %; dotted: most"],
+        strict=True,
+    ):
+        axis.set(xscale="log", xlabel="epsilon", ylim=(-10, 110))
+        axis.set_title(title, fontsize=9, loc="left", color=INK)
+    if names:
+        axes[0].legend(fontsize=7, frameon=False)
     return figure
+
+
+def _shares(lines: Sequence[Mapping[str, Any]], split: str) -> list[tuple[float, float]]:
+    """(epsilon, share of the gain) where there is one."""
+    cells = [(line["setting"][1], line["splits"].get(split)) for line in lines]
+    return [(e, cell["share"]) for e, cell in cells if cell and cell["share"] is not None]
+
+
+def _colour(number: int) -> str:
+    return SPLIT_COLOURS[number % len(SPLIT_COLOURS)]
 
 
 def _name(line: Mapping[str, Any]) -> str:
@@ -139,7 +136,7 @@ def _line(axis: Axes, pairs: Sequence[tuple[float, float]], number: int, name: s
     axis.plot(
         [epsilon for epsilon, _ in pairs],
         [100 * value for _, value in pairs],
-        color=SPLIT_COLOURS[number % len(SPLIT_COLOURS)],
+        color=_colour(number),
         marker=MARKERS[number % len(MARKERS)],
         markersize=3.5,
         linewidth=1.1,
