@@ -85,6 +85,41 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+@app.command("fetch")
+def client_fetch(
+    folder: Folder,
+    endpoint: Annotated[str, typer.Option(help="HOST:PORT of sglora-fed serve.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Hydra overrides: backbone, privacy and so on.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--cert", help="The node's certificate (PEM).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM, no password).")] = None,
+    authority: Annotated[
+        Path | None, typer.Option("--ca", help="Authority of the endpoint's certificate (PEM).")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain HTTP, on this machine.")
+    ] = False,
+) -> None:
+    """Get the node's adapter from an HTTPS endpoint, without Flower, and keep it."""
+    from sglora_fed.config import compose
+    from sglora_fed.edge.settings import FILE, read_node
+
+    node, config = read_node(folder / FILE), compose(overrides or [])
+    from sglora_fed.federation.layouts import run_layout
+    from sglora_fed.serving.asking import adopt
+    from sglora_fed.serving.client import EndpointClient, host_and_port
+    from sglora_fed.serving.tls import files_of
+
+    files = files_of(certificate, key, authority, None, insecure=insecure)
+    host, port = host_and_port(endpoint)
+    made = adopt(node, config, EndpointClient(host, port, run_layout(config), files))
+    say(f"generator {made.generator}")
+    say(str(node.adapter))
+
+
 @app.command("status")
 def client_status(folder: Folder) -> None:
     """The adapter in use, the privacy budget that is left, the last contact."""

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from sglora_fed.cli_output import warn
-from sglora_fed.errors import EndpointError
 
 
 def serve(
@@ -40,16 +39,11 @@ def serve(
     from sglora_fed.generators.export import check_signed_export, export_manifest, read_export
 
     export_manifest(export)
-    given = [certificate, key, authority]
-    if any(part is None for part in given) is not insecure:
-        raise EndpointError("give --cert, --key and --ca, or --insecure and none of them")
     from sglora_fed.serving.limits import Limits
     from sglora_fed.serving.run import Where, serve_export
-    from sglora_fed.serving.tls import Files
+    from sglora_fed.serving.tls import files_of
 
-    files = (
-        Files(certificate, key, authority, revoked) if certificate and key and authority else None
-    )
+    files = files_of(certificate, key, authority, revoked, insecure=insecure)
     where = Where(host, port, files)
     check_signed_export(export, signer)
     if insecure:

@@ -6,19 +6,22 @@ adapters is kept stays here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.types import Describer
+from sglora_fed.backbones.weights import base_model
 from sglora_fed.config import RunConfig
+from sglora_fed.edge.settings import OwnNode
+from sglora_fed.edge.shelf import put
 from sglora_fed.errors import EndpointError
 from sglora_fed.federation.terms import Agreement, agree
-from sglora_fed.privacy.floor import Floor
+from sglora_fed.privacy.floor import Floor, read_floor
 from sglora_fed.privacy.ledger import Request as LedgerRequest
 from sglora_fed.privacy.mechanisms import promise
-from sglora_fed.serving.client import EndpointClient
+from sglora_fed.serving.client import Answer, EndpointClient
 from sglora_fed.serving.wire import AdapterRequest
 
 
@@ -38,8 +41,8 @@ class Asker:
     config: RunConfig
     floor: Floor
 
-    def ask(self, client: EndpointClient) -> np.ndarray:
-        """[D] float32, checked, the one of those that came which suits the description best.
+    def ask(self, client: EndpointClient) -> Answer:
+        """One adapter, checked: of those that came the one which suits the description best.
 
         The same description again sends the same bytes and costs nothing.
 
@@ -61,7 +64,8 @@ class Asker:
         own = np.asarray(describer.encode([self.description]))[0]
         released = self._released(agreement, describer, own)
         answer = client.adapters(AdapterRequest(released, agreement.terms.catalogue))
-        return np.asarray(answer.adapters[_best(agreement, released, own)])
+        best = _best(agreement, released, own)
+        return Answer(answer.adapters[best : best + 1], answer.generator)
 
     def _released(self, agreement: Agreement, describer: Describer, own: np.ndarray) -> np.ndarray:
         mechanism = agreement.mechanism
@@ -70,6 +74,33 @@ class Asker:
         public = f"{describer.fingerprint} {agreement.terms.sha256}"
         request = LedgerRequest(self.name, self.description, public)
         return self.floor.opened().release(request, mechanism, own)
+
+
+def adopt(node: OwnNode, config: RunConfig, client: EndpointClient) -> Answer:
+    """Ask for a node's adapter and put it where the node keeps its own, whole or not at all.
+
+    Args:
+        node: whose adapter it is; its file states the floor.
+        config: as for :class:`Asker`.
+        client: of the endpoint; its layout is that of the configuration.
+
+    Raises:
+        SgloraError: as :meth:`Asker.ask` and :func:`~sglora_fed.edge.shelf.put`; the adapter in
+            use stays as it was then.
+    """
+    made = Asker(node.name, node.description, config, read_floor(node.file)).ask(client)
+    backbone = config.backbone
+    told = {
+        "description_sha256": node.description_sha256,
+        "generator_sha256": made.generator,
+        "confidence": None,
+        "backbone": asdict(backbone),
+        "layout": client.layout.to_dict(),
+        "measured": None,
+    }
+    base = base_model(backbone.path, backbone.revision)
+    put(node, made.adapters[0], client.layout, base, told)
+    return made
 
 
 def _best(agreement: Agreement, released: np.ndarray, own: np.ndarray) -> int:

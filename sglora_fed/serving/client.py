@@ -139,6 +139,18 @@ class EndpointClient:
             self._connection = None
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of HOST:PORT.
+
+    Raises:
+        EndpointError: when it is not of this form.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise EndpointError(f"{address!r}: need HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def _count(request: AdapterRequest) -> int:
     return 1 if request.form.dtype == "float16" else len(request.released)
 

@@ -27,6 +27,9 @@ IDLE_SECONDS = 60
 HANDSHAKE_SECONDS = 5.0
 """For whoever connects to show a certificate."""
 
+GOODBYE_SECONDS = 1.0
+"""For the other end to agree that a connection ends."""
+
 STOP_SECONDS = 5
 """For requests that are being answered when the endpoint is told to stop."""
 
@@ -80,7 +83,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen at sockets that are bound."""
         config, loop, self.servers = self.config, asyncio.get_running_loop(), []
-        told: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_SECONDS} if config.ssl else {}
+        told: dict[str, Any] = {}
+        if config.ssl:
+            told = {
+                "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+                "ssl_shutdown_timeout": GOODBYE_SECONDS,
+            }
 
         def connection() -> asyncio.Protocol:
             return Connection(config, self.server_state, {})

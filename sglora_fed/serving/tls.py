@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
-from sglora_fed.errors import CertificateError
+from sglora_fed.errors import CertificateError, EndpointError
 from sglora_fed.serving.proof import PublicKey
 from sglora_fed.tasks.types import IDENTIFIER
 
@@ -35,6 +35,26 @@ class Files:
     key: Path
     authority: Path
     revoked: Path | None = None
+
+
+def files_of(
+    certificate: Path | None,
+    key: Path | None,
+    authority: Path | None,
+    revoked: Path | None,
+    *,
+    insecure: bool,
+) -> Files | None:
+    """Of the files that somebody named; None where nobody wants any.
+
+    Raises:
+        EndpointError: unless all are given, or none and that is said.
+    """
+    if certificate and key and authority and not insecure:
+        return Files(certificate, key, authority, revoked)
+    if not insecure or certificate or key or authority:
+        raise EndpointError("give --cert, --key and --ca, or --insecure and none of them")
+    return None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sglora_fed import cli
+from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.edge.settings import OwnNode, node_toml
+from sglora_fed.edge.shelf import adopted
 from sglora_fed.errors import BudgetError, EndpointError, PromiseError
 from sglora_fed.federation.node import run_layout
 from sglora_fed.federation.terms import agree
@@ -92,7 +96,7 @@ def test_the_adapter_of_the_nearest_entry_is_kept_and_paid_once(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
 ) -> None:
     asker, client = Asker("kitchen", WORDS, compose(krr), floor), endpoint.client(issue("kitchen"))
-    found = asker.ask(client)
+    found = asker.ask(client).adapters[0]
     agreement = agree(asker.config, load_describer(asker.config.backbone))
     assert agreement.snap is not None
     assert cameras.rows is not None
@@ -100,7 +104,7 @@ def test_the_adapter_of_the_nearest_entry_is_kept_and_paid_once(
     place = int((agreement.snap.rows @ agreement.snap.down(own)).argmax())
     wanted = cameras.generator.generate(cameras.rows[place : place + 1], 1, 0).adapters[0, 0]
     np.testing.assert_allclose(found, wanted, atol=1e-4)
-    np.testing.assert_array_equal(asker.ask(client), found)
+    np.testing.assert_array_equal(asker.ask(client).adapters[0], found)
     assert spent(floor) == 40
 
 
@@ -108,11 +112,10 @@ def test_of_several_the_one_that_suits_best_is_kept(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
 ) -> None:
     client = endpoint.client(issue("kitchen"))
-    exact = Asker("kitchen", WORDS, compose(krr), floor).ask(client)
+    exact = Asker("kitchen", WORDS, compose(krr), floor).ask(client).adapters
     several = compose(["privacy=subset", *krr[1:], "privacy.replies=5"])
-    np.testing.assert_allclose(
-        Asker("kitchen", WORDS, several, floor).ask(client), exact, atol=1e-4
-    )
+    found = Asker("kitchen", WORDS, several, floor).ask(client).adapters
+    np.testing.assert_allclose(found, exact, atol=1e-4)
     assert endpoint.service.metrics.adapters == 6
 
 
@@ -151,8 +154,48 @@ def test_without_a_promise_the_embedding_goes_in_the_clear_where_the_floor_allow
     asker, client = Asker("kitchen", WORDS, compose([]), floor), endpoint.client(issue("kitchen"))
     own = np.asarray(load_describer(asker.config.backbone).encode([WORDS]))
     wanted = cameras.generator.generate(own, 1, 0).adapters[0, 0]
-    np.testing.assert_allclose(asker.ask(client), wanted, atol=1e-4)
+    np.testing.assert_allclose(asker.ask(client).adapters[0], wanted, atol=1e-4)
     with pytest.raises(PromiseError):
         replace(asker, floor=replace(floor, mechanisms=("krr",))).ask(client)
     with pytest.raises(EndpointError, match="local sends neither"):
         replace(asker, config=compose(["privacy=local"])).ask(client)
+
+
+def test_a_node_keeps_its_adapter_whole_or_the_one_before(
+    endpoint: Any,
+    krr: tuple[str, ...],
+    issue: Callable[..., Files],
+    floor: Floor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    privacy = {"mechanisms": ["krr"], "epsilon": 40.0, "total_epsilon": 100.0}
+    node = OwnNode(tmp_path / "node.toml", WORDS, name="kitchen", captions=("a", "b"))
+    (tmp_path / "node.toml").write_text(node_toml(node, privacy | {"ledger": "ledger"}))
+    files = issue("kitchen")
+    told = {"--cert": files.certificate, "--key": files.key, "--ca": files.authority}
+    words = [str(part) for pair in told.items() for part in pair]
+
+    def fetch(address: str) -> tuple[int, str]:
+        command = ["client", "fetch", str(tmp_path), "--endpoint", address, *words, *krr]
+        monkeypatch.setattr("sys.argv", ["sglora-fed", *command])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
+
+    code, printed = fetch(f"127.0.0.1:{endpoint.port}")
+    assert code == 0, printed
+    before = read_peft(tmp_path / "adapter")[0]
+    asker = Asker("kitchen", WORDS, compose(krr), floor)
+    wanted = asker.ask(endpoint.client(files))
+    np.testing.assert_array_equal(before, wanted.adapters[0])
+    kept = adopted(node)
+    assert kept is not None
+    assert kept["generator_sha256"] == wanted.generator == endpoint.service.export.sha256
+    code, printed = fetch("127.0.0.1:1")
+    assert (code, "SGL-837" in printed) == (1, True)
+    assert "SGL-837" in fetch("nonsense")[1]
+    np.testing.assert_array_equal(read_peft(tmp_path / "adapter")[0], before)
+    assert spent(floor) == 40
