@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -178,6 +180,7 @@ def facts(
             for name, rows in record.nearness.items()
         },
         command=command(config),
+        peak_mb=peak_mb(),
     )
 
 
@@ -190,3 +193,10 @@ def _training(record: Record) -> dict[str, object] | None:
         "epsilon": max(one.epsilon for one in record.promises),
         "delta": max(one.delta for one in record.promises),
     }
+
+
+def peak_mb() -> float:
+    """The most memory that this process has taken, in 2^20 bytes."""
+    # Kilobytes, but for macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

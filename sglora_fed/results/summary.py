@@ -63,6 +63,8 @@ class RunFacts:
             confidence in the generated adapter and the share of seeds in which it was adopted),
             means over seeds.
         command: what to type to repeat the run; empty when unknown.
+        peak_mb: the most memory that the server's process has taken, in 2^20 bytes; None when
+            unknown.
     """
 
     name: str
@@ -83,6 +85,7 @@ class RunFacts:
     bytes_by_method: Mapping[str, int]
     confidence: Mapping[str, tuple[float, ...]]
     command: str = ""
+    peak_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def summarise(rows: Iterable[Row], facts: RunFacts) -> dict[str, Any]:
             "generator": facts.generator,
             "seeds": list(facts.seeds),
             "seconds": round(facts.seconds, 2),
+            "peak_mb": facts.peak_mb,
             "command": facts.command,
             "config_sha256": facts.config_sha256,
             "versions": dict(facts.versions),

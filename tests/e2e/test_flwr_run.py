@@ -162,6 +162,7 @@ class TestSimulate:
         assert counts["virtual_clients_per_node"] == counts["clients"] / 2
         assert counts["refused_replies"] == 0
         assert simulation.entry("ridge")["clients"] == 8
+        assert 100 < simulation.summary["run"]["peak_mb"] < 4000
 
     # "Better" is what exceeds two standard errors of the mean difference between the same clients:
     # by chance alone that happens once in 23 samples of 8 (Student's t).
