@@ -137,28 +137,29 @@ class Cable:
     """A cable between a node and the server that can be cut: bytes are passed on unread."""
 
     def __init__(self, port: int) -> None:
-        self._to, self._open = port, True
+        self._to, self.port = port, 0
         self._ends: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        Thread(target=self._accept, daemon=True).start()
+        self.mend()
 
     def cut(self) -> None:
-        self._open = False
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         self._ends.clear()
 
     def mend(self) -> None:
-        self._open = True
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = int(self._listener.getsockname()[1])
+        Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
-            here, _ = self._listener.accept()
-            if not self._open:
-                here.close()
-                continue
+            try:
+                here, _ = listener.accept()
+            except OSError:
+                return
             there = socket.create_connection(("127.0.0.1", self._to))
             self._ends += [here, there]
             for one, other in ((here, there), (there, here)):
@@ -178,15 +179,31 @@ def network_cut(folder: Path) -> Found:
     with standing(folder, ["a"]) as trial:
         cable = Cable(trial.port)
         line = trial.make_node("a", WORDS)
-        trial.connect("a", line.replace(f"127.0.0.1:{trial.port}", f"127.0.0.1:{cable.port}"))
+        line = line.replace(f"127.0.0.1:{trial.port}", f"127.0.0.1:{cable.port}")
+        trial.connect("a", line)
         trial.wait(lambda: "Receiving: query.describe" in trial.log("a"), LIMIT, "not asked")
         cable.cut()
         time.sleep(20)
         broken = not whole(trial, "a")
         cable.mend()
-        seconds = trial.wait(lambda: trial.adopted("a"), LIMIT, "no adapter")
-        found = {"seconds": round(seconds, 1), "cut": 20}
+        seconds, ends = supervised(trial, "a", line)
+        found = {"seconds": round(seconds, 1), "cut": 20, "node_was_started_again": ends}
         return found | verdict(seconds, broken or not whole(trial, "a"), spent(trial, "a") == 8)
+
+
+def supervised(trial: Trial, name: str, line: str) -> tuple[float, int]:
+    """Seconds until a node has its adapter, and how often it ended and was started again."""
+    begun, ends = time.monotonic(), 0
+    while not trial.adopted(name):
+        if time.monotonic() > begun + LIMIT:
+            raise TimeoutError(f"{name} has no adapter after {LIMIT:.0f} s")
+        if trial.processes[name].poll() is not None:
+            trial.kill(name)
+            time.sleep(NODE_SECONDS)
+            trial.connect(name, line)
+            ends += 1
+        time.sleep(0.2)
+    return time.monotonic() - begun, ends
 
 
 def zoo_damaged(folder: Path) -> Found:

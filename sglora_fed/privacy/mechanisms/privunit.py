@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import betainccinv, betaincinv, betaln, expit
 
 from sglora_fed.config.schema import PrivacyConfig
 from sglora_fed.config.schema.privacy import MAX_PRIVUNIT_EPSILON
@@ -53,6 +52,8 @@ def best_cap(dim: int, epsilon: float) -> Cap:
         dim: d, at least 2.
         epsilon: of one release.
     """
+    from scipy.special import betainccinv, betaln, expit  # not for who only reads its table
+
     half = (dim - 1) / 2
     logs = np.linspace(-epsilon - 6, math.log(0.5), STEPS)
     sizes = np.exp(logs)
@@ -127,6 +128,8 @@ class PrivUnitMechanism:
 
 def _cosine(cap: Cap, half: float) -> float:
     """W of a release: in the cap or below it, by the inverse distribution function there."""
+    from scipy.special import betainccinv, betaincinv
+
     outside = below(1 << 128) < math.ceil(math.ldexp(cap.missed, 128))
     place = system_uniform()
     found = (

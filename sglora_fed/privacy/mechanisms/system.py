@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 
 import numpy as np
-from scipy.special import ndtri
 
 
 def below(bound: int) -> int:
@@ -20,6 +19,8 @@ def system_normals(count: int) -> np.ndarray:
     of 2^52 equal cells, through the inverse of the normal distribution function: every value is
     exact before that function, finite, and as likely as its negative.
     """
+    from scipy.special import ndtri  # who only reads a table of mechanisms draws nothing
+
     bits = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> np.uint64(11)
     lower = ((bits >> np.uint64(1)).astype(np.float64) + 0.5) * 2.0**-53
     return np.asarray(np.where(bits & np.uint64(1), 1.0, -1.0) * ndtri(lower), np.float64)
