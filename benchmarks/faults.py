@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from machine import facts, write
+from machine import RESULTS, facts, write
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "edge"))
 
@@ -348,7 +348,9 @@ FAULTS: dict[str, Callable[[Path], Found]] = {
 
 def main(names: list[str]) -> int:
     """Run some faults, or all; 1 when one was not survived."""
-    found: Found = {}
+    path = RESULTS / "faults.json"
+    # Those that are not run again keep their results.
+    found: Found = json.loads(path.read_text())["faults"] if names and path.exists() else {}
     with tempfile.TemporaryDirectory(prefix="sglora-faults-") as folder:
         for name in names or FAULTS:
             found[name] = FAULTS[name](Path(folder) / name)
