@@ -19,12 +19,14 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from sglora_fed.adapters.training import Trained
+from sglora_fed.config import home
 from sglora_fed.errors import AdapterFileError, BudgetError
 from sglora_fed.files import write_atomically
-from sglora_fed.kept.store import Facts, kept_path
+from sglora_fed.kept.store import Facts, digest
 from sglora_fed.tensors import read_header
 
-KIND, SUFFIX = "released", ".safetensors"
+FOLDER, SUFFIX = "released", ".safetensors"
+"""Below the home folder, apart from what is kept to save time: nobody may make this anew."""
 
 Make = Callable[[Sequence[int]], Trained]
 """Trains the experts in some rows."""
@@ -51,7 +53,7 @@ def release_once(releases: Sequence[Release], make: Make) -> Trained:
         AdapterFileError: for a kept file that is damaged.
         ResultsError: when the disk is full; nothing is released then.
     """
-    paths = [kept_path(KIND, one.facts, SUFFIX) for one in releases]
+    paths = [home() / FOLDER / f"{digest(one.facts)}{SUFFIX}" for one in releases]
     missing = [row for row, path in enumerate(paths) if not path.exists()]
     if missing:
         made = make(missing)

@@ -41,11 +41,11 @@ def test_experts_promise_one_epsilon_for_all_that_is_sent(
     zoo = read_store(path).load()
     assert {one and (one.steps, one.rate, one.examples) for one in zoo.promises} == {(4, 1.0, 8)}
     # Each of the 16 experts in its enrolment, one shared round and two of the generator.
-    released = list((tmp_path / "home" / "kept" / "released").iterdir())
+    released = list((tmp_path / "home" / "released").iterdir())
     assert len(released) == 16 * 4
     # A zoo that was lost is made of the same numbers again, at no cost.
     (path / "manifest.json").unlink()
     federation = open_federation(config, grid, ProgressLog(tmp_path / "progress.jsonl"))
     again = enrolled(federation).load()
     assert (again.means == zoo.means).all()
-    assert set((tmp_path / "home" / "kept" / "released").iterdir()) == set(released)
+    assert set((tmp_path / "home" / "released").iterdir()) == set(released)

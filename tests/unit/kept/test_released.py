@@ -70,13 +70,13 @@ def test_who_comes_second_gets_what_the_first_released(home: Path) -> None:
     found = release_once(releases([0]), beaten).final
     np.testing.assert_array_equal(found, release_once(releases([0]), noise).final)
     assert noise.made == [0, 0]
-    assert [path.suffix for path in (home / "kept" / "released").iterdir()] == [".safetensors"]
+    assert [path.suffix for path in (home / "released").iterdir()] == [".safetensors"]
 
 
 def test_a_damaged_release_is_not_made_anew(home: Path) -> None:
     noise = Noise()
     release_once(releases([0]), noise)
-    (path,) = (home / "kept" / "released").iterdir()
+    (path,) = (home / "released").iterdir()
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(AdapterFileError):
         release_once(releases([0]), noise)
@@ -86,6 +86,6 @@ def test_a_damaged_release_is_not_made_anew(home: Path) -> None:
 def test_nothing_is_released_that_could_not_be_kept(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (home / "kept").write_text("in the way", encoding="utf-8")
+    (home / "released").write_text("in the way", encoding="utf-8")
     with pytest.raises(ResultsError):
         release_once(releases([0]), Noise())
