@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sglora_fed import cli
 from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.errors import EndpointError
 from sglora_fed.generators import fit_generator
-from sglora_fed.generators.export import About, write_export
+from sglora_fed.generators.export import About, read_export, write_export
+from sglora_fed.serving.client import EndpointClient
+from sglora_fed.serving.wire import AdapterRequest
 from sglora_fed.zoo import Zoo, ZooIdentity
 
 PROGRAM = "from sglora_fed.cli import main; main()"
@@ -36,7 +40,7 @@ def started(folder: Path) -> Iterator[Callable[..., Any]]:
     found: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-        command = [sys.executable, "-c", PROGRAM, "serve", str(folder), "--port", "0", *arguments]
+        command = [sys.executable, "-c", PROGRAM, "serve", str(folder), *arguments]
         found.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
         stream = found[-1].stderr
         assert stream is not None
@@ -50,7 +54,7 @@ def started(folder: Path) -> Iterator[Callable[..., Any]]:
 
 
 def test_it_answers_until_it_is_told_to_stop(started: Callable[..., Any]) -> None:
-    process, told = started("--insecure")
+    process, told = started("--insecure", "--port", "0")
     host, port = told["listening"].split(":")
     assert (host, told["tls"]) == ("127.0.0.1", False)
     connection = http.client.HTTPConnection(host, int(port), timeout=5)
@@ -61,6 +65,22 @@ def test_it_answers_until_it_is_told_to_stop(started: Callable[..., Any]) -> Non
     assert connection.getresponse().status == 200
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) in (0, -signal.SIGTERM)
+
+
+def test_a_killed_endpoint_is_back_at_once_as_it_was(
+    started: Callable[..., Any], folder: Path
+) -> None:
+    process, told = started("--insecure", "--port", "0")
+    port = int(told["listening"].split(":")[1])
+    client = EndpointClient("127.0.0.1", port, read_export(folder).layout, None)
+    request = AdapterRequest(np.eye(6, dtype=np.float16)[0])
+    before = client.adapters(request).adapters
+    process.kill()
+    process.wait()
+    with pytest.raises(EndpointError):
+        client.adapters(request)
+    started("--insecure", "--port", str(port))
+    np.testing.assert_array_equal(client.adapters(request).adapters, before)
 
 
 @pytest.mark.parametrize(
