@@ -234,9 +234,11 @@ def ledger_killed(folder: Path) -> Found:
     def release(name: str) -> None:
         Ledger(folder, budget).release(Request("me", name), mechanism, vector)
 
+    # What is worked out once is worked out here; a fork has it.
+    release("first")
     begun = time.monotonic()
-    _killed_while(partial(release, "first"), LIMIT)
-    most = 1.2 * (time.monotonic() - begun)
+    _killed_while(partial(release, "second"), LIMIT)
+    most = time.monotonic() - begun
     for point in range(POINTS):
         name, before = f"words {point}", Ledger(folder, budget).spent("me")[0]
         killed += _killed_while(partial(release, name), random.uniform(0, most))
@@ -247,9 +249,9 @@ def ledger_killed(folder: Path) -> Found:
         name: ledger.release(Request("me", name), mechanism, vector).tobytes() for name in seen
     }
     total = ledger.spent("me")[0]
-    ok = total == POINTS + 1 and again == seen
+    ok = total == POINTS + 2 and again == seen
     counts = {"points": POINTS, "killed": killed, "debited_before_the_end": written}
-    return counts | {"spent": float(total), "of": POINTS + 1, "ok": ok}
+    return counts | {"spent": float(total), "of": POINTS + 2, "ok": ok}
 
 
 def _killed_while(work: Callable[[], object], seconds: float) -> bool:

@@ -140,10 +140,11 @@ def _adapter_lines(node: OwnNode, told: dict[str, Any] | None) -> list[str]:
         return ["adapter: none yet"]
     fits = told["description_sha256"] == node.description_sha256
     confidence = told["confidence"]
+    made_by = (told["generator_sha256"] or "not known")[:16]
     sure = "not known" if confidence is None else f"{confidence:.2f}"
     lines = [
         f"adapter: {node.adapter}",
-        f"  of {told['date']}, by generator {told['generator_sha256'][:16]}, confidence {sure}",
+        f"  of {told['date']}, by generator {made_by}, confidence {sure}",
         "  made for the description as it is" if fits else "  made for other words than now",
     ]
     if told["measured"]:

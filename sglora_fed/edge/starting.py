@@ -105,6 +105,8 @@ def supernode_command(node: OwnNode, connection: Connection) -> list[str]:
         command.append("--insecure")
     else:
         folder = connection.certificates
+        if missing := [name for name in (AUTHORITY, NODE_KEY) if not (folder / name).is_file()]:
+            raise NodeFileError(f"{folder} has no {', '.join(missing)}; certs init makes them")
         command += ["--root-certificates", str(folder / AUTHORITY)]
         command += ["--auth-supernode-private-key", str(folder / NODE_KEY)]
     # A TOML text in single quotes takes every path but one that holds such a quote.

@@ -84,6 +84,8 @@ def test_an_impossible_promise_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_the_command_names_key_and_certificate_or_says_that_it_is_insecure(tmp_path: Path) -> None:
     node = OwnNode(tmp_path / "a b" / FILE, "words")
+    for name in ("ca.crt", "node.key"):
+        (tmp_path / name).touch()
     safe = shell_line(node, Connection("host:8000", 9094, tmp_path))
     assert f"'node=\"{node.file}\"'" in safe
     assert "--insecure" not in safe

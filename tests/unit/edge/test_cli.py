@@ -1,0 +1,109 @@
+"""``client``, ``certs`` and ``predict`` as an owner types them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sglora_fed import cli
+from sglora_fed.adapters.layout import Layout, ModuleShape
+from sglora_fed.backbones.weights import BaseModel
+from sglora_fed.edge.settings import FILE, read_node
+from sglora_fed.edge.shelf import put
+
+Run = Callable[..., tuple[int, str, str]]
+INIT = ("--description", "My camera hangs upside down.")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function of arguments that gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sglora-fed", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def test_a_node_is_set_up_with_its_certificates(run: Run, tmp_path: Path) -> None:
+    assert run("certs", "init", tmp_path / "certs", "--node", "hall")[0] == 0
+    certs = tmp_path / "certs" / "nodes" / "hall"
+    code, out, err = run("client", "init", tmp_path / "hall", *INIT, "--certs", certs)
+    assert (code, err) == (0, "")
+    line = out.strip().splitlines()[-1]
+    assert f"{certs}/node.key" in line
+    assert "--insecure" not in line
+    code, out, _ = run("client", "status", tmp_path / "hall")
+    assert code == 0
+    assert "adapter: none yet" in out
+    assert "0 of 24 spent, 24 left" in out
+
+
+def test_plaintext_and_clear_words_are_asked_for_and_warned_of(run: Run, tmp_path: Path) -> None:
+    told = ("client", "init", tmp_path / "hall", *INIT)
+    code, _, err = run(*told)
+    assert (code, "--insecure" in err) == (1, True)
+    code, out, err = run(*told, "--insecure", "--clear")
+    assert code == 0
+    assert "without noise" in err
+    assert "plaintext" in err
+    assert "--insecure" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--label", "one"), "KEY=TEXT"),
+        (("--label", "a=x"), "two or more"),
+        (("--caption", "x", "--caption", "y", "--label", "a=b"), "one of them"),
+        (("--name", "a b"), "a b"),
+        (("--epsilon", "-1"), "epsilon"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    run: Run, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    code, _, err = run("client", "init", tmp_path / "hall", *INIT, "--insecure", *options)
+    assert code == 1
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "hall").exists()
+
+
+def test_a_folder_without_the_nodes_key_is_refused(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("client", "init", tmp_path / "hall", *INIT, "--certs", tmp_path)
+    assert code == 1
+    assert "node.key" in err
+
+
+def test_status_says_for_which_words_the_adapter_was_made(run: Run, tmp_path: Path) -> None:
+    run("client", "init", tmp_path / "hall", *INIT, "--insecure", "--clear")
+    node = read_node(tmp_path / "hall" / FILE)
+    layout = Layout((ModuleShape("query", 4, 4),), 2, 4.0)
+    told = {
+        "description_sha256": node.description_sha256,
+        "generator_sha256": None,
+        "confidence": 0.75,
+        "measured": {"without": {"accuracy": 0.5}, "with": {"accuracy": 0.75}},
+    }
+    put(node, np.ones(layout.size, np.float32), layout, BaseModel("m", None), told)
+    out = run("client", "status", node.folder)[1]
+    assert "confidence 0.75" in out
+    assert "as it is" in out
+    assert "0.500 without it, 0.750 with it" in out
+    text = node.file.read_text()
+    node.file.write_text(text.replace("upside down", "on a wall"))
+    assert "other words than now" in run("client", "status", node.folder)[1]
+
+
+def test_predict_needs_an_adapter_and_one_item(run: Run, tmp_path: Path) -> None:
+    run("client", "init", tmp_path / "hall", *INIT, "--insecure", "--clear")
+    assert "one of both" in run("predict", tmp_path / "hall")[2]
+    assert "SGL-822" in run("predict", tmp_path / "hall", "--text", "hi")[2]
