@@ -11,13 +11,12 @@ from sglora_fed.errors import AttackError
 from sglora_fed.privacy import (
     GaussianMechanism,
     KrrMechanism,
-    Mechanism,
     NoMechanism,
     PrivUnitMechanism,
     SubsetMechanism,
 )
 from sglora_fed.privacy.attacks import reidentification, reidentify
-from sglora_fed.privacy.mechanisms import ProjectedMechanism
+from sglora_fed.privacy.mechanisms import LocalMechanism, ProjectedMechanism, SharesMechanism
 from sglora_fed.privacy.mechanisms.projection import leading
 
 
@@ -92,14 +91,11 @@ def test_ties_count_as_drawn_by_lot() -> None:
     assert found.top5 == 1
 
 
-def test_epsilon_0_gives_chance(candidates: np.ndarray) -> None:
-    class Local(NoMechanism):
-        pass
-
-    mechanism: Mechanism = Local(16, epsilon=0.0, delta=0.0)
-    found = reidentify(mechanism, candidates, 30, rng())
-    assert found.top1 == pytest.approx(1 / 12)
-    assert found.ceiling == pytest.approx(1 / 12)
+def test_who_sees_nothing_or_one_share_guesses(candidates: np.ndarray) -> None:
+    for mechanism in (LocalMechanism(), SharesMechanism(leading(candidates, 4))):
+        found = reidentify(mechanism, candidates, 30, rng())
+        assert found.top1 == pytest.approx(1 / 12)
+        assert found.ceiling == pytest.approx(1 / 12)
 
 
 @pytest.mark.parametrize("truths", [[0], [0, 12], [0, -1], [0.0, 1.0], [[0], [1]], []], ids=str)
