@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import numpy as np
 
@@ -118,12 +119,24 @@ def draw_both(subject: Subject, draws: int, report: Report) -> tuple[np.ndarray,
             report(done, 2 * draws)
     else:
         # Not forked: the command line's progress bar is a thread.
-        with ProcessPoolExecutor(workers, get_context("spawn"), load_plugins) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
             for task, values in zip(tasks, pool.map(_statistics, tasks), strict=True):
                 found.append(values)
                 done += task[2]
                 report(done, 2 * draws)
     return np.concatenate(found[: len(sizes)]), np.concatenate(found[len(sizes) :])
+
+
+def _begin() -> None:
+    """In a new process: the plug-ins, and an end with whoever started it, killed or not."""
+    load_plugins()
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _statistics(task: tuple[Subject, int, int]) -> np.ndarray:

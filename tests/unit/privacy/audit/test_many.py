@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from sglora_fed.errors import AuditError
@@ -161,6 +164,22 @@ def test_in_processes_of_their_own_it_is_the_same() -> None:
     found = audit(subject("krr", 1.0, 0.0), 51_000, 0.9999, report)
     assert 0.8 < found.certified_epsilon <= 1
     assert done[-1] == (122_400, 122_400)
+
+
+def test_no_process_is_left_when_it_is_killed() -> None:
+    program = (
+        "from sglora_fed.privacy.audit import audit, subject\n"
+        "if __name__ == '__main__':\n"
+        "    audit(subject('krr', 1.0, 0.0), 10**7, 0.9, lambda *_: print('drawn', flush=True))\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "drawn\n"
+        children = psutil.Process(started.pid).children(recursive=True)
+        assert len(children) >= 2
+        started.kill()
+    assert not psutil.wait_procs(children, timeout=20)[1]
 
 
 @pytest.mark.parametrize("draws", [999, 0, -5, 2000.0])
