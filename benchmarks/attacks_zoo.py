@@ -1,10 +1,12 @@
 """What a generated adapter tells of the experts' pairs, of the experts, and what a round tells.
 
     python benchmarks/attacks_zoo.py [--experts 12] [--pairs 64] [--rounds 10] [--shadows 16]
+    python benchmarks/attacks_zoo.py --epsilon 8
 
 Seventeen federations of the same cameras, each with a random half of every expert's pairs: one is
-attacked, the others are the attacker's shadows. Writes ``results/attacks-zoo.json``. Five minutes
-on one core at these sizes.
+attacked, the others are the attacker's shadows. With an epsilon all of them train by DP-SGD, as
+``experiment=private`` does. Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``.
+Five minutes on one core at these sizes, ten with an epsilon; ``--device cuda`` a minute.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import torch
 
 import machine
 from sglora_fed.adapters.batched import adapted
-from sglora_fed.adapters.data import Prepared, prepare
+from sglora_fed.adapters.data import Prepared, prepare, prepare_separable
 from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.private import PrivateTraining, train_privately
 from sglora_fed.adapters.start import federation_start
 from sglora_fed.adapters.training import train_adapters
 from sglora_fed.backbones import load_backbone, load_describer
@@ -40,6 +43,7 @@ from sglora_fed.privacy.attacks import (
     rmia,
     separation,
 )
+from sglora_fed.promises import example_promise
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.cameras.captions import CAPTIONS
@@ -64,8 +68,10 @@ class World:
         tasks: the experts.
         wordings: [E, W, d] of their descriptions.
         pools: for each expert its pairs: those that may be seen, then the population.
+        places: [E, pool] each pair's caption among all.
         captions: [C, dim] unit embeddings of all captions.
         pairs: of each expert that one federation sees; twice as many may be seen.
+        sigma: noise multiplier of DP-SGD, None without.
     """
 
     config: RunConfig
@@ -74,8 +80,10 @@ class World:
     tasks: tuple[Task, ...]
     wordings: np.ndarray
     pools: tuple[Prepared, ...]
+    places: np.ndarray
     captions: torch.Tensor
     pairs: int
+    sigma: float | None
 
     def zoo(self, rows: Sequence[int]) -> Zoo:
         """Some experts, before they have learnt anything."""
@@ -85,10 +93,9 @@ class World:
         return Zoo(names, self.wordings[list(rows)], empty, empty, examples)
 
 
-def world(experts: int, pairs: int) -> World:
+def world(asked: argparse.Namespace) -> World:
     """Cameras whose experts have twice the pairs and a population."""
-    sizes = [f"family.experts={experts}", f"family.train_per_client={2 * pairs + POPULATION}"]
-    config = compose([*sizes, "family.clients_per_split=1", "family.test_per_client=4"])
+    config = compose(overrides(asked))
     encoder = load_backbone(config.backbone, config.adapter)
     tasks = load_family(config.family).of_role("expert")
     describer = load_describer(config.backbone)
@@ -96,16 +103,72 @@ def world(experts: int, pairs: int) -> World:
     prepared = encoder.prepare_texts(list(CAPTIONS))
     with torch.no_grad():
         captions = encoder.encode_texts(prepared, 1)
-    pools = tuple(prepare(encoder, task, task.train) for task in tasks)
-    layout = run_layout(config)
-    return World(config, encoder, layout, tuple(tasks), np.stack(wordings), pools, captions, pairs)
+    pools = [
+        prepare_separable(encoder, task, task.train, "none", CAPTIONS)
+        if asked.epsilon
+        else prepare(encoder, task, task.train)
+        for task in tasks
+    ]
+    numbers = {caption: number for number, caption in enumerate(CAPTIONS)}
+    return World(
+        config=config,
+        encoder=encoder,
+        layout=run_layout(config),
+        tasks=tuple(tasks),
+        wordings=np.stack(wordings),
+        pools=tuple(pools),
+        places=np.array([[numbers[pair.label] for pair in task.train] for task in tasks]),
+        captions=captions,
+        pairs=asked.pairs,
+        sigma=noise(asked, config) if asked.epsilon else None,
+    )
+
+
+def overrides(asked: argparse.Namespace) -> list[str]:
+    """The run's configuration; the private one with its own adapters and rounds."""
+    private = ["experiment=private", f"privacy.training.epsilon={asked.epsilon}"]
+    return [
+        *(private if asked.epsilon else []),
+        f"family.experts={asked.experts}",
+        f"family.train_per_client={2 * asked.pairs + POPULATION}",
+        "family.clients_per_split=1",
+        "family.test_per_client=4",
+        f"federation.generator_rounds={asked.rounds}",
+        f"backbone.device={asked.device}",
+    ]
+
+
+def noise(asked: argparse.Namespace, config: RunConfig) -> float:
+    """The noise multiplier that keeps the promise over all rounds."""
+    steps = asked.rounds * config.federation.generator_steps
+    batch, clip = config.adapter.train.batch_size, config.privacy.training.clip
+    return example_promise(asked.epsilon, None, asked.pairs, batch, steps, clip).sigma
 
 
 def some(pool: Prepared, rows: np.ndarray) -> Prepared:
     """Some pairs of a pool."""
-    items, texts = [pool.items[i] for i in rows], [pool.texts[i] for i in rows]
-    numbers = np.arange(len(rows))
-    return Prepared(items, texts, numbers, numbers, pool.kind)
+    items, numbers = [pool.items[i] for i in rows], np.arange(len(rows))
+    if pool.kind == "labelled":
+        return Prepared(items, pool.texts, pool.owners, pool.targets[rows], pool.kind)
+    return Prepared(items, [pool.texts[i] for i in rows], numbers, numbers, pool.kind)
+
+
+def taught(
+    one: World, starts: np.ndarray, parts: Sequence[Prepared], number: int, steps: int
+) -> np.ndarray:
+    """[n, D] adapters after an expert's part of a round."""
+    share = rate_of_round(number, one.config.federation)
+    settings = replace(one.config.adapter.train, steps=steps, checkpoints=1)
+    if one.sigma is None:
+        seeds = [derive_seed(0, "round", number, place) for place in range(len(parts))]
+        plain = replace(settings, lr=share * settings.lr)
+        return train_adapters(one.encoder, one.layout, starts, parts, plain, seeds).final
+    privacy = one.config.privacy.training
+    quick = replace(settings, lr=share * privacy.lr)
+    # On a GPU, as much in one pass as fills it.
+    sizes = {"fold": 64, "examples": 8192} if one.encoder.device.type == "cuda" else {}
+    private = PrivateTraining(one.encoder, one.layout, quick, privacy, **sizes)
+    return train_privately(private, starts, parts, [one.sigma] * len(parts)).final
 
 
 @dataclass(frozen=True)
@@ -123,67 +186,56 @@ class Trained:
     updates: np.ndarray
 
 
-def train(one: World, members: np.ndarray, rounds: int) -> Trained:
+def train(one: World, members: np.ndarray) -> Trained:
     """Train a generator for each federation, all in the same batches.
 
     Args:
         one: the world.
         members: [M, E, 2 n] bool: which federation sees which pair.
-        rounds: of ``federation.generator_steps`` steps.
     """
     count, experts = members.shape[:2]
-    rows, start = np.arange(experts), federation_start(one.layout, 0)[0]
+    rows = np.arange(experts)
+    start = federation_start(one.layout, 0)[0]
     parts = [some(one.pools[e], np.flatnonzero(own[e])) for own in members for e in rows]
     generators = [Functional(one.config.generator) for _ in range(count)]
     for generator in generators:
         generator.begin(one.zoo(rows.tolist()), one.layout, start)
-    federation = replace(one.config.federation, generator_rounds=rounds)
-    for number in range(1, rounds + 1):
+    federation = one.config.federation
+    for number in range(1, federation.generator_rounds + 1):
         said = one.wordings[rows, number % one.wordings.shape[1]]
         starts = np.concatenate([generator.starts(rows, said) for generator in generators])
-        rate = rate_of_round(number, federation) * one.config.adapter.train.lr
-        settings = replace(
-            one.config.adapter.train, steps=federation.generator_steps, lr=rate, checkpoints=1
-        )
-        seeds = [derive_seed(0, "round", number, place) for place in range(len(parts))]
-        made = train_adapters(one.encoder, one.layout, starts, parts, settings, seeds).final
+        made = taught(one, starts, parts, number, federation.generator_steps)
         updates = (made - starts).reshape(count, experts, -1)
         for generator, update in zip(generators, updates, strict=True):
             generator.learn(rows, update)
-        print(f"round {number} of {rounds}", flush=True)
+        print(f"round {number} of {federation.generator_rounds}", flush=True)
     return Trained(generators, starts[:experts], updates[0])
 
 
-def scores(one: World, adapters: np.ndarray, pools: Sequence[Prepared]) -> np.ndarray:
-    """[n, rows] log-probability of each pair's caption among all, under its expert's adapter."""
+def scores(one: World, adapters: np.ndarray, count: int) -> np.ndarray:
+    """[E, count] log-probability of each pair's caption among all, under its expert's adapter."""
     found = []
-    for adapter, pool in zip(adapters, pools, strict=True):
+    for adapter, pool, places in zip(adapters, one.pools, one.places, strict=True):
         vector = torch.from_numpy(adapter[None]).to(one.encoder.device)
         with torch.no_grad(), adapted(one.encoder.model, one.layout, vector):
-            items = one.encoder.encode_items(pool.items, 1)
-        logs = torch.log_softmax(one.encoder.scale * items @ one.captions.T, dim=1)
-        right = (own_captions(one, pool) @ one.captions.T).argmax(dim=1)
-        found.append(logs[torch.arange(len(right)), right].cpu().numpy())
+            items = one.encoder.encode_items(pool.items[:count], 1)
+        logs = torch.log_softmax(one.encoder.scale * items @ one.captions.T, dim=1).cpu().numpy()
+        found.append(logs[np.arange(count), places[:count]])
     return np.stack(found)
 
 
-def own_captions(one: World, pool: Prepared) -> torch.Tensor:
-    """[n, dim] of the pairs' own captions."""
-    with torch.no_grad():
-        return one.encoder.encode_texts(pool.texts, 1)
-
-
-def gradients(one: World, start: np.ndarray, pool: Prepared) -> np.ndarray:
-    """[n, D] of each pair's own loss against all captions, at the start of a round."""
-    found = []
-    right = (own_captions(one, pool) @ one.captions.T).argmax(dim=1)
-    for first in range(0, len(pool), TOGETHER):
-        items = pool.items[first : first + TOGETHER]
-        copies = torch.from_numpy(start).expand(len(items), -1).clone().requires_grad_(True)
-        with adapted(one.encoder.model, one.layout, copies.to(one.encoder.device)):
+def gradients(one: World, expert: int, start: np.ndarray, count: int) -> np.ndarray:
+    """[count, D] of each pair's own loss against all captions, at the start of a round."""
+    found, pool = [], one.pools[expert]
+    for first in range(0, count, TOGETHER):
+        items = pool.items[first : min(first + TOGETHER, count)]
+        copies = torch.from_numpy(start).to(one.encoder.device).expand(len(items), -1).clone()
+        copies.requires_grad_(True)
+        with adapted(one.encoder.model, one.layout, copies):
             encoded = one.encoder.encode_items(items, len(items))
             logs = torch.log_softmax(one.encoder.scale * encoded @ one.captions.T, dim=1)
-            loss = -logs[torch.arange(len(items)), right[first : first + TOGETHER]].sum()
+            right = torch.from_numpy(one.places[expert, first : first + len(items)])
+            loss = -logs[torch.arange(len(items)), right.to(logs.device)].sum()
             found.append(torch.autograd.grad(loss, copies)[0].cpu().numpy())
     return np.concatenate(found)
 
@@ -193,9 +245,8 @@ def membership(one: World, trained: Trained, members: np.ndarray) -> Iterator[di
     visible = 2 * one.pairs
     descriptions = one.zoo(range(len(one.tasks))).embeddings
     rows = np.arange(len(one.tasks))
-    logs = np.stack(
-        [scores(one, g.starts(rows, descriptions), one.pools) for g in trained.generators]
-    )
+    count = one.places.shape[1]
+    logs = np.stack([scores(one, g.starts(rows, descriptions), count) for g in trained.generators])
     seen = logs[:, :, :visible].reshape(len(logs), -1)
     others = logs[:, :, visible:].reshape(len(logs), -1)
     inside = members.reshape(len(members), -1)
@@ -213,23 +264,19 @@ def membership(one: World, trained: Trained, members: np.ndarray) -> Iterator[di
 
 def from_update(one: World, trained: Trained, members: np.ndarray) -> Iterator[dict[str, Any]]:
     """Pairs of experts, through what they sent in the last round."""
-    visible = np.arange(2 * one.pairs)
+    visible = 2 * one.pairs
     tried: dict[str, list[np.ndarray]] = {"cosine with a pair's step": [], "sum of steps": []}
-    for expert, pool in enumerate(one.pools):
-        steps = gradients(one, trained.starts[expert], some(pool, visible))
-        update = trained.updates[expert]
+    for expert, (start, update) in enumerate(zip(trained.starts, trained.updates, strict=True)):
+        steps = gradients(one, expert, start, visible)
         tried["cosine with a pair's step"].append(alignment(update, steps))
         tried["sum of steps"].append(explained(update, steps))
-    ends = scores(
-        one, trained.starts + trained.updates, [some(pool, visible) for pool in one.pools]
-    )
-    tried["loss after the round"] = list(ends)
+    tried["loss after the round"] = list(scores(one, trained.starts + trained.updates, visible))
     for name, rows in tried.items():
         found, inside = np.concatenate(rows), members[0].ravel()
         yield line(f"an update: {name}", separation(found[inside], found[~inside]))
 
 
-def experts_in_zoo(one: World, rounds: int) -> dict[str, Any]:
+def experts_in_zoo(one: World) -> dict[str, Any]:
     """Half of the experts train a generator; all have an adapter of their own."""
     everybody = np.arange(len(one.tasks))
     inside = np.random.default_rng(1).permutation(everybody) < len(everybody) // 2
@@ -239,19 +286,19 @@ def experts_in_zoo(one: World, rounds: int) -> dict[str, Any]:
         tasks=tuple(one.tasks[row] for row in rows),
         wordings=one.wordings[rows],
         pools=tuple(one.pools[row] for row in rows),
+        places=one.places[rows],
     )
     members = np.zeros((1, len(rows), 2 * one.pairs), bool)
     members[:, :, : one.pairs] = True
-    generator = train(half, members, rounds).generators[0]
+    generator = train(half, members).generators[0]
     parts = [some(pool, np.arange(one.pairs)) for pool in one.pools]
-    start = federation_start(one.layout, 0)
-    seeds = [derive_seed(0, "own", row) for row in range(len(everybody))]
+    federation = one.config.federation
     # As many steps as in the rounds.
-    steps = rounds * one.config.federation.generator_steps
-    settings = replace(one.config.adapter.train, steps=steps, checkpoints=1)
-    own = train_adapters(one.encoder, one.layout, start, parts, settings, seeds)
+    steps = federation.generator_rounds * federation.generator_steps
+    starts = np.repeat(federation_start(one.layout, 0), len(everybody), axis=0)
+    own = taught(one, starts, parts, 1, steps)
     made = generator.starts(everybody, one.zoo(everybody.tolist()).embeddings)
-    return line("a generated adapter: was the expert there", expert_in_zoo(made, own.final, inside))
+    return line("a generated adapter: was the expert there", expert_in_zoo(made, own, inside))
 
 
 def line(attack: str, found: Separation) -> dict[str, Any]:
@@ -283,17 +330,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--shadows", type=int, default=16)
+    parser.add_argument("--epsilon", type=float, help="of each pair, by DP-SGD; none without")
+    parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
-    one = world(asked.experts, asked.pairs)
+    one = world(asked)
     members = draw_members(asked.experts, asked.pairs, asked.shadows)
-    trained = train(one, members, asked.rounds)
+    trained = train(one, members)
     rows = [*membership(one, trained, members), *from_update(one, trained, members)]
-    rows.append(experts_in_zoo(one, asked.rounds))
+    if not asked.epsilon:
+        # Epsilon is about pairs: that an expert took part is no secret.
+        rows.append(experts_in_zoo(one))
     for found in rows:
         print(found)
-    machine.write(
-        "attacks-zoo", {**machine.facts("sglora-fed", "torch"), **vars(asked), "rows": rows}
-    )
+    name = "attacks-zoo-private" if asked.epsilon else "attacks-zoo"
+    facts = machine.facts("sglora-fed", "torch")
+    machine.write(name, {**facts, **vars(asked), "sigma": one.sigma, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ EPSILONS = (1.0, 4.0, 8.0)
 ON_EMBEDDINGS = ("none", "gaussian", "privunit", "projected_gaussian", "projected_privunit")
 ON_PLACES = ("krr", "subset")
 NOTHING_LEARNT = ("local", "shares, first server", "shares, second server")
+ONE_RUN = "dp_sgd"
 FIXED = ("none", *NOTHING_LEARNT)
 """What they claim is not chosen."""
 
@@ -35,7 +36,10 @@ def audit(
         list[float] | None, typer.Option(help="Claimed; again for more; 1, 4 and 8 if not given.")
     ] = None,
     delta: Annotated[float, typer.Option(help="Claimed by mechanisms that have one.")] = 1e-6,
-    draws: Annotated[int, typer.Option(help="Releases of each of two inputs.")] = 100_000,
+    draws: Annotated[
+        int,
+        typer.Option(help="Releases of each of two inputs; of dp_sgd, one run."),
+    ] = 100_000,
     confidence: Annotated[float, typer.Option(help="With which a bound holds.")] = 0.99,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for the numbers of the table.")
@@ -67,7 +71,7 @@ def _checked(names: list[str], json_file: Path | None) -> list[str]:
     from sglora_fed.config.schema import MECHANISMS
 
     load_plugins()
-    known = [*ON_EMBEDDINGS, *ON_PLACES, *NOTHING_LEARNT]
+    known = [*ON_EMBEDDINGS, *ON_PLACES, *NOTHING_LEARNT, ONE_RUN]
     known += sorted(set(MECHANISMS) - {*known, "shares"})
     names = [one for name in names for one in (NOTHING_LEARNT[1:] if name == "shares" else (name,))]
     if unknown := [name for name in names if name not in known]:
@@ -86,6 +90,7 @@ def _verdicts(
     subjects = [
         subject(name, epsilon, delta)
         for name in names
+        if name != ONE_RUN
         for epsilon in (epsilons if name not in FIXED else epsilons[:1])
     ]
     columns = (TextColumn("{task.description:30}", markup=False), BarColumn(), TimeElapsedColumn())
@@ -98,6 +103,10 @@ def _verdicts(
                 progress.update(bar, completed=done, total=of)
 
             yield by_many(one, draws, confidence, report)
+    if ONE_RUN in names:
+        from sglora_fed.privacy.audit.dp_sgd import audit_dp_sgd
+
+        yield from (audit_dp_sgd(epsilon, confidence) for epsilon in epsilons)
 
 
 def _table(found: list[Verdict], confidence: float) -> Table:
