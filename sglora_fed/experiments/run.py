@@ -183,7 +183,7 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
     record.promises |= {promise for promise in zoo.promises if promise is not None}
     tools = _prepared(federation, zoo, record)
     record.agreements.append(tools.agreement)
-    parts = Parts(output, federation.seed, _made_for(federation.config, zoo, tools.agreement))
+    parts = Parts(output, federation.seed, _made_for(federation.config, zoo, tools))
     requests = requests_of(federation, tools.agreement, parts.folder)
     report = federation.reporter("evaluate")
     for number, start in enumerate(range(0, len(requests.names), GENERATED_AT_ONCE)):
@@ -203,9 +203,19 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
     return parts
 
 
-def _made_for(config: RunConfig, zoo: Zoo, agreement: Agreement) -> str:
-    facts = [config_sha256(config), zoo.sha256, agreement.terms.sha256, versions()]
-    return json.dumps([*facts, GENERATED_AT_ONCE])
+def _made_for(config: RunConfig, zoo: Zoo, tools: _Tools) -> str:
+    """What measurements are a function of.
+
+    What was trained while some nodes were away is not kept, and is another one when it is trained
+    again: the lengths of one description's adapters tell, up to rounding.
+    """
+    made = [
+        generator.generate(zoo.embeddings[:1], 1, 0).adapters - tools.fallback
+        for generator in tools.generators.values()
+    ]
+    lengths = [f"{float(np.linalg.norm(vector)):.4g}" for vector in (*made, tools.fallback)]
+    facts = [config_sha256(config), zoo.sha256, tools.agreement.terms.sha256, versions()]
+    return json.dumps([*facts, lengths, GENERATED_AT_ONCE])
 
 
 def _measured(
