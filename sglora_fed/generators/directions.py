@@ -12,6 +12,7 @@ from sglora_fed.generators.linear import LinearGenerator
 from sglora_fed.generators.ridge import regression
 from sglora_fed.privacy.mechanisms import Projection
 from sglora_fed.zoo import Zoo
+from sglora_fed.zoo.rows import chunks
 
 PENALTY = 0.1
 """Of the regression whose directions stand in for those of a generator that is not linear."""
@@ -52,10 +53,20 @@ def generator_projection(generator: Generator, zoo: Zoo, rank: int | None) -> Pr
         rank: r at most; None: all that move an adapter.
     """
     linear = generator.linear() if isinstance(generator, Linear) else regression(zoo, PENALTY)
-    directions = strongest(linear, rank)
-    spread = (zoo.embeddings - linear.centre) @ directions
-    reach = float(np.sqrt((spread**2).sum(axis=1).mean()))
-    return Projection(np.asarray(linear.centre, np.float64), directions, reach)
+    directions, centre = strongest(linear, rank), np.asarray(linear.centre, np.float64)
+    squares = [(((texts - centre) @ directions) ** 2).sum() for (texts,) in chunks(zoo.wordings)]
+    reach = float(np.sqrt(sum(squares) / (len(zoo.ids) * zoo.wordings.shape[1])))
+    return Projection(centre, directions, reach, _unseen(linear, centre, directions))
+
+
+def _unseen(
+    linear: LinearGenerator, centre: np.ndarray, directions: np.ndarray
+) -> np.ndarray | None:
+    """[d] a direction that changes no adapter, at right angles to all else; None without one."""
+    seen = np.column_stack([centre, directions, linear.map])
+    left, sizes, _ = np.linalg.svd(seen, full_matrices=True)
+    used = int((sizes > FLAT * sizes.max(initial=0.0)).sum())
+    return None if used == len(left) else np.asarray(left[:, -1], np.float64)
 
 
 def strongest(linear: LinearGenerator, most: int | None) -> np.ndarray:

@@ -26,6 +26,8 @@ class Projection:
         mean: [d] of public embeddings.
         directions: [d, r] orthonormal columns.
         reach: typical length of a public embedding within the subspace, less the mean.
+        unseen: [d] unit vector at right angles to mean and directions that the generator does not
+            look at; the server's own, it never travels.
 
     Raises:
         PrivacyError: for shapes that do not belong together, numbers that are not finite, columns
@@ -35,6 +37,7 @@ class Projection:
     mean: np.ndarray
     directions: np.ndarray
     reach: float
+    unseen: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.directions.shape[:-1] != self.mean.shape:
@@ -90,6 +93,9 @@ class Projection:
     def up(self, released: np.ndarray) -> np.ndarray:
         """The embedding that the server puts in place of a release.
 
+        An embedding has length 1, of which the subspace holds a part. What is missing goes where
+        the generator does not look: to scale instead would also scale the mean.
+
         Args:
             released: [r] unit vector.
 
@@ -97,6 +103,9 @@ class Projection:
             A [d] unit vector, float32.
         """
         embedding = self.mean + self.reach * (self.directions @ released)
+        missing = 1 - float(embedding @ embedding)
+        if self.unseen is not None and missing > 0:
+            embedding = embedding + np.sqrt(missing) * self.unseen
         return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
 
 
