@@ -122,7 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory() as folder, machine.kept_in(Path(folder)):
         apart(0)
-        sizes = [apart(clients) for clients in given.clients]
+        sizes = []
+        for clients in given.clients:
+            sizes.append(apart(clients))
+            print(json.dumps(sizes[-1]), flush=True)
     found = {"overrides": words(1)[:-1], "sizes": sizes, "growth": growth(sizes)}
     print(json.dumps(found, indent=1))
     machine.write("clients", machine.facts("flwr", "numpy", "torch") | found)
