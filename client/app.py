@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +21,6 @@ if TYPE_CHECKING:  # each message loads what it needs: on an edge node a process
     from sglora_fed.privacy.floor import Floor
 
 logger = logging.getLogger(__name__)
-
-REAL_NODE = "flwr-clientapp"
-"""The program in which a SuperNode runs this app; a simulation runs it in others."""
 
 
 def sanitised(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -87,11 +83,12 @@ def _node(context: Context) -> Node:
 
 def _floor(context: Context, config: RunConfig, partition: int) -> Floor:
     """What this node promises: its own file, or for virtual clients the run's configuration."""
+    from sglora_fed.federation.virtual import is_virtual
     from sglora_fed.privacy.floor import UNTOLD, read_floor, virtual_floor
 
     if (own := _own_file(context)) is not None:
         return read_floor(own)
-    if "tasks" in context.node_config or Path(sys.argv[0]).name == REAL_NODE:
+    if "tasks" in context.node_config or not is_virtual(context):
         return UNTOLD
     ledger = home() / "ledgers" / str(context.run_id) / str(partition)
     return virtual_floor(config.privacy, len(config.seeds), ledger)

@@ -32,9 +32,11 @@ def measure(node: Node, request: CompareRequest) -> CompareReply:
     """Check the delivered adapters, measure them, and measure the clients' alternatives.
 
     Raises:
+        PromiseError: when the node measures nothing for a server; nothing was looked at.
         MessageError: for a client that is not on this node.
         AdapterValueError: for an adapter beyond the norm bound.
     """
+    node.floor.check_measured()
     if foreign := set(request.ids) - set(node.clients):
         raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
     bound = norm_bound(node.layout)

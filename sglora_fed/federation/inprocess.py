@@ -6,11 +6,13 @@ import secrets
 from collections.abc import Iterable, Mapping
 from uuid import uuid4
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+from sglora_fed.federation.virtual import VirtualContext
 
 ERROR_IN_CLIENT_APP = 2
 """Flower's own code for an exception in a client app."""
@@ -33,7 +35,7 @@ class InProcessGrid(Grid):
         self._app = app
         run_id = secrets.randbelow(2**62)  # each has ledgers of its own, as in Flower
         self._contexts = {
-            1000 + i: Context(
+            1000 + i: VirtualContext(
                 run_id=run_id,
                 node_id=1000 + i,
                 node_config={"partition-id": i, "num-partitions": nodes},

@@ -12,8 +12,8 @@ is a wish. The node's own ``[privacy]`` table is the limit: a wish may be strong
     ledger = "ledger"                # folder, beside the file where it is not absolute
     catalogue = "list.json"          # the node's own copy of the public list, for krr and subset
 
-``local`` sends nothing and is always allowed. ``none`` promises nothing: a node answers in clear
-only where its table names it.
+``local`` sends nothing and is always allowed. ``none`` promises nothing: a node answers in clear,
+or measures methods for the server, only where its table names it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,17 @@ class Floor:
         ):
             if asked is None or not asked <= most:
                 raise PromiseError(f"privacy.{name}={asked!r}: this node allows at most {most:g}")
+
+    def check_measured(self) -> None:
+        """Refuse to measure what a server made: how well each adapter does says what the task is.
+
+        No mechanism covers that, so a node does so only where it would answer in clear.
+
+        Raises:
+            PromiseError: unless ``none`` is named, or the clients are simulated.
+        """
+        if not self.virtual and CLEAR not in self.mechanisms:
+            raise PromiseError(f"measured results are in clear: this node does not allow {CLEAR}")
 
     def opened(self) -> Ledger:
         """The ledger that every counted release goes through.

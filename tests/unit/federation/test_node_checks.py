@@ -11,7 +11,7 @@ import pytest
 
 from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config import compose
-from sglora_fed.errors import AdapterValueError, LayoutError, MessageError
+from sglora_fed.errors import AdapterValueError, LayoutError, MessageError, PromiseError
 from sglora_fed.federation.adopt import AdoptRequest, adopt
 from sglora_fed.federation.bench import measure
 from sglora_fed.federation.calibrate import CalibrateRequest, judge
@@ -20,6 +20,7 @@ from sglora_fed.federation.enrol import EnrolRequest, train_experts
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.rounds import RoundRequest, train_round
 from sglora_fed.federation.shared import SharedRequest, train_shared_round
+from sglora_fed.privacy.floor import UNTOLD, Floor
 
 TINY = (
     "experiment=assistant", "family.rule_experts=2", "family.style_experts=0",
@@ -30,7 +31,8 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
-    return Node(compose(TINY), 0, 1, tmp_path_factory.mktemp("adapters"))
+    folder = tmp_path_factory.mktemp("adapters")
+    return Node(compose(TINY), 0, 1, folder, Floor(("none",)))
 
 
 def comparing(node: Node, **changes: Any) -> CompareRequest:
@@ -94,6 +96,15 @@ def test_methods_that_nothing_came_for_are_refused(node: Node, method: str) -> N
     told = {"methods": (method,), "confidence": np.ones(1, np.float32)}
     with pytest.raises(MessageError, match="no adapter came for the method"):
         measure(node, comparing(node, **told))
+
+
+@pytest.mark.parametrize("floor", [UNTOLD, Floor(("local",))])
+def test_a_node_that_answers_nothing_in_clear_measures_nothing_for_a_server(
+    node: Node, floor: Floor
+) -> None:
+    # Which of many adapters do well says what the task is, and no ledger counts it.
+    with pytest.raises(PromiseError):
+        measure(replace(node, floor=floor), comparing(node))
 
 
 def test_experts_that_a_node_lacks_are_passed_over(node: Node) -> None:
