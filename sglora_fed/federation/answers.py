@@ -6,13 +6,13 @@ never says which. One that sent nothing gets the generator. One that sent shares
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.adapters.start import within_bound
 from sglora_fed.errors import GeneratorError, MessageError
 from sglora_fed.federation.codec import Reader
@@ -26,6 +26,8 @@ from sglora_fed.tasks.types import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 States = Mapping[str, Mapping[str, np.ndarray]]
 """Method -> arrays of its generator by name."""
@@ -129,12 +131,12 @@ def made_here(
 
     Raises:
         GeneratorError: when the arrays are not those of the generator.
-        AdapterValueError: when an adapter holds NaN or infinity.
     """
     generator = make_generator(node.config.generator, name)
     generator.restore(state)
     own = node.embed([words(task, seed) for task in tasks])
-    made = generator.generate(own, 1, derive_seed(seed, "generate", name)).adapters[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = generator.generate(own, 1, derive_seed(seed, "generate", name)).adapters[:, 0]
     if made.shape[1] != node.layout.size:
         raise GeneratorError(f"{name} makes {made.shape[1]} numbers; need {node.layout.size}")
     return _usable(node, made)
@@ -149,5 +151,13 @@ def added(node: Node, shares: np.ndarray) -> np.ndarray:
 
 
 def _usable(node: Node, made: np.ndarray) -> np.ndarray:
-    check_vectors(made, node.layout)
-    return within_bound(made, node.layout)
+    """Within the norm bound, float32; zeros, which change nothing, in place of what is not finite.
+
+    A server may choose a generator that is infinite for some descriptions alone: a refusal would
+    tell it for which.
+    """
+    fine = (np.abs(made) <= np.finfo(np.float32).max).all(axis=1)
+    if not fine.all():
+        logger.warning("%d adapters are not finite; those that are kept change nothing", sum(~fine))
+    kept = np.where(fine[:, None], made, 0).astype(np.float32)
+    return within_bound(kept, node.layout)
