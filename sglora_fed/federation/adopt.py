@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -145,8 +143,8 @@ def deliver(
             asked[node] = replace(one, made_by=made_by)
     replies = federation.ask(
         ADOPT,
-        {node: request.pack() for node, request in asked.items()},
-        partial(_parse, asked),
+        asked,
+        lambda _, body: AdoptReply.parse(body),
         NAME_BYTES * len(rows),
         ONE_REPLY,
     )
@@ -160,13 +158,6 @@ def adopt_request(federation: Federation, ids: tuple[str, ...], made: Made) -> A
     flat = within_bound(adapters.reshape(-1, size), federation.layout)
     generators = {name: made.generators[name]} if made.generators else {}
     return AdoptRequest(ids, flat, federation.seed, made.places, made.shares, generators)
-
-
-def _parse(asked: Mapping[int, AdoptRequest], node: int, body: RecordDict) -> AdoptReply:
-    reply = AdoptReply.parse(body)
-    if foreign := set(reply.ids) - set(asked[node].ids):
-        raise MessageError(f"{len(foreign)} clients that were sent nothing")
-    return reply
 
 
 def adopt(node: Node, request: AdoptRequest) -> AdoptReply:

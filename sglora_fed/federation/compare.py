@@ -124,7 +124,7 @@ def compare(federation: Federation, requests: Requests, delivery: Delivery) -> I
         }
         replies = federation.ask(
             COMPARE,
-            {node: request.pack() for node, request in asked.items()},
+            asked,
             partial(_parse, federation, asked),
             step * (8 * len(delivery.methods) * max(map(len, METRIC_SETS)) + 2 * NAME_BYTES + 8),
         )

@@ -35,6 +35,7 @@ class DescribeRequest:
         terms: what releases refer to.
     """
 
+    ids: ClassVar[None] = None
     seed: int
     terms: Terms = field(default_factory=Terms)
 
@@ -126,7 +127,7 @@ def collect_requests(federation: Federation, agreement: Agreement | None = None)
     asked = DescribeRequest(federation.seed, agreement.terms)
     replies = federation.ask(
         DESCRIBE,
-        dict.fromkeys(federation.nodes, asked.pack()),
+        dict.fromkeys(federation.nodes, asked),
         lambda _, body: DescribeReply.parse(body, agreement),
         most * (agreement.mechanism.form.nbytes + NAME_BYTES),
     )

@@ -50,6 +50,7 @@ class EnrolRequest:
         limit: experts to train for one reply; 0 to tell only which ones there are.
     """
 
+    ids: ClassVar[None] = None
     seed: int
     known: tuple[str, ...]
     limit: int
@@ -160,7 +161,7 @@ def enrol(federation: Federation, store: ZooStore) -> None:
     while asked:
         replies = federation.ask(
             ENROL,
-            {node: request.pack() for node, request in asked.items()},
+            asked,
             partial(_parse, federation, asked),
             limit * _expert_bytes(federation) + _inventory_bytes(federation),
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -45,6 +45,19 @@ Reporter = Callable[[str], Progress]
 Parsed = TypeVar("Parsed", bound=Reply)
 
 
+class Request(Protocol):
+    """What a node is asked."""
+
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """What the reply may be about; None where the node says itself what it has."""
+        ...
+
+    def pack(self) -> RecordDict:
+        """The message body."""
+        ...
+
+
 @dataclass(frozen=True)
 class Federation:
     """Who takes part in a run of one seed, and what fits.
@@ -78,7 +91,7 @@ class Federation:
     def ask(
         self,
         kind: str,
-        bodies: Mapping[int, RecordDict],
+        requests: Mapping[int, Request],
         parse: Callable[[int, RecordDict], Parsed],
         most_bytes: int,
         min_replies: float | None = None,
@@ -87,7 +100,7 @@ class Federation:
 
         Args:
             kind: message type.
-            bodies: node id -> body.
+            requests: node id -> what it is asked.
             parse: checks and reads a node's reply; what it refuses counts as no reply.
             most_bytes: of the numbers and names that an honest reply holds.
             min_replies: share of all nodes of the run that must not fail; by default the configured
@@ -101,12 +114,13 @@ class Federation:
             RepliesError: when fewer usable replies came than are needed.
         """
         started = time.monotonic()
-        messages = {node: Message(body, node, kind) for node, body in bodies.items()}
+        messages = {node: Message(one.pack(), node, kind) for node, one in requests.items()}
         replies: dict[int, Parsed] = {}
         refused: list[str] = []
         for node, message in received(self.grid, messages, self.config.federation.timeout):
             try:
-                replies[node] = self.read(node, message, parse, most_bytes)
+                about = requests[node].ids
+                replies[node] = self.read(node, message, parse, most_bytes, about)
             except MessageError as error:
                 refused.append(str(error))
                 logger.warning("%s: reply refused: %s", kind, error)
@@ -122,14 +136,16 @@ class Federation:
         message: Message | None,
         parse: Callable[[int, RecordDict], Parsed],
         most_bytes: int,
+        about: Collection[str] | None,
     ) -> Parsed:
-        """A node's reply, parsed, and held against what the node may own.
+        """A node's reply, parsed, and held against what it was asked and what it may own.
 
         Args:
             node: that owes it.
             message: as it came; None for one that cannot be read.
             parse: checks and reads its body.
             most_bytes: of the numbers and names that an honest reply holds.
+            about: ids that it was asked about; None where it says itself what it has.
 
         Raises:
             MessageError: for whatever is no honest reply.
@@ -138,6 +154,8 @@ class Federation:
         if (size := wire_bytes(body)) > most_bytes + SLACK_BYTES:
             raise MessageError(f"a reply of {size} bytes; at most {most_bytes + SLACK_BYTES}")
         reply = parse(node, body)
+        if about is not None and (foreign := set(reply.ids) - set(about)):
+            raise MessageError(f"{len(foreign)} {reply.about} that were not asked")
         self.roster.admit(node, reply)
         return reply
 

@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from sglora_fed.adapters.layout import Layout, ModuleShape
 from sglora_fed.config import compose
 from sglora_fed.errors import RepliesError
+from sglora_fed.federation.adopt import AdoptRequest
 from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
 from sglora_fed.federation.exchange import Federation
@@ -63,8 +64,8 @@ def parse(_: int, body: RecordDict) -> DescribeReply:
 
 
 def asked(of: Federation, *nodes: int) -> list[int]:
-    bodies = dict.fromkeys(nodes or of.nodes, DescribeRequest(0).pack())
-    return list(of.ask(DESCRIBE, bodies, parse, 0))
+    requests = dict.fromkeys(nodes or of.nodes, DescribeRequest(0))
+    return list(of.ask(DESCRIBE, requests, parse, 0))
 
 
 def with_content(content: Any) -> Harm:
@@ -112,6 +113,15 @@ def test_what_is_no_reply_is_refused_and_the_others_count(harm: Harm, reason: st
     assert asked(of) == [1000, 1001, 1002, 1003]
     (told,) = of.refusals
     assert reason in told
+
+
+def test_an_answer_about_somebody_who_was_not_asked_is_refused() -> None:
+    of = federation(with_content(pack({"partition": 4, "ids": ["own", "stranger"]}, {})))
+    refusal = "1 clients that were not asked"
+    for about, refusals in ((("own", "stranger"), []), (("own",), [refusal])):
+        requests = dict.fromkeys(of.nodes, AdoptRequest(about, np.empty((2, LAYOUT.size))))
+        assert (LIAR in of.ask(DESCRIBE, requests, parse, 0)) == (not refusals)
+        assert of.refusals == refusals
 
 
 @pytest.mark.parametrize("harm", [with_content(None), lost])
