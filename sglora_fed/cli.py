@@ -178,10 +178,9 @@ def _made_from_zoo(config: RunConfig, zoo: Path | None, description: str, out: P
 
 
 def _made_alone(config: RunConfig, export: Path, description: str, out: Path) -> Trust:
-    from sglora_fed.generators.export import check_signed_export, read_export
+    from sglora_fed.generators.export import read_export
 
-    check_signed_export(export, config.zoo.key)
-    found = read_export(export)
+    found = read_export(export, config.zoo.key)
     from sglora_fed.experiments.generate import write_alone
 
     return write_alone(config, found, description, out)

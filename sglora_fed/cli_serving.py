@@ -36,7 +36,7 @@ def serve(
     ] = False,
 ) -> None:
     """Answer requests for adapters over HTTPS until told to stop; clients show certificates."""
-    from sglora_fed.generators.export import check_signed_export, export_manifest, read_export
+    from sglora_fed.generators.export import export_manifest, read_export
 
     export_manifest(export)
     from sglora_fed.serving.limits import Limits
@@ -45,7 +45,7 @@ def serve(
 
     files = files_of(certificate, key, authority, revoked, insecure=insecure)
     where = Where(host, port, files)
-    check_signed_export(export, signer)
+    found = read_export(export, signer)
     if insecure:
         warn("plain HTTP: whoever uses this machine can ask, and read what others ask")
-    serve_export(read_export(export), where, Limits(rate=rate, burst=max(1, round(2 * rate))), page)
+    serve_export(found, where, Limits(rate=rate, burst=max(1, round(2 * rate))), page)

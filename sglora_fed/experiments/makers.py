@@ -21,11 +21,10 @@ from sglora_fed.federation.making import Made, make_for, server_projection
 from sglora_fed.federation.terms import Agreement, agree
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
-from sglora_fed.generators.export import GENERATOR, export_manifest, read_export, signed_export
+from sglora_fed.generators.export import GENERATOR, read_export
 from sglora_fed.kept.generators import confidence_for, generator_for
 from sglora_fed.kept.zoos import check_signed, trusted_zoo
 from sglora_fed.zoo import Zoo, ZooStore, read_store
-from sglora_fed.zoo.signing import check_signature
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,7 @@ def load_maker(config: RunConfig) -> LoadedMaker:
 
 
 def _exported(config: RunConfig, folder: Path) -> LoadedMaker:
-    if config.zoo.key is not None:
-        content = signed_export(export_manifest(folder))
-        check_signature(folder, content, Path(config.zoo.key).expanduser())
-    export = read_export(folder)
+    export = read_export(folder, config.zoo.key)
     _check_layout(config, export.layout, folder)
     sha256 = generator_sha256(export.generator)
     seed = export.about.identity.seed

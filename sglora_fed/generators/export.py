@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sglora_fed.files import sha256_of, write_atomically
 from sglora_fed.generators.base import Generator
 from sglora_fed.generators.registry import load_generator, save_generator
 from sglora_fed.privacy.catalogue import check_rows
-from sglora_fed.tensors import read_header
+from sglora_fed.tensors import header_of
 from sglora_fed.zoo import ZooIdentity
 from sglora_fed.zoo.store import MANIFEST
 
@@ -138,39 +139,34 @@ def signed_export(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def check_signed_export(folder: Path, key: str | Path | None) -> None:
-    """Refuse an export that nobody with a key has signed as it is; without a key refuse nothing.
+def read_export(folder: Path, key: str | Path | None = None) -> Export:
+    """Load an export, every file checked; what was checked is what is used, whoever writes there.
 
-    Raises:
-        ExportError: when the manifest cannot be read.
-        SigningKeyError: when the key cannot be used.
-        ZooSignatureError: when it is not signed, or was changed since.
-    """
-    if key is None:
-        return
-    from sglora_fed.zoo.signing import check_signature  # who has no key loads no library
-
-    check_signature(folder, signed_export(export_manifest(folder)), Path(key).expanduser())
-
-
-def read_export(folder: Path) -> Export:
-    """Load an export, every file checked.
+    Args:
+        folder: of the export.
+        key: public key (PEM) that must have signed it; None: nobody need have.
 
     Raises:
         ExportError: when a file is missing, damaged, or not what the manifest says.
         GeneratorFileError: when the generator's own file is not one.
+        SigningKeyError: when the key cannot be used.
+        ZooSignatureError: when it is not signed, or was changed since.
     """
     values = export_manifest(folder)
+    if key is not None:
+        from sglora_fed.zoo.signing import check_signature  # who has no key loads no library
+
+        check_signature(folder, signed_export(values), Path(key).expanduser())
     try:
         about = _about(values)
         layout = Layout.from_dict(about.identity.layout)
-        _check_files(folder, values["files"])
-        rows = _rows(folder / CATALOGUE) if CATALOGUE in values["files"] else None
+        files = _files(folder, values["files"])
+        rows = _rows(files[CATALOGUE]) if CATALOGUE in files else None
     except OSError as error:
         raise ExportError(f"{folder} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError, LayoutError, CatalogueError) as error:
         raise ExportError(f"{folder} is no exported generator: {error}") from error
-    generator = load_generator(folder / GENERATOR, about.identity)
+    generator = load_generator(folder / GENERATOR, about.identity, files[GENERATOR])
     digest = hashlib.sha256(signed_export(values)).hexdigest()
     return Export(about, generator, layout, rows, digest, folder)
 
@@ -184,19 +180,22 @@ def _about(values: Mapping[str, Any]) -> About:
     return About(**given | {"experts": tuple(given["experts"])})
 
 
-def _check_files(folder: Path, files: Mapping[str, str]) -> None:
-    if not {GENERATOR} <= set(files) <= {GENERATOR, CATALOGUE}:
-        raise ValueError(f"it names the files {sorted(files)}")
-    for name, digest in files.items():
-        if sha256_of(folder / name) != digest:
+def _files(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
+    """Name -> content, each file read once."""
+    if not {GENERATOR} <= set(digests) <= {GENERATOR, CATALOGUE}:
+        raise ValueError(f"it names the files {sorted(digests)}")
+    files = {name: (folder / name).read_bytes() for name in digests}
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != digests[name]:
             raise ValueError(f"{name} has another sha256 than the manifest says")
+    return files
 
 
-def _rows(path: Path) -> np.ndarray:
+def _rows(data: bytes) -> np.ndarray:
     """[k, d] float32 unit rows."""
-    header, metadata = read_header(path)
+    header, metadata = header_of(BytesIO(data), len(data))
     if set(header) != {"rows"} or header["rows"][0] != "F32" or metadata:
-        raise ValueError(f"{path.name} holds {header | metadata}; need rows alone")
-    rows = load(path.read_bytes())["rows"]
+        raise ValueError(f"{CATALOGUE} holds {header | metadata}; need rows alone")
+    rows = load(data)["rows"]
     check_rows(rows)
     return rows

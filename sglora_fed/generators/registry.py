@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from sglora_fed.generators.base import (
     is_federated,
 )
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tensors import read_header
+from sglora_fed.tensors import header_of
 from sglora_fed.zoo import Zoo, ZooIdentity
 
 Either = FittedGenerator | FederatedGenerator
@@ -113,17 +114,22 @@ def save_generator(
     write_atomically(path, save(state, metadata=metadata))
 
 
-def load_generator(path: Path, identity: ZooIdentity) -> Generator:
+def load_generator(path: Path, identity: ZooIdentity, data: bytes | None = None) -> Generator:
     """Read a generator of either kind for a zoo's backbone, layout and encoder.
 
     The file's own configuration is used. A generator of your own must be registered first.
+
+    Args:
+        path: of the file.
+        identity: of the zoo.
+        data: the file's content, where it has been read already.
 
     Raises:
         GeneratorFileError: when the file is damaged or was made for something else.
         GeneratorError: when the generator's name is not registered.
     """
     try:
-        state, metadata = _read_whole(path)
+        state, metadata = _read_whole(path.read_bytes() if data is None else data)
         name = metadata["generator"]
         config, made_for = _parse(metadata)
     except OSError as error:
@@ -151,12 +157,12 @@ def _digest(state: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str
     return digest.hexdigest()
 
 
-def _read_whole(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read_whole(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a file that is as it was written."""
-    _, metadata = read_header(path)
+    _, metadata = header_of(BytesIO(data), len(data))
     if set(metadata) != METADATA:
         raise ValueError(f"its metadata are {sorted(metadata)}; need {sorted(METADATA)}")
-    state = load(path.read_bytes())
+    state = load(data)
     if _digest(state, metadata) != metadata["sha256"]:
         raise ValueError("its content has another sha256 than it says")
     return state, metadata

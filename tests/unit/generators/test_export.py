@@ -6,15 +6,32 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from sglora_fed.config.schema import GeneratorConfig
-from sglora_fed.errors import ExportError, GeneratorFileError
-from sglora_fed.generators import fit_generator
-from sglora_fed.generators.export import CATALOGUE, GENERATOR, About, read_export, write_export
-from sglora_fed.zoo import Zoo, ZooIdentity
+from sglora_fed.errors import ExportError, GeneratorFileError, ZooSignatureError
+from sglora_fed.generators import export, fit_generator
+from sglora_fed.generators.export import (
+    CATALOGUE,
+    GENERATOR,
+    About,
+    export_manifest,
+    read_export,
+    signed_export,
+    write_export,
+)
+from sglora_fed.zoo import Zoo, ZooIdentity, signing
+from sglora_fed.zoo.signing import sign
 
 CONFIG = GeneratorConfig(neighbours=3)
 
@@ -61,6 +78,35 @@ def test_another_generator_has_another_hash(folder: Path, zoo: Zoo, about: About
     before = read_export(folder).sha256
     write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, zoo.embeddings)
     assert read_export(folder).sha256 != before
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_is_put_there_after_the_signature_was_checked_is_not_used(
+    folder: Path, zoo: Zoo, about: About, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    """Between two looks at a folder somebody else may write there: at its worst in these places."""
+
+    def replaced(*arguments: Any) -> Any:
+        found = late(*arguments)
+        write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, zoo.embeddings)
+        return found
+
+    private = Ed25519PrivateKey.generate()
+    pem, plain = Encoding.PEM, NoEncryption()
+    key, own = folder / "key.pub", folder / "key"
+    own.write_bytes(private.private_bytes(pem, PrivateFormat.PKCS8, plain))
+    key.write_bytes(private.public_key().public_bytes(pem, PublicFormat.SubjectPublicKeyInfo))
+    sign(folder, signed_export(export_manifest(folder)), own)
+    place = (export, "_files") if last else (signing, "check_signature")
+    late = getattr(*place)
+    monkeypatch.setattr(*place, replaced)
+    if not last:
+        with pytest.raises(ExportError, match="sha256"):
+            read_export(folder, key)
+        return
+    assert read_export(folder, key).generator.name == "ridge"
+    with pytest.raises(ZooSignatureError):
+        read_export(folder, key)
 
 
 @pytest.mark.parametrize("name", [GENERATOR, CATALOGUE, "manifest.json"])
