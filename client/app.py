@@ -97,6 +97,10 @@ def _floor(context: Context, config: RunConfig, partition: int) -> Floor:
 @lru_cache(maxsize=2)
 def _composed(overrides: str, folder: str) -> RunConfig:
     """Once per process: in simulation one serves many messages."""
+    if folder:
+        from sglora_fed.tasks.local import check_roles_told
+
+        check_roles_told(Path(folder).expanduser())
     own = ["family=local", f"family.path={quoted(folder)}"] if folder else []
     return compose([*shlex.split(overrides), *own])
 

@@ -77,6 +77,19 @@ def local_family(folder: Path, seed: int) -> TaskFamily:
     return TaskFamily(folder.name, tuple(_task(d, *roles[name]) for name, d in drafts.items()))
 
 
+def check_roles_told(folder: Path) -> None:
+    """Refuse a folder whose tasks do not say what they are: a seed would make experts of some.
+
+    What an expert sends is no secret, so nobody's task may become one by somebody else's seed.
+
+    Raises:
+        TaskFileError: naming file and line of the first such task, or as :func:`local_family`.
+    """
+    for draft in _read_tasks(folder).values():
+        if "role" not in draft.fields:
+            raise TaskFileError(f"{draft.where}: no role; on a node of its own each task needs one")
+
+
 def _read_tasks(folder: Path) -> dict[str, _Draft]:
     drafts: dict[str, _Draft] = {}
     for where, raw in read_lines(folder, "tasks.jsonl"):

@@ -158,7 +158,8 @@ class TestRaisingClient:
     ) -> None:
         folder = tmp_path / "node"
         folder.mkdir()
-        task = {"id": "mine", "description": SECRET, "labels": {"a": SECRET, "b": SECRET}}
+        labels = {"a": SECRET, "b": SECRET}
+        task = {"id": "mine", "role": "expert", "description": SECRET, "labels": labels}
         (folder / "tasks.jsonl").write_text(json.dumps(task) + "\n")
         example = {"task": "mine", "text": SECRET, "label": "a", "part": "train"}
         (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")
