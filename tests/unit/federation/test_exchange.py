@@ -117,7 +117,7 @@ def test_what_is_no_reply_is_refused_and_the_others_count(harm: Harm, reason: st
 
 def test_an_answer_about_somebody_who_was_not_asked_is_refused() -> None:
     of = federation(with_content(pack({"partition": 4, "ids": ["own", "stranger"]}, {})))
-    refusal = "1 clients that were not asked"
+    refusal = "[SGL-800] 1 clients that were not asked"
     for about, refusals in ((("own", "stranger"), []), (("own",), [refusal])):
         requests = dict.fromkeys(of.nodes, AdoptRequest(about, np.empty((2, LAYOUT.size))))
         assert (LIAR in of.ask(DESCRIBE, requests, parse, 0)) == (not refusals)
