@@ -25,5 +25,6 @@ def is_virtual(context: Context) -> bool:
     # Whatever is Ray's actor has imported it; elsewhere that would cost a second. Its context must
     # not be asked for where Ray is not running: asking starts it.
     ray = sys.modules.get("ray")
-    running = ray is not None and bool(ray.is_initialized())
-    return running and ray.get_runtime_context().get_actor_id() is not None
+    if ray is None or not ray.is_initialized():
+        return False
+    return ray.get_runtime_context().get_actor_id() is not None
