@@ -31,6 +31,7 @@ from sglora_fed.results.gallery import Exhibit
 from sglora_fed.results.parts import Part
 from sglora_fed.results.rows import Row
 from sglora_fed.results.summary import RunFacts
+from sglora_fed.tasks.types import Kind
 
 
 @dataclass
@@ -95,9 +96,9 @@ class Record:
         self.wire["down"] = wire_bytes(one.pack())
 
 
-def part_of(found: Sequence[Measured], methods: Sequence[str], seed: int) -> Part:
-    """What some clients measured, as it is kept: those who agree on what was measured."""
-    kept = agreeing(found)
+def part_of(found: Sequence[Measured], methods: Sequence[str], seed: int, kind: Kind) -> Part:
+    """What some clients measured, as it is kept: those whose tasks are of the run's kind."""
+    kept = agreeing(found, kind)
     rows, trust = list[Row](), dict[str, list[float]]()
     seconds: dict[str, list[float]] = {method: [] for method in methods}
     for one in kept:

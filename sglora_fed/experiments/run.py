@@ -227,7 +227,7 @@ def _measured(
         measured.append(one)
         done = before + sum(len(some.names) for some in measured)
         report(done, len(requests.names))
-    return part_of(measured, delivery.methods, federation.seed)
+    return part_of(measured, delivery.methods, federation.seed, federation.roster.kind)
 
 
 def _prepared(federation: Federation, zoo: Zoo, record: Record) -> _Tools:

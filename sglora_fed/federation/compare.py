@@ -7,7 +7,7 @@ adapter takes no part in this (:mod:`~sglora_fed.federation.adopt`).
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +25,7 @@ from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.finetuned import METHODS, STARTED
+from sglora_fed.tasks.types import KINDS, Kind
 
 COMPARE = "evaluate.compare"
 
@@ -151,17 +152,20 @@ def delivered_adapters(method: str, config: RunConfig) -> int:
     return 0 if method in LOCAL_METHODS and method not in STARTED else 1
 
 
-def agreeing(measured: Sequence[Measured]) -> list[Measured]:
-    """The results in the metrics that most nodes have: a run is about one kind of task.
+def agreeing(measured: Sequence[Measured], kind: Kind) -> list[Measured]:
+    """The results in the metrics of one kind of task, as a run is about one.
 
     Those of a node that tells more kinds of unseen task than there can be are left out, too: each
     kind has its own part of the report.
+
+    Args:
+        measured: results of some clients; there may be nobody among them but a liar's.
+        kind: of most nodes' tasks, which they told before anything was measured.
     """
     told: dict[int, set[str]] = defaultdict(set)
     for one in measured:
         told[one.node].update(one.reply.splits)
-    measured = [one for one in measured if len(told[one.node]) <= MOST_SPLITS]
-    votes = Counter(dict.fromkeys((one.node, one.reply.metrics) for one in measured))
-    kinds = Counter(metrics for _, metrics in votes)
-    most = max(METRIC_SETS, key=lambda metrics: kinds[metrics])
-    return [one for one in measured if one.reply.metrics == most]
+    right = METRIC_SETS[KINDS.index(kind)]
+    return [
+        one for one in measured if len(told[one.node]) <= MOST_SPLITS and one.reply.metrics == right
+    ]

@@ -27,25 +27,28 @@ def measured(node: int, metrics: tuple[str, ...], clients: int) -> Measured:
     return Measured(node, names, CompareReply(0, names, splits, metrics, values, np.zeros(2)))
 
 
-def test_a_node_has_one_vote_on_what_is_measured_however_many_results_it_sends() -> None:
+def test_results_of_another_kind_of_task_are_left_out_however_many_there_are() -> None:
     honest = [measured(1, LABELLED, 2), measured(2, LABELLED, 2)]
     flood = [measured(3, RETRIEVAL, 50) for _ in range(10)]
-    assert agreeing([*flood, *honest]) == honest
-    assert agreeing(flood) == flood
+    assert agreeing([*flood, *honest], "labelled") == honest
+    assert agreeing([*flood, *honest], "retrieval") == flood
+    # Results come in parts, and a part may be one liar's alone.
+    assert agreeing(flood, "labelled") == []
 
 
 def test_a_node_of_more_kinds_of_task_than_there_are_is_left_out() -> None:
     """Each kind has its panels in the report; thousands of them would fill the memory."""
     honest, one = measured(1, LABELLED, 20), measured(2, LABELLED, MOST_SPLITS + 1)
     many = replace(one, reply=replace(one.reply, splits=tuple(f"s{n}" for n in range(33))))
-    assert agreeing([many, honest]) == [honest]
+    assert agreeing([many, honest], "labelled") == [honest]
     # Not if they come one by one either.
     apart = [
         Measured(2, (f"c{n}",), replace(measured(2, LABELLED, 1).reply, splits=(f"s{n}",)))
         for n in range(33)
     ]
-    assert agreeing([*apart, honest]) == [honest]
-    assert agreeing([*apart[:MOST_SPLITS], honest]) == [*apart[:MOST_SPLITS], honest]
+    assert agreeing([*apart, honest], "labelled") == [honest]
+    fewer = [*apart[:MOST_SPLITS], honest]
+    assert agreeing(fewer, "labelled") == fewer
 
 
 @pytest.mark.parametrize(
