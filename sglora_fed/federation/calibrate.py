@@ -15,7 +15,7 @@ from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.adapters.start import norm_bound, within_bound
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.metrics import task_metrics
-from sglora_fed.errors import MessageError, RepliesError
+from sglora_fed.errors import MessageError, PromiseError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation
 from sglora_fed.federation.node import Node
@@ -222,8 +222,11 @@ def judge(node: Node, request: CalibrateRequest) -> CalibrateReply:
     """Let the node's experts measure the adapters and the fall-back on some of their examples.
 
     Raises:
+        PromiseError: when noise protects the experts' examples; what they judge has none.
         AdapterValueError: for an adapter beyond the norm bound.
     """
+    if node.config.privacy.training.epsilon is not None:
+        raise PromiseError("the experts' promise covers what they train, not what they judge")
     bound, size = norm_bound(node.layout), node.layout.size
     check_vectors(request.adapters, node.layout, bound)
     check_vectors(request.fallback, node.layout, bound)

@@ -107,6 +107,16 @@ def test_a_node_that_answers_nothing_in_clear_measures_nothing_for_a_server(
         measure(replace(node, floor=floor), comparing(node))
 
 
+def test_experts_whose_examples_are_protected_judge_nothing(node: Node) -> None:
+    private = ("privacy.training.epsilon=8", "experiment.methods=[zero_shot,ridge]")
+    config = compose([*TINY, "generator=ridge", *private])
+    fine = np.zeros((1, 1, node.layout.size), np.float16)
+    asked = CalibrateRequest(0, tuple(node.experts)[:1], fine, fine[0, 0])
+    assert judge(node, asked).ids == asked.ids
+    with pytest.raises(PromiseError):
+        judge(replace(node, config=config), asked)
+
+
 def test_experts_that_a_node_lacks_are_passed_over(node: Node) -> None:
     start = np.zeros(node.layout.size, np.float32)
     strangers = ("x", "y")
