@@ -61,7 +61,8 @@ class AdoptRequest:
         fields = {"ids": list(self.ids), "seed": self.seed, "generators": list(self.generators)}
         fields["made_by"] = [self.made_by] * bool(self.made_by)
         more = optional_arrays(self.places, self.shares, self.generators)
-        more["confidence"] = self.confidence.astype(np.float32)
+        if len(self.confidence):
+            more["confidence"] = self.confidence.astype(np.float32)
         return pack(fields, {"adapters": self.adapters.astype(np.float16), **more})
 
     @classmethod
@@ -73,9 +74,10 @@ class AdoptRequest:
         replies = 1 if places is None else places.shape[1]
         count = 0 if shares is not None or generators else len(ids) * replies
         adapters = read.array("adapters", "float16", (count, size))
-        sure = read.array("confidence", "float32", (None,))
-        if len(sure) not in (0, len(ids)) or ((sure < 0) | (sure > 1)).any():
-            raise MessageError(f"{len(sure)} confidences; need {len(ids)} or none, in [0, 1]")
+        told = "confidence" in read
+        sure = read.array("confidence", "float32", (len(ids),)) if told else np.empty(0, np.float32)
+        if ((sure < 0) | (sure > 1)).any():
+            raise MessageError("a confidence lies outside [0, 1]")
         return cls(
             ids,
             adapters,
