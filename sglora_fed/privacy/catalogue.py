@@ -78,19 +78,6 @@ class Catalogue:
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def check_same(catalogue: Catalogue, sha256: str) -> None:
-    """Refuse to go on when the other side holds another catalogue.
-
-    Raises:
-        CatalogueError: when the hashes differ.
-    """
-    if catalogue.sha256 != sha256:
-        raise CatalogueError(
-            f"{catalogue.name!r} version {catalogue.version} is {catalogue.sha256} here and"
-            f" {sha256!r} on the other side"
-        )
-
-
 def write_catalogue(catalogue: Catalogue, path: Path) -> None:
     """Write a catalogue as JSON.
 
