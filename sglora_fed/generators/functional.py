@@ -7,7 +7,7 @@ makes for *their* description, train a few steps on their own data and return th
 is added to their coordinates. This is boosting in function space (Friedman 2001) with a linear
 smoother as base learner (Buehlmann & Yu 2003); with equal weights for everybody it is FedAvg.
 ``docs/decisions/0004-functional-generator.md`` says what was tried beside it, and
-``docs/decisions/0014-linear-in-experts.md`` why a round costs what those cost who take part.
+``docs/decisions/0016-linear-in-experts.md`` why a round costs what those cost who take part.
 """
 
 from __future__ import annotations
