@@ -58,7 +58,8 @@ class PromiseError(SgloraError):
     resolve = (
         "Choose a mechanism, epsilon and delta that the node's table [privacy] allows; its own log "
         "says which. Only its owner can change the table: docs/how-to/privacy.md describes it. A "
-        "node that was told nothing releases nothing."
+        "node that was told nothing releases nothing; one whose table does not name none measures "
+        "nothing for a server either, and experts whose examples noise protects judge nothing."
     )
 
 
