@@ -116,7 +116,7 @@ def _loss(scores: Tensor, targets: np.ndarray, both: bool) -> float:
 
 def _nearest(node: Node, tasks: Sequence[Task], seed: int, places: np.ndarray) -> np.ndarray:
     """[n] which of the places [n, m] is nearest to each client's own description."""
-    snap = agree(node.config, node.describer, None, node.floor.catalogue).snap
+    snap = agree(node.config, node.describer, None, node.catalogue).snap
     if snap is None or places.max(initial=0) >= len(snap.rows):
         raise MessageError("places of a catalogue that this node does not use")
     own = node.embed([words(task, seed) for task in tasks])

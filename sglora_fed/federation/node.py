@@ -15,7 +15,7 @@ from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.types import Describer, DualEncoder
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import RunConfig
-from sglora_fed.errors import MessageError
+from sglora_fed.errors import CatalogueError, MessageError
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.privacy.floor import UNTOLD, Floor
 from sglora_fed.seeds import derive_seed
@@ -88,6 +88,18 @@ class Node:
     def clients(self) -> dict[str, Task]:
         """This node's virtual clients by id."""
         return self._share("client")
+
+    @property
+    def catalogue(self) -> Path | None:
+        """File of the public list, where the node's table names it; None: the configured one.
+
+        Raises:
+            CatalogueError: for a file that the server names: it is not to say what is opened here.
+        """
+        told, floor = self.config.privacy.catalogue, self.floor
+        if told is not None and floor.catalogue is None and not floor.virtual:
+            raise CatalogueError("the run names a file; name the list in the node's own table")
+        return floor.catalogue
 
     @property
     def kind(self) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,25 @@ import pytest
 
 from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config import compose
-from sglora_fed.errors import AdapterValueError, LayoutError, MessageError, PromiseError
+from sglora_fed.errors import (
+    AdapterValueError,
+    CatalogueError,
+    LayoutError,
+    MessageError,
+    PromiseError,
+)
 from sglora_fed.federation.adopt import AdoptRequest, adopt
 from sglora_fed.federation.bench import measure
 from sglora_fed.federation.calibrate import CalibrateRequest, judge
 from sglora_fed.federation.compare import CompareRequest
+from sglora_fed.federation.describe import DescribeRequest, describe
 from sglora_fed.federation.enrol import EnrolRequest, train_experts
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.rounds import RoundRequest, train_round
 from sglora_fed.federation.shared import SharedRequest, train_shared_round
+from sglora_fed.federation.terms import Terms
 from sglora_fed.privacy.floor import UNTOLD, Floor
+from sglora_fed.privacy.ledger import Budget
 
 TINY = (
     "experiment=assistant", "family.rule_experts=2", "family.style_experts=0",
@@ -105,6 +115,15 @@ def test_a_node_that_answers_nothing_in_clear_measures_nothing_for_a_server(
     # Which of many adapters do well says what the task is, and no ledger counts it.
     with pytest.raises(PromiseError):
         measure(replace(node, floor=floor), comparing(node))
+
+
+def test_no_file_is_opened_that_a_server_names(node: Node, tmp_path: Path) -> None:
+    told = ("privacy=krr", f"privacy.catalogue={tmp_path}", "experiment.methods=[zero_shot,ridge]")
+    floor = Floor(("krr",), 8.0, 0.0, Budget(8.0), tmp_path / "ledger")
+    config = compose([*TINY, "generator=ridge", *told])
+    asked = DescribeRequest(0, Terms("c" * 64))
+    with pytest.raises(CatalogueError, match="own table"):
+        describe(replace(node, config=config, floor=floor), asked)
 
 
 def test_experts_whose_examples_are_protected_judge_nothing(node: Node) -> None:
