@@ -41,8 +41,9 @@ from sglora_fed.federation.describe import DESCRIBE, DescribeReply
 from sglora_fed.federation.enrol import ENROL, EnrolReply, EnrolRequest
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.node import Node
-from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
-from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
+from sglora_fed.federation.private import ROUND, SHARED
+from sglora_fed.federation.rounds import RoundReply, RoundRequest
+from sglora_fed.federation.shared import SharedReply, SharedRequest
 from sglora_fed.federation.terms import in_clear
 from sglora_fed.results.files import CLIENTS, SUMMARY
 from sglora_fed.results.rows import rows_from_csv

@@ -14,8 +14,8 @@ from sglora_fed.config import compose
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.rounds import ROUND
-from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
+from sglora_fed.federation.private import ROUND, SHARED
+from sglora_fed.federation.shared import SharedReply, SharedRequest
 from study_replies import negated
 
 LIAR = "camera-expert-001"

@@ -17,8 +17,7 @@ from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.rounds import ROUND
-from sglora_fed.federation.shared import SHARED
+from sglora_fed.federation.private import ROUND, SHARED
 
 JUNK = "please remember to water the plants on the balcony"
 """A sentence that describes no task of any family."""
