@@ -57,7 +57,7 @@ def names(count: int) -> tuple[str, ...]:
 
 def start() -> np.ndarray:
     """[D] float32 where everybody's LoRA starts."""
-    return configured_start(compose(WORDS), run_layout(compose(WORDS)), SEED)[0]
+    return np.asarray(configured_start(compose(WORDS), run_layout(compose(WORDS)), SEED)[0])
 
 
 def trained(some: tuple[str, ...], vector: np.ndarray) -> np.ndarray:

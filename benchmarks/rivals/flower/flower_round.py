@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -38,8 +39,8 @@ def compare(message: Message, context: Context) -> Message:
 @client.train("lora")
 def train(message: Message, context: Context) -> Message:
     """The mean of the LoRAs of the clients that are named."""
-    some = tuple(message.content.config_records["told"]["ids"])  # type: ignore[arg-type]
-    return Message(arrays(work.trained(some, vector(message))), reply_to=message)
+    ids: Any = message.content.config_records["told"]["ids"]
+    return Message(arrays(work.trained(tuple(ids), vector(message))), reply_to=message)
 
 
 def arrays(row: np.ndarray) -> RecordDict:
@@ -81,7 +82,7 @@ def noop(grid: Grid, count: int) -> work.Round:
     def once() -> np.ndarray:
         said = asked(grid, "query.describe", [RecordDict()] * count)
         asked(grid, "evaluate.compare", [arrays(row) for row in rows])
-        return np.stack([vector(reply) for reply in said]).mean(axis=0)
+        return np.asarray(np.stack([vector(reply) for reply in said]).mean(axis=0))
 
     return once
 
@@ -95,7 +96,7 @@ def lora(grid: Grid, groups: Sequence[Sequence[str]]) -> work.Round:
         replies = asked(grid, "train.lora", bodies)
         by_node = {reply.metadata.src_node_id: vector(reply) for reply in replies}
         means = np.stack([by_node[node] for node in sorted(by_node)])
-        return np.average(means, axis=0, weights=weights)
+        return np.asarray(np.average(means, axis=0, weights=weights))
 
     return once
 
