@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,25 @@ import numpy as np
 
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig, compose, config_sha256
+from sglora_fed.config.schema import PRIVATE_METHODS, SHARED_METHOD
 from sglora_fed.errors import SgloraError, SweepError
 from sglora_fed.experiments.run import measured
+from sglora_fed.federation.compare import delivered_adapters
+from sglora_fed.federation.finetuned import training_of
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.terms import Agreement
 from sglora_fed.files import write_atomically
 from sglora_fed.kept.catalogues import kept_snap
+from sglora_fed.kept.local import own_noise
 from sglora_fed.launching.bundle import app_folder
 from sglora_fed.privacy.attacks.reidentification import reidentify
 from sglora_fed.privacy.families import catalogue_of
+from sglora_fed.report.words import OWN_TUNING
+from sglora_fed.results.metrics import with_mean_recall
 from sglora_fed.results.parts import remove_parts
 from sglora_fed.results.rows import Row
 from sglora_fed.results.statistics import estimate
+from sglora_fed.tasks import load_family
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 DECOYS = {0.5: 50, 1.0: 50, 2.0: 50, 4.0: 26, 8.0: 4, 16.0: 4}
@@ -52,7 +60,7 @@ class Point:
 
     Attributes:
         name: of its folder.
-        overrides: of the ``privacy`` group.
+        overrides: of the ``privacy`` group, and of what is measured beside.
     """
 
     name: str
@@ -63,7 +71,15 @@ def points() -> list[Point]:
     """All of them, what is not private first."""
     plain = [Point(name, (f"privacy={name}",)) for name in ("none", "local", "shares")]
     fewer = Point("subset-4-by-8", (*_subset(4.0), "privacy.choose_by=8"))
-    return [*plain, *(point for epsilon in EPSILONS for point in _at(epsilon)), fewer]
+    own = [Point(f"own-{epsilon:g}", own_tuning(epsilon)) for epsilon in EPSILONS]
+    return [*plain, *(point for epsilon in EPSILONS for point in _at(epsilon)), fewer, *own]
+
+
+def own_tuning(epsilon: float) -> tuple[str, ...]:
+    """What makes a point of clients that fine-tune alone, with an epsilon of one example."""
+    methods = ",".join(("zero_shot", SHARED_METHOD, *PRIVATE_METHODS))
+    given = f"privacy.training.own_epsilon={epsilon}"
+    return ("privacy=none", given, f"experiment.methods=[{methods}]")
 
 
 def _at(epsilon: float) -> Iterator[Point]:
@@ -129,16 +145,18 @@ def _measured(config: RunConfig, overrides: list[str], folder: Path) -> list[dic
     told = {"overrides": shlex.join(overrides)}
     grid = InProcessGrid(_client_app(), config.federation.nodes, told)
     record, found, _ = measured(config, grid, folder, gallery=False)
-    rows = list(found)
+    rows = list(with_mean_recall(found))
     remove_parts(folder)
+    if own := [row for row in rows if row.method in PRIVATE_METHODS]:
+        # What else was measured is in the point without privacy.
+        return list(_rows_of(config, own, partial(_tuned_alone, config, record.wire)))
     return [
         row
         for seed, agreement in zip(config.seeds, record.agreements, strict=True)
         for row in _rows_of(
             config,
             [one for one in rows if one.seed == seed],
-            record.wire,
-            _attacked(config, agreement, seed),
+            partial(_described, config, record.wire, _attacked(config, agreement, seed)),
         )
     ]
 
@@ -164,40 +182,63 @@ def _attacked(config: RunConfig, agreement: Agreement, seed: int) -> tuple[float
 
 
 def _rows_of(
-    config: RunConfig,
-    rows: Sequence[Row],
-    wire: Mapping[str, int],
-    attacked: tuple[float, float],
+    config: RunConfig, rows: Sequence[Row], told: Callable[[str], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each split, method and metric of a seed's rows."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+    """A row for each seed, split, method and metric; what is known of a method is ``told``."""
+    groups: dict[tuple[int, str, str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.split, row.method, row.metric), []).append(row)
-    privacy = config.privacy
-    for (split, method, metric), some in groups.items():
+        groups.setdefault((row.seed, row.split, row.method, row.metric), []).append(row)
+    for (seed, split, method, metric), some in groups.items():
         found = estimate(np.array([[row.value] for row in some]))
         yield {
             "family": config.family.name,
             "split": split,
-            "mechanism": privacy.mechanism + (f"_{privacy.rank}" if privacy.rank else ""),
-            "epsilon": privacy.epsilon,
-            "delta": privacy.delta,
-            "decoys": privacy.replies,
-            "method": method if privacy.choose_by == 16 else f"{method}@{privacy.choose_by}",
             "metric": metric,
             "value": found.mean,
             "ci95": list(found.bounds or ()),
             "share_of_gain": None,
-            "reidentification": attacked[0],
-            "reidentification_ceiling": attacked[1],
-            "bytes_up": wire["up"],
-            "bytes_down": wire["down"],
-            "seed": some[0].seed,
-        }
+            "seed": seed,
+        } | told(method)
+
+
+def _described(
+    config: RunConfig, wire: Mapping[str, int], attacked: tuple[float, float], method: str
+) -> dict[str, Any]:
+    """Of a method that starts from what a mechanism makes of the description."""
+    privacy = config.privacy
+    return {
+        "mechanism": privacy.mechanism + (f"_{privacy.rank}" if privacy.rank else ""),
+        "epsilon": privacy.epsilon,
+        "delta": privacy.delta,
+        "decoys": privacy.replies,
+        "method": method if privacy.choose_by == 16 else f"{method}@{privacy.choose_by}",
+        "reidentification": attacked[0],
+        "reidentification_ceiling": attacked[1],
+        "bytes_up": wire["up"],
+        "bytes_down": wire["down"],
+    }
+
+
+def _tuned_alone(config: RunConfig, wire: Mapping[str, int], method: str) -> dict[str, Any]:
+    """Of a method that needs no description: nothing about it can be guessed."""
+    noise, tasks = own_noise(config), load_family(config.family).of_role("client")
+    train = training_of(getattr(config.experiment.tuning, method), config)
+    fewest = min(len(task.train) for task in tasks)
+    return {
+        "mechanism": OWN_TUNING,
+        "epsilon": noise.epsilon,
+        "delta": noise.promise(fewest, train).delta,
+        "decoys": 0,
+        "method": method,
+        "reidentification": None,
+        "reidentification_ceiling": None,
+        "bytes_up": 0,
+        "bytes_down": delivered_adapters(method, config) * wire["down"],
+    }
 
 
 def _share(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:
-    """Of what the adapter brings without privacy, on the same split, metric and seed."""
+    """Of what the same method brings without privacy, on the same split, metric and seed."""
     same = ("split", "metric", "seed")
     clear = [r for r in rows if r["mechanism"] == "none" and all(r[k] == row[k] for k in same)]
     method = row["method"].partition("@")[0]

@@ -14,7 +14,8 @@ from sglora_fed.files import write_atomically
 from sglora_fed.report.drawing import INK, MARKERS, SPLIT_COLOURS, panels, png, short_label
 from sglora_fed.report.page import environment, width
 from sglora_fed.report.plain import plain_matplotlib
-from sglora_fed.report.words import ordered_splits
+from sglora_fed.report.privacy_cost import cost_figure
+from sglora_fed.report.words import METRICS, OWN_TUNING, metric_label, ordered_splits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,15 +39,21 @@ def write_study(output: Path, rows: Rows) -> Path:
     Raises:
         ResultsError: when the disk is full.
     """
-    shown = main_rows(rows)
+    shown, metric = main_rows(rows), main_metric(rows)
     picture = png(study_figure(shown))
+    lines = table([row for row in rows if row["metric"] == metric])
+    own = [line for line in lines if line["setting"][0] == OWN_TUNING]
+    cost = png(cost_figure(lines, metric)) if own else b""
     text = (
         environment()
         .get_template("privacy.html")
         .render(
             family=shown[0]["family"],
-            metric=shown[0]["metric"],
+            metric=metric_label(metric),
             lines=table(shown),
+            own=own,
+            cost=base64.b64encode(cost).decode(),
+            cost_width=width(cost),
             splits=_splits(shown),
             figure=base64.b64encode(picture).decode(),
             width=width(picture),
@@ -56,10 +63,20 @@ def write_study(output: Path, rows: Rows) -> Path:
     return output / PAGE
 
 
+def main_metric(rows: Rows) -> str:
+    """The first that people read, else the first there is."""
+    found = dict.fromkeys(str(row["metric"]) for row in rows)
+    return next(name for name in (*METRICS, *found) if name in found)
+
+
 def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
-    """Those of the first metric, of what clients adopt."""
-    metric = rows[0]["metric"]
-    return [r for r in rows if r["metric"] == metric and r["method"] != ADOPTED_ALONE]
+    """Those of the main metric, of what clients adopt."""
+    metric, beside = main_metric(rows), (ADOPTED_ALONE, OWN_TUNING)
+    return [
+        row
+        for row in rows
+        if row["metric"] == metric and not {row["method"], row["mechanism"]} & set(beside)
+    ]
 
 
 def table(rows: Rows) -> list[dict[str, Any]]:
@@ -73,6 +90,7 @@ def table(rows: Rows) -> list[dict[str, Any]]:
             "splits": {split: _cell(some, split) for split in _splits(some)},
             "attack": _mean(some, "reidentification"),
             "ceiling": _mean(some, "reidentification_ceiling"),
+            "delta": some[0]["delta"],
             "up": some[0]["bytes_up"],
             "down": some[0]["bytes_down"],
         }

@@ -32,6 +32,11 @@ UNTRAINED = ("no adapter", "merged", GENERATED, "one for all", "by confidence")
 TRAINED = ("local_1shot", "local_5shot", "shared_5shot", "oracle", "shared_full")
 """What a client reaches by training alone."""
 
+OWN_TUNING = "own_dp_sgd"
+"""In the place of a mechanism, where the client sends no description and fine-tunes by DP-SGD.
+
+Its epsilon is of one of the client's examples; those of mechanisms are of one description."""
+
 MEANING: Mapping[str, str] = {
     "zero_shot": "the frozen model with the labels alone",
     "described": "the frozen model with the client's own words in the candidate texts",

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from sglora_fed.errors import SweepError
-from sglora_fed.experiments.privacy_study import EPSILONS, Point, points, run_study
+from sglora_fed.experiments.privacy_study import EPSILONS, Point, own_tuning, points, run_study
 from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
 from sglora_fed.report.privacy import write_study
+from sglora_fed.report.words import OWN_TUNING
 from tests.integration.conftest import FAST, TINY
 
 FIELDS = {
@@ -23,6 +24,8 @@ CHOSEN = [
     Point("local", ("privacy=local",)),
     Point("krr-8", ("privacy=krr", "privacy.epsilon=8.0")),
 ]
+ALONE = Point("own-4", own_tuning(4.0))
+SHORT = [f"experiment.tuning.{name}.steps=2" for name in ("dp_oracle", "dp_shared_full")]
 
 
 @pytest.fixture
@@ -52,6 +55,26 @@ def test_a_row_for_each_split_method_and_metric(
     page = write_study(tmp_path / "study", rows).read_text()
     assert "krr" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_clients_that_fine_tune_alone_are_rows_of_their_own(
+    told: list[str], home: Path, tmp_path: Path
+) -> None:
+    rows = run_study([*told, *SHORT], tmp_path / "study", str, [CHOSEN[0], ALONE])
+    assert {(r["mechanism"], r["method"]) for r in rows} == {
+        *(("none", method) for method in ("zero_shot", "ridge")),
+        *((OWN_TUNING, method) for method in ("dp_oracle", "dp_shared_full")),
+    }
+    own = [row for row in rows if row["mechanism"] == OWN_TUNING]
+    assert all(set(row) == FIELDS for row in own)
+    # Sixteen examples of each client; nothing about a description, so nothing to guess.
+    assert {(row["epsilon"], row["delta"]) for row in own} == {(4.0, 1 / 160)}
+    assert {(row["reidentification"], row["bytes_up"]) for row in own} == {(None, 0)}
+    down = {row["method"]: row["bytes_down"] for row in own}
+    assert down["dp_oracle"] == 0 < down["dp_shared_full"]
+    assert (tmp_path / "study" / "own-4" / "point.json").exists()
+    assert len(list((home / "zoos").iterdir())) == 1
+    assert "What does my privacy cost me?" in write_study(tmp_path / "study", rows).read_text()
 
 
 def test_what_is_finished_is_not_run_again(
