@@ -45,6 +45,11 @@ EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 DECOYS = {0.5: 50, 1.0: 50, 2.0: 50, 4.0: 26, 8.0: 4, 16.0: 4}
 """Epsilon -> places that a client of ``subset`` sends."""
 
+OWN_RATES = {0.5: 0.01, 1.0: 0.02, 2.0: 0.05, 4.0: 0.1, 8.0: 0.1, 16.0: 0.2}
+"""Epsilon -> rate of clients that fine-tune alone: the more noise, the shorter the steps.
+
+Chosen on cameras that no study reports (`docs/how-to/privacy.md`)."""
+
 RANK = 8
 """Directions of the generator that vectors are sent in."""
 
@@ -77,9 +82,13 @@ def points() -> list[Point]:
 
 def own_tuning(epsilon: float) -> tuple[str, ...]:
     """What makes a point of clients that fine-tune alone, with an epsilon of one example."""
-    methods = ",".join(("zero_shot", SHARED_METHOD, *PRIVATE_METHODS))
-    given = f"privacy.training.own_epsilon={epsilon}"
-    return ("privacy=none", given, f"experiment.methods=[{methods}]")
+    methods, rate = ",".join(("zero_shot", SHARED_METHOD, *PRIVATE_METHODS)), OWN_RATES[epsilon]
+    return (
+        "privacy=none",
+        f"privacy.training.own_epsilon={epsilon}",
+        f"experiment.methods=[{methods}]",
+        *(f"experiment.tuning.{name}.lr={rate}" for name in PRIVATE_METHODS),
+    )
 
 
 def _at(epsilon: float) -> Iterator[Point]:

@@ -60,7 +60,7 @@ def test_a_row_for_each_split_method_and_metric(
 def test_clients_that_fine_tune_alone_are_rows_of_their_own(
     told: list[str], home: Path, tmp_path: Path
 ) -> None:
-    rows = run_study([*told, *SHORT], tmp_path / "study", str, [CHOSEN[0], ALONE])
+    rows = run_study([*told, *SHORT], tmp_path / "study", lambda _: None, [CHOSEN[0], ALONE])
     assert {(r["mechanism"], r["method"]) for r in rows} == {
         *(("none", method) for method in ("zero_shot", "ridge")),
         *((OWN_TUNING, method) for method in ("dp_oracle", "dp_shared_full")),
