@@ -45,7 +45,7 @@ EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 DECOYS = {0.5: 50, 1.0: 50, 2.0: 50, 4.0: 26, 8.0: 4, 16.0: 4}
 """Epsilon -> places that a client of ``subset`` sends."""
 
-OWN_RATES = {0.5: 0.01, 1.0: 0.02, 2.0: 0.05, 4.0: 0.1, 8.0: 0.1, 16.0: 0.2}
+OWN_RATES = {0.5: 0.01, 1.0: 0.02, 2.0: 0.03, 4.0: 0.05, 8.0: 0.1, 16.0: 0.1}
 """Epsilon -> rate of clients that fine-tune alone: the more noise, the shorter the steps.
 
 Chosen on cameras that no study reports (`docs/how-to/privacy.md`)."""

@@ -14,7 +14,7 @@ from sglora_fed.files import write_atomically
 from sglora_fed.report.drawing import INK, MARKERS, SPLIT_COLOURS, panels, png, short_label
 from sglora_fed.report.page import environment, width
 from sglora_fed.report.plain import plain_matplotlib
-from sglora_fed.report.privacy_cost import cost_figure
+from sglora_fed.report.privacy_cost import cost_figure, epsilon_axis
 from sglora_fed.report.words import METRICS, OWN_TUNING, metric_label, ordered_splits
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def study_figure(rows: Rows) -> Figure:
         [*(f"{short_label(s)}: share of the gain, %" for s in splits), "guessed, %; dotted: most"],
         strict=True,
     ):
-        axis.set(xscale="log", xlabel="epsilon", ylim=(-10, 110))
+        axis.set(xlabel="epsilon", ylim=(-10, 110))
+        epsilon_axis(axis, lines)
         axis.set_title(title, fontsize=9, loc="left", color=INK)
     if names:
         axes[0].legend(fontsize=7, frameon=False)

@@ -42,6 +42,7 @@ def cost_figure(lines: Sequence[Line], metric: str) -> Figure:
             _curve(axis, [line for line in lines if _is(line, curve)], split, number)
         _label(axis, lines, metric, short_label(split))
     legend(figure, axes[0])
+    figure.set_layout_engine("constrained", wspace=0.06)
     return figure
 
 
@@ -91,9 +92,17 @@ def _curve(axis: Axes, lines: Sequence[Line], split: str, number: int) -> None:
 
 
 def _label(axis: Axes, lines: Sequence[Line], metric: str, title: str) -> None:
-    epsilons = sorted({e for line in lines if (e := line["setting"][1]) is not None})
-    axis.set(xscale="log", ylim=(0, 102), ylabel=f"{metric_label(metric)}, %")
+    axis.set(ylim=(0, 102), ylabel=f"{metric_label(metric)}, %")
     axis.set_xlabel("epsilon: of one description (adapter),\nof one example (own DP-SGD)")
     axis.set_title(title, fontsize=9, loc="left", color=INK)
+    epsilon_axis(axis, lines)
+
+
+def epsilon_axis(axis: Axes, lines: Sequence[Line]) -> None:
+    """A logarithmic axis with a mark at each epsilon that was measured."""
+    epsilons = sorted({e for line in lines if (e := line["setting"][1]) is not None})
+    axis.set_xscale("log")
     axis.set_xticks(epsilons, [f"{epsilon:g}" for epsilon in epsilons])
     axis.minorticks_off()
+    if epsilons:
+        axis.set_xlim(epsilons[0] / 1.3, epsilons[-1] * 1.3)
