@@ -268,7 +268,7 @@ class TestFullDisk:
             ("*/zoos/*/shard-*.safetensors", True),
             ("*/adapter_model.safetensors", False),
             ("*/adapter_config.json", False),
-            ("*/kept/trained/*", False),
+            ("*/kept/trained_alone/*", False),
             ("*/clients.csv", False),
             ("*/summary.json", False),
         ],

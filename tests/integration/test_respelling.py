@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sglora_fed.adapters import data
 from sglora_fed.adapters.start import federation_start
 from sglora_fed.cache import ByteCache
 from sglora_fed.config import compose
@@ -42,13 +43,13 @@ def one_round(node: Node, kind: str) -> np.ndarray:
 def studied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """Every task and its examples as they are prepared."""
     found: list[tuple[Any, Any]] = []
-    prepare = nodes.prepare
+    prepare = data.prepare
 
     def watched(encoder: Any, task: Any, examples: Any, hints: str) -> Any:
         found.append((task, examples))
         return prepare(encoder, task, examples, hints)
 
-    monkeypatch.setattr(nodes, "prepare", watched)
+    monkeypatch.setattr(data, "prepare", watched)
     fresh = ByteCache[Any](2**30, lambda part: [*part.items, *part.texts])
     monkeypatch.setattr(nodes, "PREPARED", fresh)
     return found

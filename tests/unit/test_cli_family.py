@@ -24,7 +24,8 @@ def test_what_is_exported_is_read_as_own_data(tmp_path: Path) -> None:
     assert [(t.id, t.description, t.split, t.role) for t in read.tasks] == [
         (t.id, t.description, t.split, t.role) for t in mine.tasks
     ]
-    assert len(list((folder / "images").glob("*.png"))) == 6 * 3 + 3 * (3 + 4)
+    # Those of `new_words` have the pictures of `new_combination`.
+    assert len(list((folder / "images").glob("*.png"))) == 6 * 3 + 2 * (3 + 4)
 
 
 def test_text_families_too(tmp_path: Path) -> None:

@@ -29,11 +29,13 @@ QUIET = Console(quiet=True)
 def nothing_left(parent: psutil.Process | None = None) -> Iterator[set[psutil.Process]]:
     """Note all descendants while the block runs; none of them may live after it."""
     parent, seen, done = parent or psutil.Process(), set[psutil.Process](), Event()
+    # Another test's process pool leaves Python's resource tracker to the whole session.
+    before = set(parent.children(recursive=True))
 
     def watch() -> None:
         while not done.wait(0.1):
             if parent.is_running():
-                seen.update(parent.children(recursive=True))
+                seen.update(set(parent.children(recursive=True)) - before)
 
     thread = Thread(target=watch)
     thread.start()

@@ -116,7 +116,9 @@ def _said_otherwise(node: Node) -> None:
 
 
 def floor_holds(folder: Path) -> None:
-    floor = Floor(("krr",), 0.5, 0.0, Budget(9.0), folder / "ledger")
+    floor = Floor(
+        ("krr",), 0.5, 0.0, Budget(9.0), folder / "ledger", catalogue=folder / "list.json"
+    )
     with pytest.raises(PromiseError):
         asked(node_in(folder, floor))
 
