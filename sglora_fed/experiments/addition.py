@@ -18,7 +18,7 @@ from sglora_fed.config import RunConfig
 from sglora_fed.errors import AdapterFileError, QuotaError
 from sglora_fed.experiments.generate import describer_of
 from sglora_fed.experiments.words import check_known
-from sglora_fed.federation.enrol import WORDINGS
+from sglora_fed.federation.wordings import WORDINGS
 from sglora_fed.zoo import Zoo, ZooStore
 
 

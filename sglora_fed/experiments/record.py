@@ -169,6 +169,7 @@ def facts(
             "delta": delta,
             "unit": UNIT,
             "training": _training(record),
+            "experts": [config.privacy.experts, config.privacy.experts_epsilon],
         },
         bytes_per_client=dict(record.wire),
         seconds_by_stage=dict(record.stages),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -175,11 +175,24 @@ def release(node: Node, agreement: Agreement, said: Sequence[str]) -> np.ndarray
     if not said or not mechanism.epsilon:
         released = [mechanism.release(embedding) for embedding in clear]
         return np.array(released, form.dtype).reshape(len(said), *form.shape)
+    return paid(node, agreement, node.clients, said, clear)
+
+
+def paid(
+    node: Node, agreement: Agreement, names: Iterable[str], said: Sequence[str], clear: np.ndarray
+) -> np.ndarray:
+    """[n, ...] what the mechanism lets out, debited in the node's ledger before it is released.
+
+    Args:
+        node: whose ledger it is.
+        agreement: with a mechanism that costs something.
+        names: n, under which each is debited.
+        said: the words of each.
+        clear: [n, d] their embeddings.
+    """
     public = f"{node.describer.fingerprint} {agreement.terms.sha256}"
-    requests = [
-        LedgerRequest(name, words, public) for name, words in zip(node.clients, said, strict=True)
-    ]
-    return node.floor.opened().release_all(requests, mechanism, clear)
+    requests = [LedgerRequest(name, words, public) for name, words in zip(names, said, strict=True)]
+    return node.floor.opened().release_all(requests, agreement.mechanism, clear)
 
 
 def words(task: Task, seed: int) -> str:

@@ -1,4 +1,4 @@
-"""``train.expert``: nodes train their experts and send descriptions' embeddings and statistics.
+"""``train.expert``: nodes train their experts and send statistics, and words or places.
 
 A node tells which experts it has, each with a hash of its task, and sends those that the server
 lacks. An expert whose task has changed on its node is trained again.
@@ -7,9 +7,8 @@ lacks. An expert whose task has changed on its node is trained again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.private import Lesson, trained_as_promised
 from sglora_fed.federation.roster import Part, another_name
+from sglora_fed.federation.wordings import WORDINGS, Listed, listed, told_of
 from sglora_fed.promises import promise_for
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import KINDS, Kind
@@ -31,9 +31,6 @@ from sglora_fed.units import UNIT_TOLERANCE
 from sglora_fed.zoo import Zoo, ZooStore
 
 ENROL = "train.expert"
-
-WORDINGS = 8
-"""Wordings of its description that an expert sends: one user's words must not decide alone."""
 
 SHOWN = (8, 32)
 """Digits of a task's hash in the name of an expert whose own id another node uses; nobody can find
@@ -48,16 +45,19 @@ class EnrolRequest:
         seed: of the run.
         known: the node's experts that the server has.
         limit: experts to train for one reply; 0 to tell only which ones there are.
+        catalogue: hash of the list whose places take the descriptions'; empty for none.
     """
 
     ids: ClassVar[None] = None
     seed: int
     known: tuple[str, ...]
     limit: int
+    catalogue: str = ""
 
     def pack(self) -> RecordDict:
         """The message body."""
-        return pack({"seed": self.seed, "known": list(self.known), "limit": self.limit}, {})
+        fields = {"seed": self.seed, "known": list(self.known), "limit": self.limit}
+        return pack(fields | {"catalogue": [self.catalogue] * bool(self.catalogue)}, {})
 
     @classmethod
     def parse(cls, body: RecordDict) -> EnrolRequest:
@@ -67,19 +67,21 @@ class EnrolRequest:
             seed=read.integer("seed", 0, MOST_SEED),
             known=read.identifiers("known", MOST_CLIENTS),
             limit=read.integer("limit", 0, MOST_CLIENTS),
+            catalogue="".join(read.names("catalogue", 1)),
         )
 
 
 @dataclass(frozen=True)
 class EnrolReply:
-    """A node's experts, and some of them trained: embeddings and statistics, no examples.
+    """A node's experts, and some of them trained: words and statistics, no examples.
 
     Attributes:
         partition: of the node.
         ids: all its experts.
         task_digests: of their tasks, in hexadecimal.
         trained: n of the ids.
-        wordings: [n, W, d] unit embeddings of W wordings of each description.
+        wordings: [n, W, d] unit embeddings of W wordings of each description, or [n, 1] uint16
+            places of a catalogue.
         means, variances: [n, D] over the last M checkpoints.
         examples: [n] numbers of training examples.
         kind: of the node's tasks.
@@ -100,16 +102,19 @@ class EnrolReply:
         """The message body."""
         names = {name: list(getattr(self, name)) for name in ("ids", "task_digests", "trained")}
         arrays: dict[str, np.ndarray] = {
-            "wordings": self.wordings.astype(np.float32),
             "means": self.means.astype(np.float32),
             "variances": self.variances.astype(np.float32),
             "examples": self.examples.astype(np.int64),
         }
+        if self.wordings.dtype == np.uint16:
+            arrays["places"] = self.wordings
+        else:
+            arrays["wordings"] = self.wordings.astype(np.float32)
         return pack({"partition": self.partition, "kind": self.kind, **names}, arrays)
 
     @classmethod
-    def parse(cls, body: RecordDict, dim: int, size: int) -> EnrolReply:
-        """Check and read a body; ``dim`` is d, ``size`` is D."""
+    def parse(cls, body: RecordDict, dim: int, size: int, entries: int = 0) -> EnrolReply:
+        """Check and read a body; ``entries`` are those of the catalogue, 0 where words come."""
         read = Reader(body)
         trained = read.identifiers("trained", MOST_CLIENTS)
         count = len(trained)
@@ -117,15 +122,12 @@ class EnrolReply:
         examples = read.array("examples", "int64", (count,))
         if (variances < 0).any() or (examples < 1).any():
             raise MessageError("an expert has a negative variance or no examples")
-        wordings = unit_rows(read.array("wordings", "float32", (count, WORDINGS, dim)))
-        if (np.linalg.norm(wordings.mean(axis=1), axis=-1) < UNIT_TOLERANCE).any():
-            raise MessageError("the wordings of an expert cancel out; they have no direction")
         return cls(
             partition=read.integer("partition", 0, MOST_CLIENTS),
             ids=read.identifiers("ids", MOST_CLIENTS),
             task_digests=read.names("task_digests", MOST_CLIENTS),
             trained=trained,
-            wordings=wordings,
+            wordings=_places(read, count, entries) if entries else _wordings(read, count, dim),
             means=read.array("means", "float32", (count, size)),
             variances=variances,
             examples=examples,
@@ -147,22 +149,39 @@ class EnrolReply:
         return self
 
 
+def _wordings(read: Reader, count: int, dim: int) -> np.ndarray:
+    wordings = unit_rows(read.array("wordings", "float32", (count, WORDINGS, dim)))
+    if (np.linalg.norm(wordings.mean(axis=1), axis=-1) < UNIT_TOLERANCE).any():
+        raise MessageError("the wordings of an expert cancel out; they have no direction")
+    return wordings
+
+
+def _places(read: Reader, count: int, entries: int) -> np.ndarray:
+    places = read.array("places", "uint16", (count, 1))
+    if places.size and places.max() >= entries:
+        raise MessageError(f"a place beyond the {entries} of the catalogue")
+    return places
+
+
 def enrol(federation: Federation, store: ZooStore) -> None:
     """Have the nodes train the experts that the zoo lacks; each reply is stored at once.
 
     Raises:
         RepliesError: when too few nodes answer.
+        CatalogueError: when experts' words are to be those of a catalogue that cannot be used.
     """
+    words = listed(federation.config)
+    terms = "" if words is None else words.catalogue.sha256
     report, limit = federation.reporter("experts"), federation.config.federation.clients_per_message
     # A zoo with experts is held against what the nodes have before anything is trained.
-    first = EnrolRequest(federation.seed, (), 0 if store.ids() else limit)
+    first = EnrolRequest(federation.seed, (), 0 if store.ids() else limit, terms)
     asked = dict.fromkeys(federation.nodes, first)
     totals: dict[int, int] = {}
     while asked:
         replies = federation.ask(
             ENROL,
             asked,
-            partial(_parse, federation, asked),
+            partial(_parse, federation, words, asked),
             limit * _expert_bytes(federation) + _inventory_bytes(federation),
         )
         again = {}
@@ -173,7 +192,7 @@ def enrol(federation: Federation, store: ZooStore) -> None:
             # Nobody is asked for ever: each answer but the first brings one expert at least.
             told_more = len(known) > len(asked[node].known) or not asked[node].limit
             if told_more and set(known) < set(reply.ids):
-                again[node] = EnrolRequest(federation.seed, known, limit)
+                again[node] = EnrolRequest(federation.seed, known, limit, terms)
         asked = again
         report(len(federation.roster.owners), sum(totals.values()))
     store.assign({name: str(node) for name, node in federation.roster.owners.items()})
@@ -189,12 +208,18 @@ def _inventory_bytes(federation: Federation) -> int:
 
 
 def _parse(
-    federation: Federation, asked: Mapping[int, EnrolRequest], node: int, body: RecordDict
+    federation: Federation,
+    words: Listed | None,
+    asked: Mapping[int, EnrolRequest],
+    node: int,
+    body: RecordDict,
 ) -> EnrolReply:
-    reply = EnrolReply.parse(body, federation.dim, federation.layout.size).answering(asked[node])
+    entries = 0 if words is None else len(words.catalogue.descriptions)
+    reply = EnrolReply.parse(body, federation.dim, federation.layout.size, entries)
+    reply = reply.answering(asked[node])
     federation.check_norms(reply.means)
     federation.check_norms(np.sqrt(reply.variances))
-    return reply
+    return reply if words is None else replace(reply, wordings=words.wordings(reply.wordings))
 
 
 def _store(
@@ -256,9 +281,15 @@ def _claimed(
 
 
 def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
-    """Train the node's next experts that the server does not know yet."""
+    """Train the node's next experts that the server does not know yet.
+
+    Raises:
+        PromiseError, CatalogueError, BudgetError, LedgerError: when their words may not leave as
+            the run wants; nothing was trained.
+    """
     waiting = [task for name, task in node.experts.items() if name not in set(request.known)]
     tasks = waiting[: request.limit]
+    wordings = told_of(node, tasks, request.catalogue)
     config, start = node.config, configured_start(node.config, node.layout, request.seed)
     train = config.adapter.train
 
@@ -269,14 +300,12 @@ def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
         return train_adapters(node.encoder, node.layout, start, parts, train, seeds)
 
     trained = trained_as_promised(node, tasks, start, Lesson(ENROL, 0, request.seed, train), plain)
-    texts = [islice(cycle((task.description, *task.paraphrases)), WORDINGS) for task in tasks]
-    rows = node.embed([text for some in texts for text in some])
     return EnrolReply(
         partition=node.partition,
         ids=tuple(node.task_digests),
         task_digests=tuple(node.task_digests.values()),
         trained=tuple(task.id for task in tasks),
-        wordings=rows.reshape(len(tasks), WORDINGS, rows.shape[1]),
+        wordings=wordings,
         means=trained.mean,
         variances=trained.variance,
         examples=np.array([len(task.train) for task in tasks], np.int64),

@@ -14,13 +14,13 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.types import Describer, DualEncoder
 from sglora_fed.cache import ByteCache
-from sglora_fed.config.schema import RunConfig
+from sglora_fed.config.schema import LISTED, RunConfig
 from sglora_fed.errors import CatalogueError, MessageError
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.privacy.floor import UNTOLD, Floor
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
-from sglora_fed.tasks.digest import tasks_sha256
+from sglora_fed.tasks.digest import tasks_sha256, wordless_sha256
 from sglora_fed.tasks.respelling import respelt
 from sglora_fed.tasks.types import Kind, Role, Task
 
@@ -77,10 +77,14 @@ class Node:
     def task_digests(self) -> dict[str, str]:
         """Hash of each expert's task: who has another task under the same id has another hash.
 
-        Where noise protects the examples the hash is of the words alone: one of the examples would
-        tell whoever guesses them that the guess is right.
+        Where noise protects the examples they are not in it, and where the description leaves as a
+        place of a catalogue no words are: a hash tells whoever guesses them that the guess is
+        right.
         """
-        secret = self.config.privacy.training.epsilon is not None
+        privacy = self.config.privacy
+        secret = privacy.training.epsilon is not None
+        if privacy.experts == LISTED:
+            return {name: wordless_sha256(task, secret) for name, task in self.experts.items()}
         told = {name: replace(t, train=()) if secret else t for name, t in self.experts.items()}
         return {name: tasks_sha256([task]) for name, task in told.items()}
 

@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 
 from sglora_fed.backbones.types import Describer
-from sglora_fed.config.schema import RunConfig
+from sglora_fed.config.schema import IN_CLEAR, RunConfig
 from sglora_fed.errors import CatalogueError, MessageError, PrivacyError
 from sglora_fed.federation.codec import Reader, unit_rows
 from sglora_fed.kept.catalogues import kept_snap
+from sglora_fed.privacy.catalogue import Catalogue
 from sglora_fed.privacy.families import catalogue_of
-from sglora_fed.privacy.mechanisms import PLACES, Mechanism, NoMechanism, Projection
+from sglora_fed.privacy.mechanisms import (
+    PLACES,
+    KrrMechanism,
+    Mechanism,
+    NoMechanism,
+    ProjectedMechanism,
+    Projection,
+)
 from sglora_fed.privacy.mechanisms.agreed import agreed_mechanism
 from sglora_fed.privacy.snapping import Snap
 
@@ -141,12 +149,42 @@ def agree(
     if config.privacy.mechanism not in PLACES:
         made = agreed_mechanism(config.privacy, describer.dim, projection)
         return Agreement(Terms("", projection), made)
-    told = config.privacy.catalogue
-    path = own_catalogue or (Path(told).expanduser() if told else None)
-    catalogue = catalogue_of(config.family.name, path)
+    catalogue = run_catalogue(config, own_catalogue)
     snap = kept_snap(catalogue, describer)
     made = agreed_mechanism(config.privacy, describer.dim, None, snap)
     return Agreement(Terms(catalogue.sha256), made, snap)
+
+
+def agree_on_experts(
+    config: RunConfig, describer: Describer, own_catalogue: Path | None = None
+) -> Agreement:
+    """As :func:`agree`, of what leaves of experts' descriptions.
+
+    Raises:
+        CatalogueError: when there is no catalogue for the family, or it cannot be used.
+    """
+    if config.privacy.experts == IN_CLEAR:
+        return in_clear(describer.dim)
+    catalogue = run_catalogue(config, own_catalogue)
+    snap, epsilon = kept_snap(catalogue, describer), config.privacy.experts_epsilon
+    if epsilon is None:
+        return Agreement(Terms(catalogue.sha256), NoMechanism(describer.dim), snap)
+    mechanism = ProjectedMechanism(snap, KrrMechanism(snap.rows, epsilon))
+    return Agreement(Terms(catalogue.sha256), mechanism, snap)
+
+
+def run_catalogue(config: RunConfig, own: Path | None = None) -> Catalogue:
+    """The public list of a run.
+
+    Args:
+        config: of the run.
+        own: file that a node of its own uses in place of the configured one.
+
+    Raises:
+        CatalogueError: when there is none for the family, or it cannot be used.
+    """
+    told = config.privacy.catalogue
+    return catalogue_of(config.family.name, own or (Path(told).expanduser() if told else None))
 
 
 def check_terms(agreement: Agreement, terms: Terms) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from sglora_fed import __version__
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config.plugins import plugins_sha256
-from sglora_fed.config.schema import SHARED_METHOD, RunConfig
+from sglora_fed.config.schema import IN_CLEAR, SHARED_METHOD, RunConfig
 from sglora_fed.generators import make_generator, settings_of
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.tasks import known_tasks_sha256
 from sglora_fed.zoo import Zoo
 
@@ -42,6 +44,16 @@ def expert_facts(config: RunConfig) -> dict[str, Any]:
         "describer": load_describer(describer).weights_sha256,
         "adapter": asdict(config.adapter),
     } | private_facts(config)
+
+
+def zoo_facts(config: RunConfig) -> dict[str, Any]:
+    """Of a zoo's experts: their training, and where their words are a catalogue's, which."""
+    privacy, facts = config.privacy, expert_facts(config)
+    if privacy.experts == IN_CLEAR:
+        return facts
+    told = Path(privacy.catalogue).expanduser() if privacy.catalogue else None
+    catalogue = catalogue_of(config.family.name, told).sha256
+    return facts | {"words": [catalogue, privacy.experts_epsilon]}
 
 
 def private_facts(config: RunConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import home
 from sglora_fed.config.schema import RunConfig
-from sglora_fed.kept.facts import expert_facts, task_facts
+from sglora_fed.kept.facts import task_facts, zoo_facts
 from sglora_fed.kept.store import digest
 from sglora_fed.kept.withdrawal import note_experts
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, trusted
@@ -34,7 +34,7 @@ def zoo_identity(config: RunConfig, layout: Layout, seed: int) -> ZooIdentity:
         encoder=load_describer(config.backbone).fingerprint,
         layout=layout.to_dict(),
         seed=seed,
-        config_sha256=digest(expert_facts(config)),
+        config_sha256=digest(zoo_facts(config)),
         tasks_sha256=digest(task_facts(config)),
         versions=versions(),
     )
@@ -44,7 +44,7 @@ def zoo_path(config: RunConfig, layout: Layout, seed: int) -> Path:
     """Where a run keeps its zoo: as configured, else by what it depends on."""
     if config.zoo.path:
         return Path(config.zoo.path).expanduser().absolute()
-    facts = [expert_facts(config), task_facts(config), layout.fingerprint]
+    facts = [zoo_facts(config), task_facts(config), layout.fingerprint]
     return home() / "zoos" / f"{config.family.name}-{digest(facts)[:20]}-seed{seed}"
 
 

@@ -11,9 +11,11 @@ is a wish. The node's own ``[privacy]`` table is the limit: a wish may be strong
     total_delta = 0.0                # 0 where it is left out
     ledger = "ledger"                # folder, beside the file where it is not absolute
     catalogue = "list.json"          # the node's own copy of the public list, for krr and subset
+    experts = true                   # its experts' descriptions too; false where it is left out
 
 ``local`` sends nothing and is always allowed. ``none`` promises nothing: a node answers in clear,
-or measures methods for the server, only where its table names it.
+or measures methods for the server, only where its table names it. Experts publish their wordings;
+with ``experts`` their descriptions leave by ``krr`` alone, within the same numbers.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ from sglora_fed.privacy.ledger import Budget, Ledger, create_ledger
 TABLE = "privacy"
 NUMBERS = ("epsilon", "delta", "total_epsilon", "total_delta")
 PATHS = ("ledger", "catalogue")
-NAMES = {"mechanisms", *PATHS, *NUMBERS}
+NAMES = {"mechanisms", "experts", *PATHS, *NUMBERS}
 
 NOTHING_SENT = "local"
 """The mechanism that releases nothing."""
 
 CLEAR = "none"
 """The mechanism that protects nothing."""
+
+PLACE = "krr"
+"""The mechanism of an expert's description."""
 
 SIMULATED = "shares"
 """The mechanism that needs two servers, of which a federation has one."""
@@ -60,6 +65,7 @@ class Floor:
         budget: of each client; None where nothing counted may be released.
         ledger: folder; None where nothing counted may be released.
         catalogue: file of the public list; None: the family's own, or the configured one.
+        experts: its experts' descriptions are promised as much.
         virtual: of simulated clients, for whom the run's configuration plays this table: the ledger
             is made when it is missing.
 
@@ -73,6 +79,7 @@ class Floor:
     budget: Budget | None = None
     ledger: Path | None = None
     catalogue: Path | None = None
+    experts: bool = False
     virtual: bool = False
 
     def __post_init__(self) -> None:
@@ -108,6 +115,23 @@ class Floor:
         ):
             if asked is None or not asked <= most:
                 raise PromiseError(f"privacy.{name}={asked!r}: this node allows at most {most:g}")
+
+    def check_experts(self, epsilon: float | None) -> None:
+        """Refuse to tell what the node's experts are about for less than was promised.
+
+        Args:
+            epsilon: of one expert's place; None where the place or its words go as they are.
+
+        Raises:
+            PromiseError: for a larger epsilon, where the table does not name ``krr``, or for none
+                where the experts are promised some.
+        """
+        if epsilon is not None:
+            self.check(PLACE, epsilon, 0.0)
+        elif self.experts and CLEAR not in self.mechanisms:
+            raise PromiseError(
+                "privacy.experts_epsilon=None: this node promises its experts some epsilon, too"
+            )
 
     def check_measured(self) -> None:
         """Refuse to measure what a server made: how well each adapter does says what the task is.
@@ -177,6 +201,7 @@ def floor_of(table: Mapping[str, Any], folder: Path) -> Floor:
         _budget(numbers["total_epsilon"], numbers["total_delta"]),
         paths["ledger"],
         paths["catalogue"],
+        _switch(table, "experts"),
     )
 
 
@@ -196,6 +221,13 @@ def _path(table: Mapping[str, Any], name: str, folder: Path) -> Path | None:
     if not isinstance(value, (str, type(None))):
         raise FloorError(f"[{TABLE}] {name}={value!r}; need the name of a file or folder")
     return None if value is None else folder / Path(value).expanduser()
+
+
+def _switch(table: Mapping[str, Any], name: str) -> bool:
+    value = table.get(name, False)
+    if type(value) is not bool:
+        raise FloorError(f"[{TABLE}] {name}={value!r}; need true or false")
+    return value
 
 
 def _number(table: Mapping[str, Any], name: str) -> float:
@@ -218,10 +250,12 @@ def virtual_floor(config: PrivacyConfig, releases: int, ledger: Path) -> Floor:
     """What the configuration of a simulation promises its virtual clients.
 
     Args:
-        config: mechanism, epsilon and delta, and the budget where it names one.
+        config: mechanism, epsilon and delta, those of experts, and the budget where it names one.
         releases: of each client in the run, one for each seed.
         ledger: folder, made when it is missing.
     """
     epsilon, delta = config.epsilon or MAX_EPSILON, config.delta or 0.0
-    budget = Budget(config.budget or releases * epsilon, min(releases * delta, BELOW_ONE))
-    return Floor((config.mechanism,), epsilon, delta, budget, ledger, virtual=True)
+    most = max(epsilon, config.experts_epsilon or 0.0)
+    budget = Budget(config.budget or releases * most, min(releases * delta, BELOW_ONE))
+    names = (config.mechanism, *([PLACE] if config.experts_epsilon else []))
+    return Floor(names, most, delta, budget, ledger, virtual=True)

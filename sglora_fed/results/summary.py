@@ -230,7 +230,17 @@ def _privacy(facts: RunFacts) -> dict[str, Any]:
         "per_release": once,
         "releases": releases,
         "total": total,
-    } | ({} if own.get("training") is None else {"training": _of_training(facts)})
+        **({} if own.get("training") is None else {"training": _of_training(facts)}),
+        **_of_experts(own),
+    }
+
+
+def _of_experts(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent of each expert's description, once for all seeds, and at what epsilon."""
+    sent, epsilon = own.get("experts", ("clear", None))
+    if sent == "clear":
+        return {}
+    return {"experts": {"sent": sent, "unit": own["unit"], "epsilon": epsilon}}
 
 
 def _of_training(facts: RunFacts) -> dict[str, Any]:

@@ -36,5 +36,10 @@ def tasks_sha256(tasks: Iterable[Task]) -> str:
     return _sha256(words)
 
 
+def wordless_sha256(task: Task, secret: bool) -> str:
+    """Of a task without its words; where its examples are secret its id alone is left."""
+    return _sha256([task.id, "" if secret else examples_sha256(task, task.train)])
+
+
 def _sha256(values: object) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -19,9 +19,10 @@ from sglora_fed.errors import RepliesError
 from sglora_fed.federation.calibrate import CALIBRATE
 from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
-from sglora_fed.federation.enrol import ENROL, WORDINGS
+from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.rounds import ROUND
 from sglora_fed.federation.shared import SHARED
+from sglora_fed.federation.wordings import WORDINGS
 from tests.integration.comparing import zoo_in
 from tests.integration.conftest import FAST, Loop
 

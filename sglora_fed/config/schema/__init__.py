@@ -16,7 +16,14 @@ from sglora_fed.config.schema.experiment import (
 from sglora_fed.config.schema.family import FAMILIES, PICTURE_SETS, FamilyConfig
 from sglora_fed.config.schema.federation import FederationConfig
 from sglora_fed.config.schema.generator import GENERATORS, GeneratorConfig
-from sglora_fed.config.schema.privacy import MAX_EPSILON, MECHANISMS, UNSPENT, PrivacyConfig
+from sglora_fed.config.schema.privacy import (
+    IN_CLEAR,
+    LISTED,
+    MAX_EPSILON,
+    MECHANISMS,
+    UNSPENT,
+    PrivacyConfig,
+)
 from sglora_fed.config.schema.run import RunConfig
 from sglora_fed.config.schema.tracking import TrackingConfig
 from sglora_fed.config.schema.training_privacy import EXAMPLE, EXPERT, TrainingPrivacyConfig
@@ -29,7 +36,9 @@ __all__ = [
     "EXPERT",
     "FAMILIES",
     "GENERATORS",
+    "IN_CLEAR",
     "ITEMS",
+    "LISTED",
     "MAX_EPSILON",
     "MECHANISMS",
     "NO_ADAPTER_METHODS",

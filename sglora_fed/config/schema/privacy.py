@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option
+from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option, where
 from sglora_fed.config.schema.training_privacy import TrainingPrivacyConfig
 from sglora_fed.errors import PrivacyError
 from sglora_fed.registry import Registry
@@ -37,6 +37,9 @@ COSTLY = ("gaussian", *PURE)
 
 UNSPENT = ("local", "shares")
 """Mechanisms with which no server learns anything."""
+
+IN_CLEAR, LISTED = "clear", "catalogue"
+"""How experts' descriptions leave their nodes."""
 
 MAX_PRIVUNIT_EPSILON = 64.0
 """Beyond it double precision cannot tell the cap of `privunit` from its centre."""
@@ -84,7 +87,21 @@ class PrivacyConfig(Group):
         at_least(0),
     )
     catalogue: str | None = option(
-        None, "`krr`, `subset`: file of the public list, where the family brings none"
+        None,
+        "`krr`, `subset`, `experts=catalogue`: file of the public list, where the family brings"
+        " none",
+    )
+    experts: str = option(
+        IN_CLEAR,
+        "what a node sends of an expert's description: `clear`, embeddings of its wordings;"
+        " `catalogue`, a place of the catalogue, whose wordings take theirs",
+        one_of((IN_CLEAR, LISTED)),
+    )
+    experts_epsilon: float | None = option(
+        None,
+        "`experts=catalogue`: of an expert's description, local, by `krr`; null: its place as it"
+        " is, which promises nothing",
+        where(lambda value: 0 < value <= MAX_EPSILON, f"must lie in (0, {MAX_EPSILON:g}]"),
     )
     training: TrainingPrivacyConfig = field(default_factory=TrainingPrivacyConfig)
 
@@ -112,6 +129,11 @@ class PrivacyConfig(Group):
             found.append(f"privacy.replies={self.replies}: several are for subset alone")
         if self.rank is not None and self.mechanism not in ("gaussian", "privunit"):
             found.append(f"privacy.rank={self.rank}: is for gaussian and privunit")
+        if self.experts_epsilon is not None and self.experts != LISTED:
+            found.append(
+                f"privacy.experts_epsilon={self.experts_epsilon!r}: privacy.experts={self.experts}"
+                " promises nothing; choose catalogue"
+            )
         return found
 
     def _given(self, wrong: str) -> list[str]:

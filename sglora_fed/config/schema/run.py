@@ -75,6 +75,8 @@ class RunConfig(Group):
 
     def _budget_problem(self) -> str | None:
         epsilon, budget, releases = self.privacy.epsilon, self.privacy.budget, len(self.seeds)
+        if budget is not None and budget < (one := self.privacy.experts_epsilon or 0.0):
+            return f"privacy.budget={budget!r}: privacy.experts_epsilon={one:g} is more"
         if epsilon is None or budget is None or releases * epsilon <= budget:
             return None
         return (

@@ -14,11 +14,12 @@ from flwr.supercore.task_identity import TaskIdentity
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
-from sglora_fed.federation.enrol import ENROL, WORDINGS, EnrolReply, EnrolRequest
+from sglora_fed.federation.enrol import ENROL, EnrolReply, EnrolRequest
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.rounds import ROUND, RoundReply, RoundRequest
 from sglora_fed.federation.shared import SHARED, SharedReply, SharedRequest
 from sglora_fed.federation.terms import in_clear
+from sglora_fed.federation.wordings import WORDINGS
 
 CAMERAS = ("family=cameras", "backbone=cameras", "adapter=cameras")
 

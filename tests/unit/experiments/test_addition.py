@@ -22,7 +22,7 @@ from sglora_fed.errors import (
     ZooForeignError,
 )
 from sglora_fed.experiments.addition import Newcomer, add_expert
-from sglora_fed.federation.enrol import WORDINGS
+from sglora_fed.federation.wordings import WORDINGS
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo, read_store
 
 CONFIG = compose([])

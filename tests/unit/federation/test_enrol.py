@@ -13,10 +13,11 @@ from flwr.clientapp import ClientApp
 
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.config import compose
-from sglora_fed.federation.enrol import WORDINGS, EnrolReply, EnrolRequest, enrol
+from sglora_fed.federation.enrol import EnrolReply, EnrolRequest, enrol
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.roster import Roster
+from sglora_fed.federation.wordings import WORDINGS
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, open_zoo, read_store
 
 MakeZoo = Callable[..., Zoo]

@@ -15,10 +15,11 @@ from sglora_fed.federation.adopt import AdoptReply, AdoptRequest
 from sglora_fed.federation.codec import pack, wire_bytes
 from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import DescribeReply, DescribeRequest
-from sglora_fed.federation.enrol import WORDINGS, EnrolReply, EnrolRequest
+from sglora_fed.federation.enrol import EnrolReply, EnrolRequest
 from sglora_fed.federation.rounds import RoundReply, RoundRequest
 from sglora_fed.federation.shared import SharedReply, SharedRequest
 from sglora_fed.federation.terms import in_clear
+from sglora_fed.federation.wordings import WORDINGS
 
 DIM, SIZE, METHODS = 5, 7, 2
 IDS = ("a", "b-1")
@@ -152,6 +153,31 @@ def test_an_empty_node_is_a_valid_reply() -> None:
 def test_a_wrong_expert_reply_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(MessageError, match=words):
         EnrolReply.parse(enrol_reply(**changes).pack(), DIM, SIZE)
+
+
+def test_places_of_a_list_take_the_wordings_place() -> None:
+    sent = enrol_reply(wordings=np.array([[4], [0]], np.uint16))
+    same(sent, EnrolReply.parse(sent.pack(), DIM, SIZE, 5))
+    for other in (EnrolRequest(3, ("a",), 2, "f" * 64), EnrolRequest(3, ("a",), 2)):
+        assert EnrolRequest.parse(other.pack()) == other
+
+
+@pytest.mark.parametrize(
+    ("wordings", "entries", "words"),
+    [
+        (np.array([[5], [0]], np.uint16), 5, "beyond the 5"),
+        (np.array([[1, 2], [0, 1]], np.uint16), 5, "places"),
+        (np.array([[1]], np.uint16), 5, "places"),
+        (np.array([[1], [0]], np.uint16), 0, "'wordings' is missing"),
+        (expert_wordings(), 5, "'places' is missing"),
+    ],
+)
+def test_words_where_places_are_due_and_the_other_way_round(
+    wordings: np.ndarray, entries: int, words: str
+) -> None:
+    sent = enrol_reply(wordings=wordings)
+    with pytest.raises(MessageError, match=words):
+        EnrolReply.parse(sent.pack(), DIM, SIZE, entries)
 
 
 @pytest.mark.parametrize(

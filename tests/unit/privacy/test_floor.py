@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -66,6 +67,8 @@ class TestReading:
             ({"ledger": 3}, "folder"),
             ({"ledger": None}, "ledger"),
             ({"floor": 1}, "floor"),
+            ({"experts": 1}, "experts"),
+            ({"experts": "true"}, "experts"),
         ],
     )
     def test_a_wrong_table(self, tmp_path: Path, change: dict[str, object], words: str) -> None:
@@ -116,6 +119,38 @@ class TestChecking:
         with pytest.raises(PromiseError):
             UNTOLD.check(mechanism, 0.1, 0.0)
         UNTOLD.check("local", None, None)
+
+
+class TestExperts:
+    TABLE: ClassVar[dict[str, object]] = {
+        "mechanisms": ["krr"], "epsilon": 4.0, "total_epsilon": 8.0, "ledger": "l",
+    }  # fmt: skip
+
+    def test_publish_where_their_node_says_nothing_of_them(self, tmp_path: Path) -> None:
+        floor_of(self.TABLE, tmp_path).check_experts(None)
+        UNTOLD.check_experts(None)
+        open_ = {"experts": True, "mechanisms": ["none", "krr"]}
+        floor_of(self.TABLE | open_, tmp_path).check_experts(None)
+
+    def test_are_promised_what_requests_are(self, tmp_path: Path) -> None:
+        floor = floor_of(self.TABLE | {"experts": True}, tmp_path)
+        floor.check_experts(4.0)
+        for weaker in (None, 4.5, float("nan")):
+            with pytest.raises(PromiseError):
+                floor.check_experts(weaker)
+
+    def test_a_place_needs_krr_and_a_ledger(self, tmp_path: Path) -> None:
+        other = floor_of(self.TABLE | {"mechanisms": ["subset"]}, tmp_path)
+        for floor in (other, UNTOLD):
+            with pytest.raises(PromiseError):
+                floor.check_experts(1.0)
+
+    def test_of_a_simulation_have_the_runs_epsilon(self, tmp_path: Path) -> None:
+        told = ["privacy.experts=catalogue", "privacy.experts_epsilon=2"]
+        config = compose([*told, "privacy=krr", "privacy.epsilon=1"]).privacy
+        floor = virtual_floor(config, 3, tmp_path / "l")
+        floor.check_experts(2.0)
+        assert floor.budget == Budget(6.0)
 
 
 class TestLedger:
