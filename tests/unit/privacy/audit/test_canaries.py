@@ -40,7 +40,7 @@ def test_an_honest_run_is_not_refuted(sigma: float) -> None:
 
 
 def test_examples_that_take_part_in_every_step_are_caught() -> None:
-    assert canary_bound(*run(1.2, rate=1.0), DELTA, 0.9999) > claimed(1.2)
+    assert canary_bound(*run(3.0, rate=1.0), DELTA, 0.9999) > claimed(3.0)
 
 
 def test_a_noise_that_is_forgotten_is_caught() -> None:
