@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sglora_fed.errors import NodeFileError
+from sglora_fed.files import read_bounded
 from sglora_fed.tasks.types import IDENTIFIER
 from sglora_fed.tasks.visible import is_visible
 
@@ -149,11 +150,7 @@ def _captions(value: object) -> tuple[str, ...]:
 
 def _values(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_FILE + 1)
-        if len(text) > LARGEST_FILE:
-            raise NodeFileError(f"{path} is larger than {LARGEST_FILE} bytes")
-        return tomllib.loads(text.decode("utf-8"))
+        return tomllib.loads(read_bounded(path, LARGEST_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise NodeFileError(f"{path} cannot be read: {error}") from error
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sglora_fed.errors import CatalogueError
-from sglora_fed.files import write_atomically
+from sglora_fed.files import read_bounded, write_atomically
 from sglora_fed.units import off_unit
 
 MOST = 65_535
@@ -113,11 +113,7 @@ def _are_texts(value: object) -> bool:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-        if len(data) > LARGEST_FILE:
-            raise CatalogueError(f"{path} is larger than {LARGEST_FILE} bytes")
-        facts = json.loads(data.decode("utf-8"))
+        facts = json.loads(read_bounded(path, LARGEST_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise CatalogueError(f"{path} cannot be read: {error}") from error
     if not isinstance(facts, dict):

@@ -28,6 +28,7 @@ from typing import Any
 
 from sglora_fed.config.schema import MAX_EPSILON, MECHANISMS, PrivacyConfig
 from sglora_fed.errors import FloorError, LedgerError, PromiseError
+from sglora_fed.files import read_bounded
 from sglora_fed.privacy.ledger import Budget, Ledger, create_ledger
 
 TABLE = "privacy"
@@ -168,11 +169,7 @@ def read_floor(path: Path) -> Floor:
         FloorError: when the file cannot be read, or has no such table, or a wrong one.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_FILE + 1)
-        if len(text) > LARGEST_FILE:
-            raise FloorError(f"{path} is larger than {LARGEST_FILE} bytes")
-        values = tomllib.loads(text.decode("utf-8"))
+        values = tomllib.loads(read_bounded(path, LARGEST_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise FloorError(f"{path} cannot be read: {error}") from error
     if not isinstance(table := values.get(TABLE), dict):
