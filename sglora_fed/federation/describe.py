@@ -190,7 +190,7 @@ def paid(
         said: the words of each.
         clear: [n, d] their embeddings.
     """
-    public = f"{node.describer.fingerprint} {agreement.terms.sha256}"
+    public = agreement.public(node.describer)
     requests = [LedgerRequest(name, words, public) for name, words in zip(names, said, strict=True)]
     return node.floor.opened().release_all(requests, agreement.mechanism, clear)
 

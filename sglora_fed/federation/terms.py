@@ -93,6 +93,10 @@ class Agreement:
     mechanism: Mechanism
     snap: Snap | None = None
 
+    def public(self, describer: Describer) -> str:
+        """What a ledger notes that a release refers to: under other terms it is another release."""
+        return f"{describer.fingerprint} {self.terms.sha256}"
+
     def decoded(self, released: np.ndarray) -> np.ndarray:
         """What the server makes adapters for, of n releases: [n, m, d] float32.
 

@@ -71,8 +71,7 @@ class Asker:
         mechanism = agreement.mechanism
         if mechanism.epsilon is None:
             return mechanism.release(own).astype(mechanism.form.dtype)
-        public = f"{describer.fingerprint} {agreement.terms.sha256}"
-        request = LedgerRequest(self.name, self.description, public)
+        request = LedgerRequest(self.name, self.description, agreement.public(describer))
         return self.floor.opened().release(request, mechanism, own)
 
 
