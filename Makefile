@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OVERRIDES ?=
 
-.PHONY: help setup simulate test test-faults lint format clean
+.PHONY: help setup simulate test test-faults test-cluster lint format clean
 
 help:
 	@echo "make setup      install everything into $(VENV)"
 	@echo "make simulate   run the main job; OVERRIDES='generator=sglora' changes it"
 	@echo "make test       lint, types and all tests"
 	@echo "make test-faults  kill, cut and fill up a server and its nodes; takes some minutes"
+	@echo "make test-cluster  a small simulation on two Ray nodes of this machine"
 	@echo "make format     rewrite the code in the project's style"
 
 setup: $(STAMP)
@@ -33,6 +34,9 @@ lint: setup
 
 test-faults: setup
 	$(BIN)/python benchmarks/faults.py
+
+test-cluster: setup
+	$(BIN)/python benchmarks/cluster.py
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
