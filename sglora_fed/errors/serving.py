@@ -107,12 +107,13 @@ class RouteError(SgloraError):
 
 
 class GenerationError(SgloraError):
-    """The endpoint could not make an adapter for a request that is in order."""
+    """Endpoint or service have failed on a request; others are answered."""
 
     code = 835
-    title = "endpoint failed"
+    title = "service failed on a request"
     resolve = (
-        "Look at the endpoint's log for this code; the request may be sent again, signed anew."
+        "Its log has the kind of the error and where it was raised, beside this code; the request "
+        "may be sent again, signed anew."
     )
 
 

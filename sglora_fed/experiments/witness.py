@@ -42,6 +42,8 @@ class ServiceWitness:
     def __init__(self, folder: Path) -> None:
         self._path = folder / COUNTERS
         self._counts: Counter[str] = Counter()
+        self._codes: Counter[str] = Counter()
+        self._in_a_row = 0
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
         self._begun = _now()
         self._written = -EVERY
@@ -50,11 +52,17 @@ class ServiceWitness:
         )
         os.chmod(folder / EVENTS, 0o600)
 
-    def note(self, event: str, node: int, kind: str, seconds: float, reason: str = "") -> None:
+    def note(
+        self, event: str, node: int, kind: str, seconds: float, reason: str = "", code: int = 0
+    ) -> None:
         """Something happened with a node; see :class:`~sglora_fed.federation.visits.Witness`."""
         self._counts[event] += 1
         if event == "served":
             self._seconds.append(seconds)
+            self._in_a_row = 0
+        if code:
+            self._codes[f"SGL-{code}"] += 1
+            self._in_a_row += 1
         line = {
             **{"date": _now(), "event": event, "node": str(node), "kind": kind},
             **{"seconds": round(seconds, 3), "reason": reason},
@@ -83,6 +91,8 @@ class ServiceWitness:
             "begun": self._begun,
             "process": os.getpid(),
             **{name: self._counts[name] for name in KINDS},
+            "errors": dict(self._codes),
+            "errors_since_served": self._in_a_row,
             "nodes_online": online,
             "in_flight": in_flight,
             "seconds": {"p50": self._quantile(50), "p99": self._quantile(99)},

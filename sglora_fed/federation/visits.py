@@ -2,11 +2,12 @@
 
 In every step the service looks which nodes are there, asks those that are due for their requests,
 makes adapters for all requests that have come meanwhile together, and sends them. A node that is
-silent, fails or lies costs its own turn alone.
+silent, fails, lies, or asks for what cannot be made costs its own turn alone.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from flwr.serverapp import Grid
 
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import MessageError
+from sglora_fed.failures import code_of, told
 from sglora_fed.federation.adopt import ADOPT, AdoptReply, AdoptRequest
 from sglora_fed.federation.book import Book
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.post import pulled
 from sglora_fed.federation.terms import Agreement
+
+logger = logging.getLogger(__name__)
 
 
 class Maker(Protocol):
@@ -43,7 +47,9 @@ class Maker(Protocol):
 class Witness(Protocol):
     """What is told of every event; no payload is in it."""
 
-    def note(self, event: str, node: int, kind: str, seconds: float, reason: str = "") -> None:
+    def note(
+        self, event: str, node: int, kind: str, seconds: float, reason: str = "", code: int = 0
+    ) -> None:
         """Something happened with a node.
 
         Args:
@@ -52,6 +58,7 @@ class Witness(Protocol):
             kind: of the message.
             seconds: since the node was first asked in this visit.
             reason: why it was refused or failed.
+            code: of the service's own error that stood in its way; 0 for anything else.
         """
         ...
 
@@ -150,13 +157,24 @@ class Service:
                 continue
             del self._waiting[name]
             try:
-                if pending.kind == ADOPT:
-                    self._confirmed(pending, found[0])
-                else:
-                    ready.append(_Ready(pending, self._described(pending, found[0])))
+                reply = self._read(pending, found[0])
             except MessageError as error:
                 self._failed(pending, str(error))
+            except Exception as error:  # noqa: BLE001 - one node's reply ends no service of many
+                self._could_not(pending, error)
+            else:
+                if reply is None:
+                    self._served(pending)
+                else:
+                    ready.append(_Ready(pending, reply))
         return ready
+
+    def _read(self, pending: Pending, message: Message | None) -> DescribeReply | None:
+        """Requests; None for a confirmation."""
+        if pending.kind == ADOPT:
+            self._check_confirmed(pending, message)
+            return None
+        return self._described(pending, message)
 
     def _described(self, pending: Pending, message: Message | None) -> DescribeReply:
         agreement = self._maker.agreement
@@ -171,28 +189,44 @@ class Service:
             raise MessageError("the node has no client")
         return reply
 
-    def _confirmed(self, pending: Pending, message: Message | None) -> None:
+    def _check_confirmed(self, pending: Pending, message: Message | None) -> None:
         most = NAME_BYTES * len(pending.ids)
         reply = self._federation.read(
             pending.node, message, lambda _, body: AdoptReply.parse(body), most, pending.ids
         )
         if len(reply.ids) < len(pending.ids):
             raise MessageError(f"{len(reply.ids)} of {len(pending.ids)} clients keep theirs")
+
+    def _served(self, pending: Pending) -> None:
         self._book.note_served(pending.node, time.time())
         self._note("served", pending)
 
     def _serve(self, ready: Sequence[_Ready]) -> None:
-        """All requests that have come are one batch for the generator."""
         admitted = [one for one in ready if self._admitted(one)]
-        if not admitted:
-            return
-        requests = self._maker.make(self._federation, [one.reply for one in admitted])
-        self._send(
-            [
-                (self._following(one), request.pack())
-                for one, request in zip(admitted, requests, strict=True)
-            ]
-        )
+        self._send([(self._following(one), body) for one, body in self._made(admitted)])
+
+    def _made(self, ready: Sequence[_Ready]) -> list[tuple[_Ready, RecordDict]]:
+        """Each node's requests with its adapters; all are one batch for the generator.
+
+        Where that fails, each is made alone: whoever it fails for is refused, and nobody else.
+        """
+        if not ready:
+            return []
+        try:
+            requests = self._maker.make(self._federation, [one.reply for one in ready])
+            return [(one, made.pack()) for one, made in zip(ready, requests, strict=True)]
+        except Exception as error:  # noqa: BLE001 - one node's request ends no service of many
+            if len(ready) > 1:
+                return [pair for one in ready for pair in self._made([one])]
+            self._could_not(ready[0].pending, error)
+            return []
+
+    def _could_not(self, pending: Pending, error: Exception) -> None:
+        """Refuse a node that the service itself has failed for."""
+        code = code_of(error)
+        logger.error("node %d %s: SGL-%d\n%s", pending.node, pending.kind, code, told(error))
+        self._book.note_failed(pending.node, time.time())
+        self._note("refused", pending, f"SGL-{code}", code)
 
     def _following(self, one: _Ready) -> Pending:
         node, begun = one.pending.node, one.pending.begun
@@ -218,9 +252,9 @@ class Service:
         self._book.note_failed(pending.node, time.time())
         self._note(event, pending, reason)
 
-    def _note(self, event: str, pending: Pending, reason: str = "") -> None:
+    def _note(self, event: str, pending: Pending, reason: str = "", code: int = 0) -> None:
         seconds = time.monotonic() - pending.begun
-        self._witness.note(event, pending.node, pending.kind, seconds, reason)
+        self._witness.note(event, pending.node, pending.kind, seconds, reason, code)
 
     @property
     def _grid(self) -> Grid:

@@ -31,6 +31,7 @@ from sglora_fed.errors import (
 )
 from sglora_fed.generators.export import Export
 from sglora_fed.serving.batching import Batcher
+from sglora_fed.serving.guard import LOG, Guard, log_failure
 from sglora_fed.serving.limits import Gate, Limits
 from sglora_fed.serving.metrics import CONTENT, Metrics
 from sglora_fed.serving.openapi import DESCRIPTION, REPLY, REQUEST, TAKEN
@@ -46,7 +47,6 @@ from sglora_fed.serving.wire import (
     parse_request,
 )
 
-LOG = logging.getLogger("sglora_fed.serving")
 ADDRESS = "/v1/adapters"
 
 BODY_SECONDS = 5.0
@@ -63,6 +63,9 @@ STATUS: dict[type[SgloraError], int] = {
     GenerationError: 500,
     RateError: 429,
 }
+
+FAILING = 5
+"""Faults after one another, without one adapter between them."""
 
 LOOPBACK = "loopback"
 """What every client is called without TLS, where nobody can be told from another."""
@@ -108,9 +111,9 @@ class Service:
                 made = await self._made(parsed)
             adapters = len(made)
             reply = Response(pack_reply(made, self.export.sha256), media_type=SAFETENSORS)
-        except SgloraError as error:
-            code = error.code
-            reply = await self._refusal(error)
+        except Exception as error:  # noqa: BLE001 - no request may end the service
+            refused = self.answerable(error)
+            code, reply = refused.code, await self._refusal(refused)
         seconds = time.perf_counter() - started
         if adapters:
             self.metrics.served(adapters, seconds)
@@ -136,17 +139,34 @@ class Service:
             embeddings = rows[released]
         else:
             embeddings = released.astype(np.float32)[None]
-        try:
-            return await self.batcher.adapters(embeddings)
-        except SgloraError as error:
-            raise GenerationError("the generator refused a batch") from error
+        return await self.batcher.adapters(embeddings)
+
+    def answerable(self, error: Exception) -> SgloraError:
+        """An error that a client is told; of a fault of this side it is told that there is one.
+
+        A fault is logged, and counted until the next adapter is made.
+        """
+        if isinstance(error, SgloraError) and type(error) in STATUS:
+            return error
+        log_failure(error)
+        self.metrics.failures += 1
+        return GenerationError("the endpoint failed")
 
     async def _refusal(self, error: SgloraError) -> Response:
         if isinstance(error, RateError):
             await asyncio.sleep(HELD)
-        reply = refusal(error)
-        self.metrics.answers[reply.status_code, error.code] += 1
+        return self.refused(error)
+
+    def refused(self, error: SgloraError, code: int | None = None) -> Response:
+        """A refusal that is counted."""
+        reply = refusal(error, code)
+        self.metrics.answers[reply.status_code, code or error.code] += 1
         return reply
+
+    @property
+    def failing(self) -> bool:
+        """Whether so many requests in a row met a fault of this side that others would, too."""
+        return self.metrics.failures >= FAILING
 
     def counted(self) -> str:
         """All metrics."""
@@ -222,10 +242,11 @@ def make_app(service: Service) -> FastAPI:
         """Which generator this is, and what it takes."""
         return service.facts()
 
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """Whether the endpoint is there."""
-        return {"status": "ok"}
+    @app.get("/healthz", responses={503: {"description": "no adapter is made any more"}})
+    async def healthz(response: Response) -> dict[str, str]:
+        """Whether the endpoint is there, and makes adapters."""
+        response.status_code = 503 if service.failing else 200
+        return {"status": "failing" if service.failing else "ok"}
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -235,5 +256,7 @@ def make_app(service: Service) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
         return refusal(RouteError("no such address or method"))
+
+    app.add_middleware(Guard, answer=lambda error: service.refused(service.answerable(error)))
 
     return app

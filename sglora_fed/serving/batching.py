@@ -40,7 +40,7 @@ class Batcher:
         """Adapters [m, D] float16 for unit embeddings [m, d], within the clients' bound.
 
         Raises:
-            GeneratorError: when the generator refuses the batch.
+            Exception: whatever the generator raises for these; others of the batch get theirs.
         """
         loop = asyncio.get_running_loop()
         made: asyncio.Future[np.ndarray] = loop.create_future()
@@ -57,10 +57,19 @@ class Batcher:
             self._timer = None
         batch, self._waiting = self._waiting, []
         if batch:
-            embeddings = np.concatenate([rows for rows, _ in batch])
             self.batches += 1
-            work = loop.run_in_executor(self._worker, self.generate, embeddings)
+            work = loop.run_in_executor(self._worker, self._made, [rows for rows, _ in batch])
             work.add_done_callback(lambda done: _hand_out(batch, done))
+
+    def _made(self, parts: list[np.ndarray]) -> list[np.ndarray | Exception]:
+        """Each request's adapters, or what it fails with: then each is made alone."""
+        try:
+            made = self.generate(np.concatenate(parts))
+        except Exception as error:  # noqa: BLE001 - whoever asked is told, and nobody else
+            if len(parts) > 1:
+                return [one for part in parts for one in self._made([part])]
+            return [error]
+        return list(np.split(made, np.cumsum([len(part) for part in parts])[:-1]))
 
     def generate(self, embeddings: np.ndarray) -> np.ndarray:
         """As :meth:`adapters`, at once."""
@@ -75,15 +84,14 @@ class Batcher:
 
 
 def _hand_out(
-    batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]], done: asyncio.Future[np.ndarray]
+    batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]],
+    done: asyncio.Future[list[np.ndarray | Exception]],
 ) -> None:
-    """Give each request its rows, or all of them the error; who has gone away gets nothing."""
-    failed, first = done.exception(), 0
-    for rows, made in batch:
-        last = first + len(rows)
-        if not made.done():
-            if failed is not None:
-                made.set_exception(failed)
-            else:
-                made.set_result(done.result()[first:last])
-        first = last
+    """Give each request its rows or its error; who has gone away gets nothing."""
+    for (_, made), found in zip(batch, done.result(), strict=True):
+        if made.done():
+            continue
+        if isinstance(found, Exception):
+            made.set_exception(found)
+        else:
+            made.set_result(found)

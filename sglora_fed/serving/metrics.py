@@ -21,12 +21,15 @@ class Metrics:
     adapters: int = 0
     batches: int = 0
     seconds: float = 0.0
+    failures: int = 0
+    """Faults of this side since the last answer with adapters."""
     within: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     """Answers with adapters for each part of the histogram."""
 
     def served(self, adapters: int, seconds: float) -> None:
         """Count an answer with adapters."""
         self.answers[200, 0] += 1
+        self.failures = 0
         self.adapters += adapters
         self.seconds += seconds
         self.within[bisect_left(BOUNDS, seconds)] += 1
@@ -38,7 +41,8 @@ class Metrics:
             lines.append(f'sglora_answers_total{{status="{status}",code="{code}"}} {count}')
         for name, value in (("adapters", self.adapters), ("batches", self.batches)):
             lines += [f"# TYPE sglora_{name}_total counter", f"sglora_{name}_total {value}"]
-        lines += ["# TYPE sglora_active gauge", f"sglora_active {active}"]
+        for name, value in (("active", active), ("failures_in_a_row", self.failures)):
+            lines += [f"# TYPE sglora_{name} gauge", f"sglora_{name} {value}"]
         return "\n".join([*lines, *self._histogram(), ""])
 
     def _histogram(self) -> list[str]:

@@ -203,7 +203,7 @@ def add_page(app: FastAPI, service: Service) -> None:
         except VocabularyError as error:
             return refusal(RequestError(str(error)), error.code)
         except SgloraError as error:
-            return refusal(error)
+            return service.refused(service.answerable(error))
         return Response(json.dumps(found), media_type=JSON)
 
 

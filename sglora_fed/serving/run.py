@@ -14,8 +14,9 @@ import uvicorn
 
 from sglora_fed.errors import EndpointError
 from sglora_fed.generators.export import Export
-from sglora_fed.serving.app import LOG, Service, make_app
+from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.connection import Connection
+from sglora_fed.serving.guard import LOG
 from sglora_fed.serving.limits import Limits
 from sglora_fed.serving.tls import Files, server_context
 

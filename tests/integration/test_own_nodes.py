@@ -27,8 +27,14 @@ from sglora_fed.edge.settings import FILE, OwnNode, node_toml, read_node
 from sglora_fed.edge.shelf import adopted, last_contact
 from sglora_fed.edge.starting import make_node, promise
 from sglora_fed.edge.status import budget_lines
-from sglora_fed.errors import BudgetError, NoAdapterError, PromiseError
-from sglora_fed.experiments.makers import load_maker
+from sglora_fed.errors import (
+    BudgetError,
+    GenerationError,
+    GeneratorError,
+    NoAdapterError,
+    PromiseError,
+)
+from sglora_fed.experiments.makers import LoadedMaker, load_maker
 from sglora_fed.experiments.serve import serve_while
 from sglora_fed.federation.adopt import ADOPT
 from sglora_fed.federation.inprocess import InProcessGrid
@@ -87,8 +93,8 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Callable[..., OwnNode]:
-    def made(name: str, clear: bool = True, **given: Any) -> OwnNode:
-        node = OwnNode(tmp_path / name / FILE, WORDS, captions=CAPTIONS, **given)
+    def made(name: str, clear: bool = True, called: str = "owner") -> OwnNode:
+        node = OwnNode(tmp_path / name / FILE, WORDS, captions=CAPTIONS, name=called)
         make_node(node, promise(clear, {}))
         return node
 
@@ -238,3 +244,57 @@ def test_a_node_may_not_ask_for_everything(
     grid.between = change
     counts = serve(grid, told, tmp_path / "out", 12)
     assert (counts["served"], counts["refused"] > 0) == (2, True)
+
+
+class Faulty(LoadedMaker):
+    """A maker with a fault that some clients meet."""
+
+    def make(self, federation: Any, replies: Any) -> Any:
+        met = {own for reply in replies for own in reply.ids}
+        if "refused" in met:
+            raise GeneratorError(f"{WORDS} cannot be made")
+        if "crashes" in met:
+            raise ZeroDivisionError(WORDS)
+        return super().make(federation, replies)
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(config: Any) -> Faulty:
+        return Faulty(**vars(load_maker(config)))
+
+    monkeypatch.setattr("sglora_fed.experiments.serve.load_maker", loaded)
+
+
+def test_what_cannot_be_made_for_one_is_made_for_all_others(
+    own: Callable[..., OwnNode],
+    overrides: list[str],
+    tmp_path: Path,
+    faulty: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = ("first", "refused", "crashes", "last")
+    nodes = [own(name, called=name) for name in names]
+    counts = serve(NodesGrid(list(map(settings, nodes)), overrides), overrides, tmp_path / "out")
+    assert [adopted(node) is not None for node in nodes] == [True, False, False, True]
+    assert counts["served"] == 2
+    assert counts["refused"] == sum(counts["errors"].values()) >= 2
+    assert set(counts["errors"]) == {f"SGL-{GeneratorError.code}", f"SGL-{GenerationError.code}"}
+    # The fault can be found, and nothing of what was asked: neither in the log nor in the events.
+    assert "ZeroDivisionError" in caplog.text
+    assert "test_own_nodes.py" in caplog.text
+    assert WORDS not in caplog.text + (tmp_path / "out" / "events.jsonl").read_text()
+
+
+def test_a_service_that_fails_for_all_says_so_and_goes_on(
+    own: Callable[..., OwnNode], overrides: list[str], tmp_path: Path, faulty: None
+) -> None:
+    node = own("crashes", called="crashes")
+    grid = NodesGrid([settings(node)], overrides)
+    counts = serve(grid, overrides, tmp_path / "out", 40)
+    assert counts["errors_since_served"] == counts["errors"]["SGL-835"] >= 3
+    text = node.file.read_text()
+    node.file.write_text(text.replace('"crashes"', '"mended"'))
+    # The same output: the book goes on where it was.
+    counts = serve(NodesGrid([settings(node)], overrides), overrides, tmp_path / "out", 40)
+    assert (counts["served"], counts["errors_since_served"]) == (1, 0)

@@ -21,7 +21,7 @@ from sglora_fed.adapters.start import within_bound
 from sglora_fed.edge.certificates import make_certificates
 from sglora_fed.errors import CertificateError, EndpointError
 from sglora_fed.generators.export import Export
-from sglora_fed.serving import app
+from sglora_fed.serving import app, guard
 from sglora_fed.serving.client import own_key
 from sglora_fed.serving.limits import Limits
 from sglora_fed.serving.proof import Meaning, proof_of
@@ -163,7 +163,7 @@ def test_nothing_of_a_request_is_in_the_log(
 ) -> None:
     written = io.StringIO()
     for name in ("handlers", "propagate", "level"):
-        monkeypatch.setattr(app.LOG, name, getattr(app.LOG, name))
+        monkeypatch.setattr(guard.LOG, name, getattr(guard.LOG, name))
     log_to(written)
     body, places = as_json(released), AdapterRequest(np.array([17], np.uint16), "c" * 64).pack()
     sent.post(body, sent.proof(body, JSON), JSON)

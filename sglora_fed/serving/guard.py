@@ -1,0 +1,48 @@
+"""What nobody foresaw: it is logged without a word of the request, and answered with a code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sglora_fed.failures import told
+
+LOG = logging.getLogger("sglora_fed.serving")
+
+
+def log_failure(error: Exception) -> None:
+    """One line of JSON: the kinds and places of an error."""
+    LOG.error(json.dumps({"time": round(time.time(), 3), "failure": told(error)}))
+
+
+class Guard:
+    """Keeps a fault of any address from the server, which would log its text and close.
+
+    Args:
+        app: that is called.
+        answer: for a request that it failed on.
+    """
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Exception], Response]) -> None:
+        self._app, self._answer = app, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:  # noqa: BLE001 - no request may end the service
+            answer = self._answer(error)
+            if not begun:
+                await answer(scope, receive, send)
