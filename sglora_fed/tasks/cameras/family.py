@@ -160,7 +160,8 @@ class _Camera:
 
     def task(self) -> Task:
         """Its words, and pictures that are drawn when they are looked at."""
-        _, (description, *paraphrases) = self._begun()
+        rng = _rng("camera", self.name, self.config)
+        description, *paraphrases = sentences(OWNERS, self.condition, WAYS, rng)
         return Task(
             id=self.name,
             description=description,
@@ -175,8 +176,8 @@ class _Camera:
         )
 
     def examples(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-        """For training and for testing."""
-        rng, _ = self._begun()
+        """For training and for testing: the same whatever the owners' words are."""
+        rng = _rng("camera pictures", self.name, self.config)
         train = _captions(self.config.train_per_client, rng)
         test = hard_groups(rng).ravel()[: self._tested]
         see = partial(self.view, self.condition)
@@ -186,11 +187,6 @@ class _Camera:
     def _tested(self) -> int:
         """An expert is never tested."""
         return self.config.test_per_client if self.role == "client" else 0
-
-    def _begun(self) -> tuple[np.random.Generator, tuple[str, ...]]:
-        """The task's random numbers behind those of its sentences, and these."""
-        rng = _rng_of(self.name, self.config)
-        return rng, tuple(sentences(OWNERS, self.condition, WAYS, rng))
 
 
 @lru_cache(maxsize=RECENT)
@@ -219,7 +215,7 @@ def _reworded(
     made = []
     for number, (task, condition) in enumerate(zip(tasks, conditions, strict=True)):
         name = f"new_words-{number:03d}"
-        description, *others = sentences(OTHER, condition, WAYS, _rng_of(name, config))
+        description, *others = sentences(OTHER, condition, WAYS, _rng("camera", name, config))
         made.append(
             replace(
                 task,
@@ -232,8 +228,8 @@ def _reworded(
     return made
 
 
-def _rng_of(name: str, config: FamilyConfig) -> np.random.Generator:
-    return np.random.default_rng(derive_seed(config.seed, "camera", name))
+def _rng(purpose: str, name: str, config: FamilyConfig) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(config.seed, purpose, name))
 
 
 def _captions(count: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,7 @@ from sglora_fed.tasks.cameras.captions import CAPTIONS, parse
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
 from sglora_fed.tasks.cameras.family import cameras_family, unspoilt_family
 from sglora_fed.tasks.cameras.other_author import OTHER
+from sglora_fed.tasks.cameras.owners.frames import FRAMES
 from sglora_fed.tasks.cameras.scenes import PLACES, render
 from sglora_fed.tasks.cameras.wording import OWNERS, Author
 from sglora_fed.tasks.types import Task, TaskFamily
@@ -83,6 +84,14 @@ def test_new_words_change_nothing_but_the_words() -> None:
         assert {said_anew.description, *said_anew.paraphrases}.isdisjoint(
             {task.description, *task.paraphrases}
         )
+
+
+def test_pictures_are_the_same_whatever_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owners may learn to say more without a picture being drawn anew."""
+    monkeypatch.setattr("sglora_fed.tasks.cameras.family.OWNERS", replace(OTHER, frames=FRAMES[:1]))
+    for anew, task in zip(cameras_family(CONFIG).tasks, family().tasks, strict=True):
+        assert anew.split == "new_words" or anew.description != task.description
+        assert (anew.train, anew.test) == (task.train, task.test)
 
 
 def test_experts_elements_come_evenly() -> None:
