@@ -26,8 +26,8 @@ from sglora_fed.adapters import training
 from study_cameras_parts import PARTS, TUNING, Job
 from study_cameras_world import World
 
-SEEDS = (11, 12, 13)
-"""They had no part in the design."""
+SEEDS = (21, 22, 23)
+"""They had no part in the design; those of an earlier study, 11 to 13, led to a change of it."""
 
 DESIGN_SEED = 0
 """On which the training in one place is tuned."""
