@@ -1,12 +1,14 @@
 """What a generated adapter tells of the experts' pairs, of the experts, and what a round tells.
 
     python benchmarks/attacks_zoo.py [--experts 12] [--pairs 64] [--rounds 10] [--shadows 16]
-    python benchmarks/attacks_zoo.py --epsilon 8
+    python benchmarks/attacks_zoo.py --experts 48 --pairs 256 --rounds 20 --epsilon 8 4 2 1
 
 Seventeen federations of the same cameras, each with a random half of every expert's pairs: one is
-attacked, the others are the attacker's shadows. With an epsilon all of them train by DP-SGD, as
-``experiment=private`` does. Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``.
-Five minutes on one core at these sizes, ten with an epsilon; ``--device cuda`` a minute.
+attacked, the others are the attacker's shadows. An eighteenth sees none of these pairs: attacks
+that find members there are wrong. With epsilons all of them train by DP-SGD, as
+``experiment=private`` does, once for each. Writes ``results/attacks-zoo.json``, or
+``attacks-zoo-private.json``. Five minutes on one core at the first command's sizes; the second is
+for ``--device cuda``.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ from sglora_fed.tasks.cameras.captions import CAPTIONS
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo
 
-POPULATION = 32
-"""Pairs of each expert that no model sees: RMIA compares with them."""
+PARTS = 3
+"""Times as many pairs as an expert has: two parts may be seen, RMIA compares with the third."""
 
 TOGETHER = 64
 """Single gradients in one backward pass."""
@@ -67,7 +69,7 @@ class World:
         layout: of the adapters.
         tasks: the experts.
         wordings: [E, W, d] of their descriptions.
-        pools: for each expert its pairs: those that may be seen, then the population.
+        pools: for each expert its 3 n pairs: those that may be seen, then the population.
         places: [E, pool] each pair's caption among all.
         captions: [C, dim] unit embeddings of all captions.
         pairs: of each expert that one federation sees; twice as many may be seen.
@@ -130,7 +132,7 @@ def overrides(asked: argparse.Namespace) -> list[str]:
     return [
         *(private if asked.epsilon else []),
         f"family.experts={asked.experts}",
-        f"family.train_per_client={2 * asked.pairs + POPULATION}",
+        f"family.train_per_client={PARTS * asked.pairs}",
         "family.clients_per_split=1",
         "family.test_per_client=4",
         f"federation.generator_rounds={asked.rounds}",
@@ -176,7 +178,7 @@ class Trained:
     """Federations after their rounds, the first of them the attacked one.
 
     Attributes:
-        generators: one each.
+        generators: one each; the last saw the population alone.
         starts: [E, D] the attacked one's experts before the last round.
         updates: [E, D] what they sent in it.
     """
@@ -191,7 +193,7 @@ def train(one: World, members: np.ndarray) -> Trained:
 
     Args:
         one: the world.
-        members: [M, E, 2 n] bool: which federation sees which pair.
+        members: [M, E, 3 n] bool: which federation sees which pair.
     """
     count, experts = members.shape[:2]
     rows = np.arange(experts)
@@ -249,17 +251,30 @@ def membership(one: World, trained: Trained, members: np.ndarray) -> Iterator[di
     logs = np.stack([scores(one, g.starts(rows, descriptions), count) for g in trained.generators])
     seen = logs[:, :, :visible].reshape(len(logs), -1)
     others = logs[:, :, visible:].reshape(len(logs), -1)
-    inside = members.reshape(len(members), -1)
-    target, shadows, known = seen[0], seen[1:], inside[1:]
-    tried = {
+    known = members[1:].reshape(len(members) - 1, -1)
+    for who, place in (("a generated adapter", 0), ("one that saw no pair", -1)):
+        for name, found in attacks(seen, others, known, place).items():
+            yield line(f"{who}: {name}", found.reshape(len(rows), -1), members[0])
+
+
+def attacks(
+    seen: np.ndarray, others: np.ndarray, known: np.ndarray, place: int
+) -> dict[str, np.ndarray]:
+    """Attack -> [records] scores of one federation.
+
+    Args:
+        seen: [1 + s + 1, records] log-probabilities: the attacked one, the shadows, the last.
+        others: the same of records that neither it nor a shadow saw.
+        known: [s, records] which shadow saw which.
+        place: of the federation.
+    """
+    target, shadows = seen[place], seen[1:-1]
+    return {
         "loss": target,
         "calibrated": calibrated(logits(target), logits(shadows), known),
-        "RMIA": rmia(target, shadows, known, others[0], others[1:]),
+        "RMIA": rmia(target, shadows, known, others[place], others[1:-1]),
         "LiRA": lira(logits(target), logits(shadows), known),
     }
-    for name, found in tried.items():
-        apart = separation(found[inside[0]], found[~inside[0]])
-        yield line(f"a generated adapter: {name}", apart)
 
 
 def from_update(one: World, trained: Trained, members: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -272,8 +287,7 @@ def from_update(one: World, trained: Trained, members: np.ndarray) -> Iterator[d
         tried["sum of steps"].append(explained(update, steps))
     tried["loss after the round"] = list(scores(one, trained.starts + trained.updates, visible))
     for name, rows in tried.items():
-        found, inside = np.concatenate(rows), members[0].ravel()
-        yield line(f"an update: {name}", separation(found[inside], found[~inside]))
+        yield line(f"an update: {name}", np.stack(rows), members[0])
 
 
 def experts_in_zoo(one: World) -> dict[str, Any]:
@@ -288,7 +302,7 @@ def experts_in_zoo(one: World) -> dict[str, Any]:
         pools=tuple(one.pools[row] for row in rows),
         places=one.places[rows],
     )
-    members = np.zeros((1, len(rows), 2 * one.pairs), bool)
+    members = np.zeros((1, len(rows), PARTS * one.pairs), bool)
     members[:, :, : one.pairs] = True
     generator = train(half, members).generators[0]
     parts = [some(pool, np.arange(one.pairs)) for pool in one.pools]
@@ -298,15 +312,39 @@ def experts_in_zoo(one: World) -> dict[str, Any]:
     starts = np.repeat(federation_start(one.layout, 0), len(everybody), axis=0)
     own = taught(one, starts, parts, 1, steps)
     made = generator.starts(everybody, one.zoo(everybody.tolist()).embeddings)
-    return line("a generated adapter: was the expert there", expert_in_zoo(made, own, inside))
+    found = expert_in_zoo(made, own, inside)
+    return told("a generated adapter: was the expert there", found, found.standard_error)
 
 
-def line(attack: str, found: Separation) -> dict[str, Any]:
-    """A line of the table."""
+def line(attack: str, found: np.ndarray, inside: np.ndarray) -> dict[str, Any]:
+    """A line of the table.
+
+    Args:
+        attack: its name.
+        found: [E, k] scores of each expert's records.
+        inside: [E, k] which were seen.
+    """
+    whole = separation(found[inside], found[~inside])
+    return told(attack, whole, between_experts(found, inside))
+
+
+def between_experts(found: np.ndarray, inside: np.ndarray) -> float:
+    """Standard error of the AUC, by leaving out one expert after the other (jackknife).
+
+    Records of one expert share a model, so they are no independent ones.
+    """
+    count = len(found)
+    rest = [np.delete(np.arange(count), expert) for expert in range(count)]
+    aucs = [separation(found[some][inside[some]], found[some][~inside[some]]).auc for some in rest]
+    return float(np.sqrt((count - 1) * np.var(aucs)))
+
+
+def told(attack: str, found: Separation, error: float) -> dict[str, Any]:
+    """A line of the table as plain values."""
     return {
         "attack": attack,
         "auc": round(found.auc, 4),
-        "standard_error": round(found.standard_error, 4),
+        "standard_error": round(error, 4),
         **{f"tpr at {rate:g}": round(tpr, 4) for rate, tpr in found.tpr_at.items()},
         "members": found.positives,
         "others": found.negatives,
@@ -324,27 +362,37 @@ def draw_members(experts: int, pairs: int, shadows: int) -> np.ndarray:
     return np.concatenate([drawn, ~drawn[1:]])
 
 
+def found_in(asked: argparse.Namespace) -> dict[str, Any]:
+    """All attacks on one world."""
+    one = world(asked)
+    members = draw_members(asked.experts, asked.pairs, asked.shadows)
+    everybody = np.pad(members, ((0, 1), (0, 0), (0, asked.pairs)))
+    everybody[-1, :, 2 * asked.pairs :] = True
+    trained = train(one, everybody)
+    rows = [*membership(one, trained, members), *from_update(one, trained, members)]
+    if not asked.epsilon:
+        # Epsilon is about pairs: that an expert took part is no secret.
+        rows.append(experts_in_zoo(one))
+    for row in rows:
+        print(row, flush=True)
+    return {"epsilon": asked.epsilon, "sigma": one.sigma, "rows": rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experts", type=int, default=12)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--shadows", type=int, default=16)
-    parser.add_argument("--epsilon", type=float, help="of each pair, by DP-SGD; none without")
+    parser.add_argument("--epsilon", type=float, nargs="+", help="of each pair, by DP-SGD")
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
-    one = world(asked)
-    members = draw_members(asked.experts, asked.pairs, asked.shadows)
-    trained = train(one, members)
-    rows = [*membership(one, trained, members), *from_update(one, trained, members)]
-    if not asked.epsilon:
-        # Epsilon is about pairs: that an expert took part is no secret.
-        rows.append(experts_in_zoo(one))
-    for found in rows:
-        print(found)
     name = "attacks-zoo-private" if asked.epsilon else "attacks-zoo"
-    facts = machine.facts("sglora-fed", "torch")
-    machine.write(name, {**facts, **vars(asked), "sigma": one.sigma, "rows": rows})
+    facts = machine.facts("sglora-fed", "torch") | vars(asked)
+    runs = []
+    for epsilon in asked.epsilon or [None]:
+        runs.append(found_in(argparse.Namespace(**{**vars(asked), "epsilon": epsilon})))
+        machine.write(name, {**facts, "runs": runs})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,38 +99,57 @@ class Point:
         return ["experiment=private", *self.overrides, *family, noise]
 
 
-SMALL = (None, CLIPPED, 8.0, 4.0, 2.0, 1.0)
+CURVE = (None, 8.0, 4.0, 2.0)
 POINTS = (
+    *(Point(48, 256, 24, epsilon) for epsilon in (None, 8.0)),
     *(Point(96, 1024, 4, epsilon, LARGE) for epsilon in (None, 8.0)),
     *(Point(76, 1024, 24, epsilon, LARGE) for epsilon in (None, 8.0)),
-    *(Point(48, 1024, 24, epsilon) for epsilon in (None, 8.0, 4.0, 1.0)),
-    *(Point(48, 256, 24, epsilon) for epsilon in SMALL),
-    *(Point(48, 64, 24, epsilon) for epsilon in (None, 8.0)),
+    *(Point(48, 256, 24, epsilon) for epsilon in (4.0, 2.0, CLIPPED)),
+    *(Point(48, 64, 24, epsilon) for epsilon in CURVE),
+    *(Point(48, 1024, 24, epsilon, LARGE) for epsilon in CURVE),
+    *(Point(76, 256, 24, epsilon) for epsilon in (None, 8.0)),
 )
+"""100 conditions can be known: 24 clients leave 76 experts, 96 experts leave 4 clients."""
 
 
 def plan(points: Sequence[Point], seeds: Sequence[int], path: Path) -> None:
     """Write what every measurement needs: configuration, noise, rates; embeddings beside it."""
-    from sglora_fed.backbones import load_describer
+    jobs = [planned(point, seed) for point in points for seed in seeds]
+    path.write_text(json.dumps(jobs), encoding="utf-8")
+    embed(points, seeds, path.with_suffix(".npz"))
+
+
+def planned(point: Point, seed: int) -> dict[str, Any]:
+    """One measurement: configuration, noise and rates."""
     from sglora_fed.config import compose
     from sglora_fed.federation.rounds import rate_of_round
     from sglora_fed.promises import promise_for
 
-    jobs, texts = [], dict[str, None]()
+    config = compose(point.words(seed))
+    numbers = range(1, config.federation.generator_rounds + 1)
+    promise = promise_for(config, point.pairs)
+    return {
+        "point": asdict(point),
+        "seed": seed,
+        "config": asdict(config),
+        "rates": [rate_of_round(number, config.federation) for number in numbers],
+        "promise": None if promise is None else promise.to_dict(),
+    }
+
+
+def embed(points: Sequence[Point], seeds: Sequence[int], path: Path) -> None:
+    """Write the embeddings of all that experts and clients say."""
+    from sglora_fed.backbones import load_describer
+    from sglora_fed.config import compose
+
+    texts = dict[str, None]()
     for point in points:
         for seed in seeds:
             config = compose(point.words(seed))
-            numbers = range(1, config.federation.generator_rounds + 1)
-            promise = promise_for(config, point.pairs)
-            job = {"point": asdict(point), "seed": seed, "config": asdict(config)}
-            job["rates"] = [rate_of_round(number, config.federation) for number in numbers]
-            job["promise"] = None if promise is None else promise.to_dict()
-            jobs.append(job)
             few = replace(config.family, train_per_client=1, test_per_client=4)
             texts |= dict.fromkeys(said for task in load_family(few).tasks for said in words(task))
-    rows = load_describer(config.backbone).encode(list(texts))
-    path.write_text(json.dumps(jobs), encoding="utf-8")
-    np.savez_compressed(path.with_suffix(".npz"), texts=np.array(list(texts)), rows=rows)
+    rows = load_describer(compose([]).backbone).encode(list(texts))
+    np.savez_compressed(path, texts=np.array(list(texts)), rows=rows)
 
 
 def words(task: Task) -> tuple[str, ...]:
@@ -250,25 +269,29 @@ def _recall(task: Task, scores: torch.Tensor) -> float:
     return (found["i2t_r1"] + found["t2i_r1"]) / 2
 
 
-def measured(plan_path: Path, number: int) -> dict[str, Any]:
+def measured(job: Mapping[str, Any], texts: Path) -> dict[str, Any]:
     """One job of a plan."""
     torch.set_num_threads(1)
-    job = json.loads(plan_path.read_text(encoding="utf-8"))[number]
-    kept = np.load(plan_path.with_suffix(".npz"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         training.FOLD = FOLD
-    embeddings = dict(zip(kept["texts"].tolist(), kept["rows"], strict=True))
-    made = World(job, embeddings, device).score()
+    made = World(job, embedded(texts), device).score()
     card = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     return {key: job[key] for key in ("point", "seed", "promise")} | made | {"device": card}
 
 
+@lru_cache(maxsize=1)
+def embedded(path: Path) -> dict[str, np.ndarray]:
+    """Sentence -> [d], as :func:`embed` wrote them."""
+    kept = np.load(path)
+    return dict(zip(kept["texts"].tolist(), kept["rows"], strict=True))
+
+
 def all_measured(plan_path: Path, jobs: int) -> Iterator[dict[str, Any]]:
     """All jobs of a plan, in processes, as they end."""
-    numbers = range(len(json.loads(plan_path.read_text(encoding="utf-8"))))
+    every, texts = json.loads(plan_path.read_text(encoding="utf-8")), plan_path.with_suffix(".npz")
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed(pool.submit(measured, plan_path, one) for one in numbers):
+        for done in as_completed(pool.submit(measured, job, texts) for job in every):
             yield done.result()
 
 

@@ -50,9 +50,19 @@ def test_the_zoo(script: Script, results: Path, monkeypatch: pytest.MonkeyPatch)
     sizes = ["--experts", "10", "--pairs", "8", "--rounds", "1", "--shadows", "2"]
     monkeypatch.setattr(sys, "argv", ["attacks_zoo", *sizes])
     attacks.main()
-    found = json.loads((results / "attacks-zoo.json").read_text())["rows"]
-    assert len(found) == 8
-    assert all(0 <= row["auc"] <= 1 for row in found)
+    (run,) = json.loads((results / "attacks-zoo.json").read_text())["runs"]
+    assert len(run["rows"]) == 12
+    assert all(0 <= row["auc"] <= 1 for row in run["rows"])
+
+
+def test_errors_are_of_experts_not_of_their_records(script: Script) -> None:
+    """Records of an expert that all score alike say no more than one."""
+    attacks, rng = script("attacks_zoo"), np.random.default_rng(0)
+    scores, inside = rng.normal(size=(40, 1)), rng.random((40, 1)) < 0.5
+    alone = attacks.between_experts(scores, inside)
+    many = attacks.between_experts(np.repeat(scores, 50, axis=1), np.repeat(inside, 50, axis=1))
+    np.testing.assert_allclose(many, alone)
+    assert 0.07 < alone < 0.13  # Hanley & McNeil: .092 for 20 against 20 at an AUC of .5
 
 
 def test_each_pair_is_in_half_of_the_shadows(script: Script) -> None:

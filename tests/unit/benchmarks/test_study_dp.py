@@ -32,7 +32,7 @@ def test_a_point_is_planned_and_measured(study: ModuleType, tmp_path: Path) -> N
     (job,) = json.loads(plan.read_text(encoding="utf-8"))
     assert job["rates"] == [1.0]
     assert (job["promise"]["steps"], job["promise"]["rate"]) == (3, 1.0)
-    made = study.measured(plan, 0)
+    made = study.measured(job, plan.with_suffix(".npz"))
     assert len(made["functional"]) == len(made["zero_shot"]) == 4
     assert made["seed"] == 3
     assert all(0 <= value <= 1 for value in made["functional"])
