@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from sglora_fed import __version__
 from sglora_fed.errors import (
@@ -71,6 +73,32 @@ LOOPBACK = "loopback"
 """What every client is called without TLS, where nobody can be told from another."""
 
 
+class Taken(Response):
+    """An answer that counts as being answered until its client has taken it.
+
+    So nobody makes the endpoint hold more answers than it may ask for together.
+
+    Args:
+        content: a safetensors file.
+        held: what ends then.
+    """
+
+    def __init__(self, content: bytes, held: ExitStack) -> None:
+        super().__init__(content, media_type=SAFETENSORS)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the server takes the end of a body once there is room for more."""
+        parts: list[Message] = [
+            {"type": "http.response.start", "status": 200, "headers": self.raw_headers},
+            {"type": "http.response.body", "body": self.body, "more_body": True},
+            {"type": "http.response.body", "body": b""},
+        ]
+        with self._held:
+            for part in parts:
+                await send(part)
+
+
 @dataclass
 class Service:
     """What answers requests, and what it has counted.
@@ -101,7 +129,8 @@ class Service:
         started, client = time.perf_counter(), self._peer(request)
         name, adapters, code = self.name_of(request), 0, 0
         try:
-            with self.gate.admitted(name):
+            with ExitStack() as held:
+                held.enter_context(self.gate.admitted(name))
                 body = await read_body(request)
                 content = request.headers.get("content-type", "")
                 if client is not None:
@@ -109,8 +138,8 @@ class Service:
                     self.doorkeeper.check(meaning, request.headers, client.key)
                 parsed = parse_request(body, content, self.accepted)
                 made = await self._made(parsed)
+                reply: Response = Taken(pack_reply(made, self.export.sha256), held.pop_all())
             adapters = len(made)
-            reply = Response(pack_reply(made, self.export.sha256), media_type=SAFETENSORS)
         except Exception as error:  # noqa: BLE001 - no request may end the service
             refused = self.answerable(error)
             code, reply = refused.code, await self._refusal(refused)

@@ -16,6 +16,12 @@ HEADER_SECONDS = 5.0
 LONGEST_HEADERS = 16_384
 """Bytes of a request's first line and headers."""
 
+WRITE_SECONDS = 30.0
+"""For a client to read what is waiting for it."""
+
+UNREAD = 65_536
+"""Bytes that may wait for a client before no more is written."""
+
 MOST_CONNECTIONS = 900
 """Below the 1,024 files that a process may usually have open."""
 
@@ -27,12 +33,14 @@ class Connection(HttpToolsProtocol):
 
     peer: Peer | None = None
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _header_bytes: int | None = 0
     """None while a body is read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note who it is; close what is one too many."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(UNREAD)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             try:
@@ -81,10 +89,32 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = 0
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """More is waiting than may; the client has so long to read it."""
+        self._unread = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._stop_waiting()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; one with something unread would not close by itself."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left of it."""
         self._stop_timer()
+        self._stop_waiting()
         super().connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from sglora_fed.adapters.layout import Layout
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.generators import fit_generator
 from sglora_fed.generators.export import About, Export, read_export, write_export
@@ -95,17 +96,30 @@ def issue(authority: Authority) -> Callable[..., Files]:
     return authority.issue
 
 
-@pytest.fixture(scope="session")
-def export(tmp_path_factory: pytest.TempPathFactory, make_zoo: Callable[..., Zoo]) -> Export:
-    """A ridge regression over eight experts, and a catalogue of twenty descriptions."""
-    layout = {"modules": [["query", 30, 20], ["value", 30, 30]], "rank": 2, "alpha": 4.0}
+def exported(folder: Path, make_zoo: Callable[..., Zoo], layout: Any, places: int) -> Export:
+    """A ridge regression over eight experts, and a catalogue of so many descriptions."""
+    size = Layout.from_dict(layout).size
     identity = ZooIdentity("some-clip", "5" * 64, "minilm", layout, 7, "c" * 64, "", {})
-    config, zoo = GeneratorConfig(), make_zoo(8, dim=DIM, size=220)
-    rows = make_zoo(PLACES, dim=DIM, seed=3).embeddings
-    folder = tmp_path_factory.mktemp("export")
+    config, zoo = GeneratorConfig(), make_zoo(8, dim=DIM, size=size)
+    rows = make_zoo(places, dim=DIM, seed=3).embeddings
     about = About("cameras", None, None, identity, tuple(zoo.fingerprints().values()), "c" * 64)
     write_export(folder, fit_generator(config, "ridge", zoo, 0), config, about, rows)
     return read_export(folder)
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory, make_zoo: Callable[..., Zoo]) -> Export:
+    """One of small adapters."""
+    layout = {"modules": [["query", 30, 20], ["value", 30, 30]], "rank": 2, "alpha": 4.0}
+    return exported(tmp_path_factory.mktemp("export"), make_zoo, layout, PLACES)
+
+
+@pytest.fixture(scope="session")
+def large_export(tmp_path_factory: pytest.TempPathFactory, make_zoo: Callable[..., Zoo]) -> Export:
+    """One whose reply to 64 places is 1.2 MB, as the cameras' is."""
+    modules = [[f"m{number}", 64, 64] for number in range(9)]
+    layout = {"modules": modules, "rank": 8, "alpha": 16.0}
+    return exported(tmp_path_factory.mktemp("large"), make_zoo, layout, 64)
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +152,12 @@ class Running:
         self._thread.join()
         self._socket.close()
         self.service.batcher.close()
+
+    def unread(self, name: str) -> list[int]:
+        """Bytes that wait for a client, of each of its connections."""
+        found: list[Any] = list(self._server.server_state.connections)
+        mine = [one for one in found if one.peer is not None and one.peer.name == name]
+        return [one.transport.get_write_buffer_size() for one in mine]
 
     def client(self, files: Files | None) -> EndpointClient:
         return EndpointClient("127.0.0.1", self.port, self.service.export.layout, files)
