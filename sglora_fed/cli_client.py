@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -137,7 +137,7 @@ def client_status(folder: Folder) -> None:
 
 def _adapter_lines(node: OwnNode, told: dict[str, Any] | None) -> list[str]:
     if told is None:
-        return ["adapter: none yet"]
+        return ["adapter: none yet; it comes once the node is connected, and the service asks it"]
     fits = told["description_sha256"] == node.description_sha256
     confidence = told["confidence"]
     made_by = (told["generator_sha256"] or "not known")[:16]
@@ -145,7 +145,7 @@ def _adapter_lines(node: OwnNode, told: dict[str, Any] | None) -> list[str]:
     lines = [
         f"adapter: {node.adapter}",
         f"  of {told['date']}, by generator {made_by}, confidence {sure}",
-        "  made for the description as it is" if fits else "  made for other words than now",
+        "  made for the description in its file" if fits else "  made for an earlier description",
     ]
     if told["measured"]:
         values = {who: next(iter(told["measured"][who].items())) for who in ("without", "with")}
@@ -163,7 +163,9 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Hydra overrides, as for sglora-fed simulate")
     ] = None,
-    goal: Annotated[str, typer.Option(help="run, zoo, adopt, or serve: stay up.")] = "run",
+    goal: Annotated[
+        Literal["run", "zoo", "adopt", "serve"], typer.Option(help="serve: stay up.")
+    ] = "run",
 ) -> None:
     """Run on the nodes of a SuperLink that is up; fails when the run fails."""
     from sglora_fed.config import compose
@@ -191,7 +193,8 @@ def predict(
     node = read_node(folder / FILE)
     from sglora_fed.edge.predicting import predict as predicted
 
-    found = predicted(node, str(text if image is None else image.absolute()), bare=bare)
+    item = image.absolute() if image is not None else str(text)
+    found = predicted(node, item, bare=bare)
     for chance, candidate in zip(found.chances, found.texts, strict=True):
         say(f"{chance:.3f}  {candidate}")
 
@@ -215,4 +218,18 @@ def certs_init(
     for name in node:
         say(f"node {name}: {folder.absolute() / 'nodes' / name}")
     say(f"operator: FLWR_HOME={folder.absolute() / 'operator'}, superlink 'trial'")
-    say(f"Keep {folder.absolute() / 'ca.key'} away from both; it makes more of them.")
+    say(f"Keep {folder.absolute() / 'ca.key'} away from both; certs add makes more nodes with it.")
+
+
+@certs.command("add")
+def certs_add(
+    folder: Annotated[Path, typer.Argument(help="Folder that certs init made, with ca.key.")],
+    node: Annotated[list[str], typer.Option(help="Name of a new node; repeatable.")],
+    days: Annotated[int, typer.Option(help="How long they are valid.", min=1)] = 365,
+) -> None:
+    """Make a key for each of some nodes that come later, by the same authority."""
+    from sglora_fed.edge.certificates import add_nodes
+
+    add_nodes(folder, node, days)
+    for name in node:
+        say(f"node {name}: {folder.absolute() / 'nodes' / name}")

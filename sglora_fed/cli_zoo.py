@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -77,14 +78,19 @@ def zoo_list(folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")]) -
 
 @app.command("verify")
 def zoo_verify(
-    folder: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a zoo, or of an exported generator.")],
     key: Annotated[
         Path | None, typer.Option(help="Public key (PEM) that must have signed the manifest.")
     ] = None,
 ) -> None:
     """Check every file of a zoo: header, sha256, shapes and values; with --key who signed it."""
+    from sglora_fed.generators.export import GENERATOR, read_export
     from sglora_fed.zoo import read_store
 
+    if (folder / GENERATOR).exists():
+        about = read_export(folder, key).about
+        say(f"generator of {len(about.experts)} experts, all files as written: {folder.absolute()}")
+        return
     store = read_store(folder)
     if key is not None:
         from sglora_fed.zoo.signing import check_signature
@@ -152,9 +158,20 @@ def zoo_remove(
     store = read_store(folder)
     from sglora_fed.kept.withdrawal import withdraw
 
-    for path in withdraw(store, experts, export or []):
-        say(f"deleted {path}")
+    for line in _deleted(withdraw(store, experts, export or [])):
+        say(line)
     say(f"{len(experts)} experts withdrawn from {folder.absolute()}; {len(store.ids())} are left")
+
+
+def _deleted(paths: Iterable[Path]) -> list[str]:
+    """A line for each folder: simulated clients have trained hundreds of files."""
+    inside: dict[Path, list[Path]] = {}
+    for path in paths:
+        inside.setdefault(path.parent, []).append(path)
+    return [
+        f"deleted {found[0]}" if len(found) == 1 else f"deleted {len(found)} files in {folder}"
+        for folder, found in inside.items()
+    ]
 
 
 @app.command("export")

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -68,10 +69,7 @@ def make_certificates(
         AuthorityError: when the folder exists or cannot be written, or a name is none.
     """
     alternatives = [_alternative(name) for name in dict.fromkeys([*names, *LOOPBACK])]
-    if wrong := [name for name in nodes if not IDENTIFIER.fullmatch(name)]:
-        raise AuthorityError(f"nodes {wrong}; need 1 to 64 letters, digits and ._- each")
-    if not nodes or len(set(nodes)) < len(nodes):
-        raise AuthorityError(f"nodes {list(nodes)}; at least one, each once")
+    _check_nodes(nodes)
     authority = _authority(days)
     server = _server(authority, [*names, *LOOPBACK][0], alternatives, days)
     try:
@@ -85,8 +83,51 @@ def make_certificates(
         _write(folder / OPERATOR / "config.toml", config.encode(), 0o600)
         for name in nodes:
             _write_node(folder / NODES / name, authority, _client(authority, name, days))
+    except FileExistsError as error:
+        raise AuthorityError(f"{folder} exists already; choose a new folder") from error
     except OSError as error:
         raise AuthorityError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def add_nodes(folder: Path, nodes: Sequence[str], days: int = 365) -> None:
+    """Make the keys of further nodes, by the authority of a trial.
+
+    Args:
+        folder: as :func:`make_certificates` made it, with the authority's key.
+        nodes: names of the nodes, none of which has a folder yet.
+        days: that their certificates are valid.
+
+    Raises:
+        AuthorityError: when the authority cannot be read, a folder exists or a name is none.
+    """
+    _check_nodes(nodes)
+    authority = _read_authority(folder)
+    if taken := [name for name in nodes if (folder / NODES / name).exists()]:
+        raise AuthorityError(f"{folder / NODES} has {taken} already; choose other names")
+    try:
+        for name in nodes:
+            _write_node(folder / NODES / name, authority, _client(authority, name, days))
+    except OSError as error:
+        raise AuthorityError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _check_nodes(nodes: Sequence[str]) -> None:
+    if wrong := [name for name in nodes if not IDENTIFIER.fullmatch(name)]:
+        raise AuthorityError(f"nodes {wrong}; need 1 to 64 letters, digits and ._- each")
+    if not nodes or len(set(nodes)) < len(nodes):
+        raise AuthorityError(f"nodes {list(nodes)}; at least one, each once")
+
+
+def _read_authority(folder: Path) -> _Pair:
+    try:
+        certificate = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
+        key = load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        need = f"need {AUTHORITY} and {AUTHORITY_KEY} of certs init"
+        raise AuthorityError(f"{folder} holds no authority; {need}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise AuthorityError(f"{folder / AUTHORITY_KEY}: need an elliptic curve")
+    return _Pair(certificate, key)
 
 
 def _flower_config(folder: Path, host: str, port: int) -> str:
@@ -94,7 +135,7 @@ def _flower_config(folder: Path, host: str, port: int) -> str:
     lines = ["[superlink]", f'default = "{NAME}"', f"[superlink.{NAME}]"]
     lines += [f"address = {json.dumps(address)}"]
     lines += [f"root-certificates = {json.dumps(str(folder / AUTHORITY))}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def _write_node(folder: Path, authority: _Pair, client: _Pair) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -10,7 +11,7 @@ from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_backbone
 from sglora_fed.backbones.types import DualEncoder
-from sglora_fed.config.schema import AdapterConfig, BackboneConfig
+from sglora_fed.config.schema import ITEMS, AdapterConfig, BackboneConfig
 from sglora_fed.edge.settings import OwnNode
 from sglora_fed.edge.shelf import adopted
 from sglora_fed.errors import NoAdapterError, NodeFileError
@@ -29,30 +30,42 @@ class Prediction:
     chances: tuple[float, ...]
 
 
-def predict(node: OwnNode, item: str, *, bare: bool = False) -> Prediction:
+def predict(node: OwnNode, item: str | Path, *, bare: bool = False) -> Prediction:
     """Compare an item with the node's labels or captions.
 
     Args:
         node: that has adopted an adapter.
-        item: a text, or the path of a picture, as its backbone takes them.
+        item: a text, or the file of a picture, as its backbone takes them.
         bare: without the adapter.
 
     Raises:
         NoAdapterError: before the first adoption.
-        NodeFileError: when the node names neither labels nor captions.
+        NodeFileError: when the node names neither labels nor captions, or the item is of the wrong
+            kind or not there.
         SgloraError: when adapter, backbone or item cannot be read.
     """
     if (told := adopted(node)) is None:
         raise NoAdapterError(f"{node.adapter} is not there: no adapter was adopted yet")
     if not node.texts:
         raise NodeFileError(f"{node.file} has neither labels nor captions to choose from")
+    config = _backbone(told)
+    _check_item(config, item)
     vector, layout = read_peft(node.adapter)
     names = tuple(module.name for module in layout.modules)
-    encoder = load_backbone(_backbone(told), AdapterConfig(targets=_ends(names), layers=()))
+    encoder = load_backbone(config, AdapterConfig(targets=_ends(names), layers=()))
     if bare:
-        return _scored(encoder, node, item)
+        return _scored(encoder, node, str(item))
     with adapted(encoder.model, layout, torch.from_numpy(vector[None])):
-        return _scored(encoder, node, item)
+        return _scored(encoder, node, str(item))
+
+
+def _check_item(config: BackboneConfig, item: str | Path) -> None:
+    """Before a model is loaded for it, which takes seconds."""
+    given = "image" if isinstance(item, Path) else "text"
+    if (takes := ITEMS[config.name]) != given:
+        raise NodeFileError(f"the adapter's model reads {takes}s, not {given}s: give --{takes}")
+    if isinstance(item, Path) and not item.is_file():
+        raise NodeFileError(f"{item} is not there")
 
 
 def _backbone(told: dict[str, object]) -> BackboneConfig:

@@ -151,7 +151,10 @@ def _captions(value: object) -> tuple[str, ...]:
 def _values(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bounded(path, LARGEST_FILE))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        hint = "; client init makes it" if isinstance(error, FileNotFoundError) else ""
+        raise NodeFileError(f"{path} cannot be read: {error.strerror}{hint}") from error
+    except (ValueError, RecursionError) as error:
         raise NodeFileError(f"{path} cannot be read: {error}") from error
 
 

@@ -99,7 +99,15 @@ def environment(node: OwnNode) -> dict[str, str]:
 
 
 def supernode_command(node: OwnNode, connection: Connection) -> list[str]:
-    """What starts a node's SuperNode."""
+    """What starts a node's SuperNode.
+
+    Raises:
+        NodeFileError: when the SuperLink has no port, a certificate is missing, or the file's name
+            cannot be told to Flower.
+    """
+    host, _, port = connection.superlink.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or "/" in host:
+        raise NodeFileError(f"superlink {connection.superlink!r}; need HOST:PORT")
     command = ["flower-supernode", "--superlink", connection.superlink]
     if connection.certificates is None:
         command.append("--insecure")

@@ -21,6 +21,8 @@ from sglora_fed.launching.signals import handled, interrupt
 
 COMPLETED = "finished:completed"
 
+HOME_HINT = "FLWR_HOME must name the folder of a config.toml that knows it, as certs init makes one"
+
 
 def run_deployed(superlink: str, overrides: Sequence[str], output: Path, goal: str) -> None:
     """Run the Flower app on a SuperLink, printing its log, until it ends.
@@ -63,6 +65,7 @@ def _flwr(*command: str) -> dict[str, Any]:
     if done.returncode or not values.get("success"):
         # What it says of an error stands among its answers, or in its log.
         reason = values.get("error-message") or (done.stderr or done.stdout).strip()
-        raise LaunchError(f"flwr {command[0]}: {reason}")
+        hint = f"; {HOME_HINT}" if "not found in the Flower configuration" in reason else ""
+        raise LaunchError(f"flwr {command[0]}: {reason.strip()}{hint}")
     sys.stderr.write(done.stderr)
     return values

@@ -92,6 +92,9 @@ def client_context(files: Files) -> ssl.SSLContext:
 
 def _prepared(context: ssl.SSLContext, files: Files) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    named = [files.certificate, files.key, files.authority, files.revoked]
+    if missing := [str(path) for path in named if path is not None and not path.is_file()]:
+        raise CertificateError(f"{', '.join(missing)}: no such file; certs init makes a trial's")
     try:
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
         context.load_verify_locations(files.authority)
@@ -99,7 +102,8 @@ def _prepared(context: ssl.SSLContext, files: Files) -> ssl.SSLContext:
             context.load_verify_locations(files.revoked)
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except OSError as error:  # an error of TLS is one, too
-        raise CertificateError(f"{files}: {error.strerror or error}") from error
+        told = ", ".join(str(path) for path in named if path is not None)
+        raise CertificateError(f"{told}: {error.strerror or error}") from error
     return context
 
 

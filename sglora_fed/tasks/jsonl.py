@@ -79,6 +79,8 @@ def choice_of(where: str, name: str, value: Any, allowed: tuple[str, ...]) -> st
 
 
 def _existing(folder: Path, name: str) -> Path:
+    if not folder.is_dir():
+        raise TaskFileError(f"{folder} is no folder; a task family is one, with {name} in it")
     found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
     if len(found) == 1:
         return found[0]

@@ -246,6 +246,10 @@ def read_store(path: Path) -> ZooStore:
             raise ZooDamagedError(f"{manifest} has schema {values['schema']!r}; need {SCHEMA}")
         shards = [_entry(shard) for shard in values["shards"]]
         return ZooStore(path, ZooIdentity(**values["identity"]), shards)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ZooDamagedError(
+            f"{path} is no zoo: it has no {MANIFEST}; a run makes one, or sglora-fed zoo build"
+        ) from error
     except OSError as error:
         raise ZooDamagedError(f"{manifest} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError, LayoutError) as error:

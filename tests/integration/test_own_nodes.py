@@ -118,7 +118,7 @@ def test_a_node_walks_away_with_an_adapter_that_peft_loads(
 ) -> None:
     node, config = own("a"), compose(overrides)
     with pytest.raises(NoAdapterError):
-        predict(node, "x.png")
+        predict(node, tmp_path / "x.png")
     grid = NodesGrid([settings(node)], overrides)
     counts = serve(grid, overrides, tmp_path / "out")
     assert (counts["served"], counts["failed"], counts["refused"]) == (1, 0, 0)
@@ -156,7 +156,7 @@ def test_with_it_the_model_says_something_else(
     serve(NodesGrid([settings(node)], overrides), overrides, tmp_path / "out")
     pixels = np.random.default_rng(1).integers(0, 255, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    ours, bare = (predict(node, str(tmp_path / "x.png"), bare=b) for b in (False, True))
+    ours, bare = (predict(node, tmp_path / "x.png", bare=b) for b in (False, True))
     assert sorted(ours.texts) == sorted(bare.texts) == sorted(CAPTIONS)
     assert sum(ours.chances) == pytest.approx(1)
     assert ours.chances != bare.chances

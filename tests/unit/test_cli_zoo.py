@@ -91,8 +91,13 @@ def test_a_withdrawn_expert_is_named_and_what_was_made_with_it(
 ) -> None:
     out = tmp_path / "export"
     assert run("zoo", "export", str(out), *own)[0] == 0
+    tuned = Path(zoo).parents[1] / "kept" / "tuned"
+    tuned.mkdir(parents=True)
+    for name in "ab":
+        (tuned / f"{name * 64}.safetensors").write_bytes(b"")
     code, printed, _ = run("zoo", "remove", zoo, "e003", "e001", "--export", str(out))
     assert code == 0
+    assert f"deleted 2 files in {tuned}" in printed.splitlines()
     assert printed.splitlines()[-2:] == [
         f"deleted {out}",
         f"2 experts withdrawn from {zoo}; 3 are left",
@@ -112,7 +117,12 @@ def test_an_export_is_of_the_zoo_and_can_be_signed(
     assert found.about.base == "package:cameras"
     assert found.rows is not None
     assert found.rows.shape == (3, 384)
+    assert "SGL-503" in run("zoo", "verify", str(out), "--key", str(key_pair[1]))[2]
     assert run("zoo", "sign", str(out), "--key", str(key_pair[0]))[0] == 0
+    told = run("zoo", "verify", str(out), "--key", str(key_pair[1]))[1]
+    assert told == f"generator of 5 experts, all files as written: {out}\n"
+    (out / "generator.safetensors").write_bytes(b"")
+    assert run("zoo", "verify", str(out))[0] == 1
 
 
 def test_an_export_makes_what_the_zoo_makes(

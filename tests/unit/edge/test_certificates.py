@@ -9,8 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from sglora_fed.edge.certificates import make_certificates
+from sglora_fed.edge.certificates import add_nodes, make_certificates
 from sglora_fed.errors import AuthorityError
 
 
@@ -102,3 +103,27 @@ def test_a_name_that_is_none_is_refused(
     with pytest.raises(AuthorityError, match=words):
         make_certificates(tmp_path / "certs", names, nodes, 8000)
     assert not (tmp_path / "certs").exists()
+
+
+def test_a_late_nodes_certificate_is_of_the_same_authority(tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    make_certificates(folder, [], ["early"], 8000)
+    add_nodes(folder, ["late"])
+    late = folder / "nodes" / "late"
+    assert {path.name for path in late.iterdir()} == {
+        path.name for path in (folder / "nodes" / "early").iterdir()
+    }
+    certificate = x509.load_pem_x509_certificate((late / "client.pem").read_bytes())
+    authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    certificate.verify_directly_issued_by(authority)
+    assert {stat.S_IMODE(key.stat().st_mode) for key in late.glob("*.key")} == {0o600}
+    with pytest.raises(AuthorityError, match="already"):
+        add_nodes(folder, ["late"])
+
+
+def test_who_has_no_authority_makes_no_node(tmp_path: Path) -> None:
+    with pytest.raises(AuthorityError, match=r"ca\.key of certs init"):
+        add_nodes(tmp_path, ["late"])
+    make_certificates(tmp_path / "certs", [], ["a"], 8000)
+    with pytest.raises(AuthorityError, match="choose a new folder"):
+        make_certificates(tmp_path / "certs", [], ["a"], 8000)

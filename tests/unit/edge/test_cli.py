@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
+from server.app import WORK
 from sglora_fed import cli
 from sglora_fed.adapters.layout import Layout, ModuleShape
 from sglora_fed.backbones.weights import BaseModel
@@ -96,14 +98,59 @@ def test_status_says_for_which_words_the_adapter_was_made(run: Run, tmp_path: Pa
     put(node, np.ones(layout.size, np.float32), layout, BaseModel("m", None), told)
     out = run("client", "status", node.folder)[1]
     assert "confidence 0.75" in out
-    assert "as it is" in out
+    assert "made for the description in its file" in out
     assert "0.500 without it, 0.750 with it" in out
     text = node.file.read_text()
     node.file.write_text(text.replace("upside down", "on a wall"))
-    assert "other words than now" in run("client", "status", node.folder)[1]
+    assert "an earlier description" in run("client", "status", node.folder)[1]
 
 
 def test_predict_needs_an_adapter_and_one_item(run: Run, tmp_path: Path) -> None:
     run("client", "init", tmp_path / "hall", *INIT, "--insecure", "--clear")
     assert "one of both" in run("predict", tmp_path / "hall")[2]
     assert "SGL-822" in run("predict", tmp_path / "hall", "--text", "hi")[2]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "option", "words"),
+    [
+        ("minilm", ("--image", "x.png"), "reads texts, not images: give --text"),
+        ("clip", ("--text", "hi"), "reads images, not texts: give --image"),
+        ("clip", ("--image", "nowhere.png"), "nowhere.png is not there"),
+    ],
+)
+def test_predict_refuses_an_item_before_it_loads_a_model(
+    run: Run, tmp_path: Path, backbone: str, option: tuple[str, str], words: str
+) -> None:
+    captions = ("--caption", "a circle", "--caption", "a square")
+    run("client", "init", tmp_path / "hall", *INIT, *captions, "--insecure", "--clear")
+    node = read_node(tmp_path / "hall" / FILE)
+    layout = Layout((ModuleShape("query", 4, 4),), 2, 4.0)
+    # A path at which nothing lies: loading would fail, with another code.
+    told = {"backbone": {"name": backbone, "path": str(tmp_path / "no-model")}}
+    put(node, np.ones(layout.size, np.float32), layout, BaseModel("m", None), told)
+    code, _, err = run("predict", node.folder, *option)
+    assert code == 1
+    assert "SGL-820" in err
+    assert words in err
+
+
+def test_a_node_without_a_folder_or_a_port_is_told_what_to_do(run: Run, tmp_path: Path) -> None:
+    assert "client init makes it" in run("client", "status", tmp_path / "nowhere")[2]
+    init = ("client", "init", tmp_path / "hall", *INIT, "--insecure")
+    for address in ("server", "server:", ":8000", "https://server:8000"):
+        code, _, err = run(*init, "--superlink", address)
+        assert code == 1
+        assert "need HOST:PORT" in err
+    assert not (tmp_path / "hall").exists()
+    assert run(*init, "--superlink", "[2001:db8::7]:8000")[0] == 0
+
+
+def test_a_goal_that_nobody_knows_is_refused_before_anything_starts(
+    run: Run, tmp_path: Path
+) -> None:
+    code, _, err = run("run", "trial", "--output", tmp_path, "--goal", "serv")
+    assert code == 2
+    assert "serve" in err
+    told = next(p for p in get_command(cli.app).commands["run"].params if p.name == "goal")
+    assert list(told.type.choices) == list(WORK)

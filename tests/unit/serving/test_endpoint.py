@@ -311,5 +311,5 @@ class TestWhoIsLetIn:
 
     def test_unusable_files_are_named(self, issue: Issue, tmp_path: Any) -> None:
         own = issue("node-1")
-        with pytest.raises(CertificateError, match=r"nowhere\.pem"):
+        with pytest.raises(CertificateError, match=r"^\[SGL-838\] \S*nowhere\.pem: no such file"):
             client_context(Files(tmp_path / "nowhere.pem", own.key, own.authority))

@@ -372,6 +372,8 @@ def test_a_line_that_is_no_object(tmp_path: Path, line: bytes, message: str) -> 
 def test_both_forms_or_neither(tmp_path: Path) -> None:
     with pytest.raises(TaskFileError, match=r"neither of tasks\.jsonl and tasks\.jsonl\.gz"):
         local_family(tmp_path, seed=0)
+    with pytest.raises(TaskFileError, match="nowhere is no folder"):
+        local_family(tmp_path / "nowhere", seed=0)
     folder_with(tmp_path, [TASK], EXAMPLES)
     (tmp_path / "tasks.jsonl.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(TaskFileError, match="both"):
