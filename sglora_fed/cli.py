@@ -6,13 +6,15 @@ Each command imports what it uses when it runs: help, and whatever is refused, t
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sglora_fed import cli_audit, cli_client, cli_family, cli_serving, cli_zoo
-from sglora_fed.cli_output import complain, console, say
+from sglora_fed.cli_output import complain, console, say, warn
 from sglora_fed.errors import ConfigError, PluginError, SgloraError
 from sglora_fed.files import new_folder
 
@@ -56,8 +58,19 @@ def simulate(
     from sglora_fed.launching.run import run_flower
 
     folder = output.absolute() if output else new_folder(Path("results"), config.name)
-    run_flower(config, overrides or [], folder, console)
+    with _can_go_on(folder):
+        run_flower(config, overrides or [], folder, console)
     _show(folder)
+
+
+@contextmanager
+def _can_go_on(folder: Path) -> Iterator[None]:
+    """Whoever stops a run hears how not to lose it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        warn(f"stopped; the same command with --output {folder} goes on where it was")
+        raise
 
 
 @app.command()
@@ -88,7 +101,8 @@ def sweep(
         say(f"{one.number} of {len(runs)}: {' '.join(one.swept) or one.folder}")
         run_flower(one.config, one.overrides, results, console)
 
-    console.print(sweep_table(run_sweep(runs, folder, start)))
+    with _can_go_on(folder):
+        console.print(sweep_table(run_sweep(runs, folder, start)))
     say(f"Report: {folder / PAGE}")
     say(str(folder))
 
@@ -101,7 +115,8 @@ def _study(overrides: list[str], output: Path | None) -> None:
     from sglora_fed.report.privacy import write_study
 
     folder = output.absolute() if output else new_folder(Path("results"), f"sweep-{config.name}")
-    rows = run_study(overrides, folder, say, points())
+    with _can_go_on(folder):
+        rows = run_study(overrides, folder, say, points())
     say(f"Report: {write_study(folder, rows)}")
     say(str(folder))
 

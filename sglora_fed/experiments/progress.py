@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,15 +16,22 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from sglora_fed.errors import ResultsError
 
 POLL_SECONDS = 0.2
+
+QUIET_SECONDS = 10.0
+"""After which a log gets another line of a stage that goes on."""
+
+Show = Callable[[Mapping[str, Any]], None]
 
 
 class ProgressLog:
@@ -60,27 +69,64 @@ class ProgressLog:
 
 
 def follow(path: Path, stop: Event, console: Console) -> None:
-    """Draw one bar per stage from a progress file until told to stop."""
+    """Show a progress file until told to stop: bars on a terminal, else a line now and then."""
+    with (_bars if console.is_terminal else _plain)(console) as show:
+        seen = 0
+        while True:
+            # Asked before reading: what was written until then is always shown.
+            last = stop.is_set()
+            lines = _lines(path)
+            for line in lines[seen:]:
+                show(json.loads(line))
+            seen = len(lines)
+            if last:
+                return
+            stop.wait(POLL_SECONDS)
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Show]:
+    """One bar per stage."""
     columns = (
         TextColumn("{task.description:12}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=False, compact=True),
+        _Left(),
     )
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {"starting": progress.add_task("starting", total=None)}
-        seen = 0
-        while True:
-            # Asked before reading: what was written until then is always drawn.
-            last = stop.is_set()
-            lines = _lines(path)
-            for line in lines[seen:]:
-                _draw(progress, bars, json.loads(line))
-            seen = len(lines)
-            if last:
-                return
-            stop.wait(POLL_SECONDS)
+        yield lambda line: _draw(progress, bars, line)
+
+
+class _Left(ProgressColumn):
+    """The time that is left, by the mean speed so far.
+
+    Clients are done many at a time, a whole message of them; Rich's own column takes such a leap
+    for the speed of all.
+    """
+
+    def render(self, task: Task) -> Text:
+        if task.finished or not task.completed or not task.total or task.elapsed is None:
+            return Text("")
+        seconds = task.elapsed * (task.total - task.completed) / task.completed
+        return Text(f"about {timedelta(seconds=round(seconds))} left")
+
+
+@contextmanager
+def _plain(console: Console) -> Iterator[Show]:
+    """For a log: the begin and the end of each stage, and a line after ten seconds of silence."""
+    told = {"stage": "", "at": 0.0}
+    console.print("starting")
+
+    def show(line: Mapping[str, Any]) -> None:
+        new, ended = line["stage"] != told["stage"], line["done"] >= line["total"]
+        if new or ended or line["seconds"] - told["at"] >= QUIET_SECONDS:
+            told.update(stage=line["stage"], at=line["seconds"])
+            text = f"{line['stage']} {line['done']}/{line['total']} at {line['seconds']:.0f} s"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    yield show
 
 
 def _lines(path: Path) -> list[str]:

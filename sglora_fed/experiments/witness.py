@@ -69,7 +69,7 @@ class ServiceWitness:
         }
         self._log.emit(logging.makeLogRecord({"msg": json.dumps(line)}))
         if event != "asked":
-            logger.info("%s: node %d %s %s", kind, node, event, reason)
+            logger.info("%s: node %d %s", kind, node, f"{event} {reason}".rstrip())
 
     def write_counters(self, online: int, in_flight: int, *, at_once: bool = False) -> None:
         """Write the counters, if it is time.

@@ -47,6 +47,7 @@ def run_deployed(superlink: str, overrides: Sequence[str], output: Path, goal: s
         try:
             subprocess.run([tool("flwr"), "log", run, superlink, "--stream"], check=False)
         except KeyboardInterrupt:
+            sys.stderr.write(f"stopping run {run}\n")
             _flwr("stop", run, superlink)
             raise
         (found,) = _flwr("list", superlink, "--run-id", run)["runs"]

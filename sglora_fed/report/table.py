@@ -30,6 +30,11 @@ SIDE_BY_SIDE = 4
 RECALLS_SIDE_BY_SIDE = 3
 """The same where each split has two directions."""
 
+LEGEND = (
+    "bold: adopted; green: best without training on the client\n"
+    "down: bytes that a client receives; s: seconds that it takes"
+)
+
 
 def results_table(summary: Mapping[str, Any]) -> Group:
     """Means in per cent with half of the 95 % interval, bytes and seconds of the client.
@@ -44,7 +49,7 @@ def results_table(summary: Mapping[str, Any]) -> Group:
     wide = ceil(len(splits) / ceil(len(splits) / most))
     parts = [splits[start : start + wide] for start in range(0, len(splits), wide)]
     tables = [_table(summary, part) for part in parts]
-    tables[-1].caption = Text("bold: adopted; green: best without training; s: client's seconds")
+    tables[-1].caption = Text(LEGEND)
     return Group(*tables)
 
 

@@ -343,6 +343,19 @@ def test_a_sweep_tells_all_mistakes_before_anything_starts(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("command", [("simulate",), ("sweep", "generator=topk,ridge")])
+def test_who_stops_a_run_hears_how_it_goes_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launching, "run_flower", stopped)
+    code, _, errors = run(*command, "--output", str(tmp_path / "out"))
+    assert code == 130
+    assert f"--output {tmp_path / 'out'} goes on where it was" in errors
+
+
 def test_a_sweep_that_stops_says_where_and_how_to_go_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

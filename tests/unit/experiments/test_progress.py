@@ -5,21 +5,32 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, RLock, Thread
 
 import pytest
 from rich.console import Console
+from rich.progress import Task, TaskID
 
 from sglora_fed.errors import ResultsError
-from sglora_fed.experiments.progress import ProgressLog, follow
+from sglora_fed.experiments.progress import ProgressLog, _Left, follow
 
 
 def drawn(path: Path) -> str:
     """The last state that a follower draws of what is in a file."""
     stop, text = Event(), io.StringIO()
     stop.set()
-    follow(path, stop, Console(file=text, width=100))
-    return text.getvalue()
+    follow(path, stop, Console(file=text, width=100, force_terminal=True))
+    return text.getvalue().rpartition("\r")[2]
+
+
+def told(path: Path) -> list[str]:
+    """What somebody reads who has no terminal."""
+    stop, text = Event(), io.StringIO()
+    stop.set()
+    follow(path, stop, Console(file=text, width=40))
+    first, *lines = text.getvalue().splitlines()
+    assert first == "starting"
+    return lines
 
 
 def test_lines_say_what_was_done(tmp_path):
@@ -60,6 +71,32 @@ def test_a_stage_starts_again_for_the_next_seed(tmp_path):
     text = drawn(tmp_path / "p")
     assert "4/16" in text
     assert text.count("experts") == 1
+
+
+def test_what_is_left_goes_by_the_mean_speed(tmp_path):
+    """A message brings many at once: the speed of that moment says nothing."""
+    task = Task(TaskID(0), "evaluate", 120, 40, _get_time=lambda: 60.0, _lock=RLock())
+    task.start_time = 0.0
+    assert _Left().render(task).plain == "about 0:02:00 left"
+    task.completed = 120
+    task.finished_time = 90.0
+    assert _Left().render(task).plain == ""
+
+
+def test_a_log_gets_lines_of_each_stage_and_not_of_each_step(tmp_path):
+    steps = [("experts", 0, 0.0), ("experts", 5, 3.0), ("experts", 9, 12.5), ("experts", 20, 15.0)]
+    steps += [("[red]evaluate", 1, 15.5), ("[red]evaluate", 2, 16.0)]
+    lines = [
+        json.dumps({"stage": stage, "done": done, "total": 20, "seconds": seconds})
+        for stage, done, seconds in steps
+    ]
+    (tmp_path / "p").write_text("".join(f"{line}\n" for line in lines))
+    assert told(tmp_path / "p") == [
+        "experts 0/20 at 0 s",
+        "experts 9/20 at 12 s",
+        "experts 20/20 at 15 s",
+        "[red]evaluate 1/20 at 16 s",
+    ]
 
 
 def test_half_a_line_is_not_read(tmp_path):
