@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from sglora_fed.config import compose
+from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo, read_store
@@ -120,3 +122,29 @@ def private_texts(tasks: tuple[Task, ...]) -> set[str]:
     texts |= {words if isinstance(words, str) else words[0] for words in hints}
     texts |= {example.item for t in tasks for example in (*t.train, *t.test)}
     return {text for text in texts if " " in text}
+
+
+def requests_of(run: Any) -> dict[str, np.ndarray]:
+    """Client -> the embedding that it sent."""
+    return {
+        name: row
+        for exchange in run.of_kind(DESCRIBE)
+        for name, row in zip(exchange.fields()["ids"], exchange.array("embeddings"), strict=True)
+    }
+
+
+class InterruptionError(Exception):
+    """What ends a server in the middle of its work."""
+
+
+def ending_at(number: int, kind: str) -> Callable[[Any], Any]:
+    """End with the given message of a kind; the node has answered, the server never hears it."""
+    seen: list[Any] = []
+
+    def between(exchange: Any) -> Any:
+        seen.extend([exchange] if exchange.kind == kind else [])
+        if len(seen) == number:
+            raise InterruptionError
+        return exchange.reply
+
+    return between

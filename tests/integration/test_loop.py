@@ -31,15 +31,18 @@ from sglora_fed.tasks import write_family
 from sglora_fed.tasks.types import TaskFamily
 from sglora_fed.zoo import read_store
 from tests.integration.comparing import (
+    InterruptionError,
     assert_equal_where_settings_are,
     assert_same_accuracies,
     assert_same_but_for_rounding,
     assert_same_confidence,
     contents,
     elsewhere,
+    ending_at,
     home_of,
     means_of,
     private_texts,
+    requests_of,
     tasks_of,
     unseen,
     values_of,
@@ -179,14 +182,8 @@ class TestResults:
     def test_nothing_is_left_half_done(self, first: Any) -> None:
         assert not list(first.output.parent.rglob("*.tmp"))
         assert not (first.output / "error.json").exists()
-        assert sorted(e.name for e in first.output.iterdir()) == [
-            "clients.csv",
-            "config.yaml",
-            "figures",
-            "progress.jsonl",
-            "report.html",
-            "summary.json",
-        ]
+        named = "clients.csv config.yaml figures progress.jsonl report.html summary.json"
+        assert sorted(e.name for e in first.output.iterdir()) == named.split()
 
 
 class TestTraffic:
@@ -307,23 +304,6 @@ class TestRepetition:
         assert_same_confidence(run, plain)
 
 
-class InterruptionError(Exception):
-    """What ends a server in the middle of its work."""
-
-
-def ending_at(number: int, kind: str) -> Callable[[Any], Any]:
-    """End with the given message of a kind; the node has answered, the server never hears it."""
-    seen: list[Any] = []
-
-    def between(exchange: Any) -> Any:
-        seen.extend([exchange] if exchange.kind == kind else [])
-        if len(seen) == number:
-            raise InterruptionError
-        return exchange.reply
-
-    return between
-
-
 class TestInterruption:
     def test_enrolment_continues_where_it_was(
         self, make_loop: MakeLoop, first: Any, cold_home: Path
@@ -415,12 +395,3 @@ class TestPrivacy:
             sent = requests_of(first)[task.id]
             own = np.asarray(describer.encode([task.description, *task.paraphrases]))
             assert (own @ sent).max() == pytest.approx(1, abs=1e-4)
-
-
-def requests_of(run: Any) -> dict[str, np.ndarray]:
-    """Client -> the embedding that it sent."""
-    return {
-        name: row
-        for exchange in run.of_kind(DESCRIBE)
-        for name, row in zip(exchange.fields()["ids"], exchange.array("embeddings"), strict=True)
-    }
