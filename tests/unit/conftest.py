@@ -1,4 +1,4 @@
-"""Small zoos for the tests of several packages."""
+"""What tests of several packages share: small zoos, keys, the command line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from sglora_fed import cli
 from sglora_fed.zoo import Zoo, ZooIdentity
 
 MakeZoo = Callable[..., Zoo]
@@ -78,3 +79,19 @@ def write_keys() -> Callable[..., Pair]:
 def key_pair(write_keys: Callable[..., Pair], tmp_path: Path) -> Pair:
     """PEM files of a new Ed25519 private key and of its public key."""
     return write_keys(Ed25519PrivateKey.generate(), tmp_path / "signer")
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``sglora-fed`` as a function of its arguments that gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sglora-fed", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call

@@ -18,7 +18,6 @@ import pytest
 from peft import PeftConfig
 from safetensors.torch import load_file, save_file
 
-from sglora_fed import cli
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_describer
@@ -44,20 +43,6 @@ PLANTED = 3
 NEAREST, ASSISTANT = "generator=nearest", "experiment=assistant"
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function of arguments that gives (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sglora-fed", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from sglora_fed import cli
 from sglora_fed.config.schema import MECHANISMS
 from sglora_fed.privacy.mechanisms import krr, odds
 
@@ -19,22 +19,14 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function of arguments of ``audit`` that gives (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sglora-fed", "audit", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
+def audit(run: Run) -> Run:
+    """As ``run``, of arguments of ``audit``."""
+    return partial(run, "audit")
 
 
-def test_all_mechanisms_claimed_against_certified(run: Run, tmp_path: Path) -> None:
+def test_all_mechanisms_claimed_against_certified(audit: Run, tmp_path: Path) -> None:
     path = tmp_path / "audit.json"
-    code, out, _ = run("--epsilon", "1", *FEW, "--json", str(path))
+    code, out, _ = audit("--epsilon", "1", *FEW, "--json", str(path))
     assert code == 0
     assert out.rstrip().endswith(str(path))
     rows = json.loads(path.read_text())
@@ -51,18 +43,18 @@ def test_all_mechanisms_claimed_against_certified(run: Run, tmp_path: Path) -> N
         assert claim is None or row["certified_epsilon"] <= claim == 1 - alone
 
 
-def test_several_epsilons_of_one_mechanism(run: Run) -> None:
-    code, out, _ = run("krr", "--epsilon", "1", "--epsilon", "2.5", *FEW)
+def test_several_epsilons_of_one_mechanism(audit: Run) -> None:
+    code, out, _ = audit("krr", "--epsilon", "1", "--epsilon", "2.5", *FEW)
     assert code == 0
     assert [line.split()[3] for line in out.splitlines() if "stands" in line] == ["1", "2.5"]
 
 
 def test_a_refuted_claim_is_an_error(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    audit: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(krr, "odds", lambda epsilon: odds.odds(3 * epsilon))
     path = tmp_path / "audit.json"
-    code, out, error = run("krr", "--epsilon", "1", "--draws", "2000", "--json", str(path))
+    code, out, error = audit("krr", "--epsilon", "1", "--draws", "2000", "--json", str(path))
     assert code == 1
     assert "REFUTED" in out
     assert "SGL-712" in error
@@ -83,7 +75,7 @@ def test_a_refuted_claim_is_an_error(
         (("privunit", "--epsilon", "65"), "SGL-700"),
     ],
 )
-def test_refusals(run: Run, arguments: tuple[str, ...], wrong: str) -> None:
-    code, _, error = run(*arguments)
+def test_refusals(audit: Run, arguments: tuple[str, ...], wrong: str) -> None:
+    code, _, error = audit(*arguments)
     assert code == 1
     assert wrong in error

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sglora_fed import cli
 from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.config import compose
 from sglora_fed.errors import ZooSignatureError
@@ -25,20 +24,6 @@ Run = Callable[..., tuple[int, str, str]]
 RIDGE = "generator=ridge"
 ENTRIES = ("It is dark.", "It hangs upside down.", "It is blurred.")
 """In place of the family's own catalogue, which takes an encoder some seconds."""
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function of arguments that gives (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sglora-fed", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -20,20 +20,6 @@ Run = Callable[..., tuple[int, str, str]]
 INIT = ("--description", "My camera hangs upside down.")
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function of arguments that gives (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sglora-fed", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
-
-
 def test_a_node_is_set_up_with_its_certificates(run: Run, tmp_path: Path) -> None:
     assert run("certs", "init", tmp_path / "certs", "--node", "hall")[0] == 0
     certs = tmp_path / "certs" / "nodes" / "hall"
