@@ -176,19 +176,13 @@ class MiniLM:
 
 
 class DescriptionEncoder:
-    """The bare MiniLM that embeds descriptions on the client.
+    """The bare MiniLM as a :class:`~sglora_fed.backbones.types.Describer`.
 
     It shares the loaded weights with a backbone but has modules of its own, so that adapters in
     the backbone never reach a description.
 
     Args:
         folder: of the checkpoint.
-
-    Attributes:
-        id: name of the model and of what is made of its sentences.
-        weights_sha256: of its weights.
-        fingerprint: both; embeddings of two encoders can be compared when it is the same.
-        dim: numbers of an embedding.
 
     Raises:
         BackboneFileError: when the files cannot be read as a BERT checkpoint.
@@ -197,7 +191,6 @@ class DescriptionEncoder:
     id = f"{MiniLM.id}+phrases"
 
     def __init__(self, folder: Path) -> None:
-        self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         bert, self._tokenizer = load_bert(folder, CPU)
         self._bert = twin(bert)
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)

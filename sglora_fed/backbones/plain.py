@@ -35,16 +35,10 @@ _ERF = np.frompyfunc(math.erf, 1, 1)
 
 
 class PlainDescriber:
-    """The same describer as :class:`~sglora_fed.backbones.minilm.DescriptionEncoder`, in NumPy.
+    """MiniLM as a :class:`~sglora_fed.backbones.types.Describer`, in NumPy.
 
     Args:
         folder: of the checkpoint, with a ``tokenizer.json``.
-
-    Attributes:
-        id: name of the model and of what is made of its sentences.
-        weights_sha256: of its weights.
-        fingerprint: both; embeddings of two encoders can be compared when it is the same.
-        dim: numbers of an embedding.
 
     Raises:
         BackboneFileError: when the files cannot be read as a BERT checkpoint.

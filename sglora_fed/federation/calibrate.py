@@ -149,14 +149,7 @@ def confidence(
 def calibrate(
     federation: Federation, generator: Generator, zoo: Zoo, start: np.ndarray, fallback: np.ndarray
 ) -> tuple[Confidence, bool]:
-    """Fit the confidence on the experts' own comparisons.
-
-    Args:
-        federation: who takes part.
-        generator: whose adapters clients adopt.
-        zoo: its experts.
-        start: [D] that a generator which learns in rounds starts from.
-        fallback: [D] what a client without confidence uses.
+    """Fit the confidence on the experts' own comparisons; arguments as for :func:`confidence`.
 
     Returns:
         The confidence, and whether all judges answered.
