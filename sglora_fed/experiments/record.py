@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +23,7 @@ from sglora_fed.federation.making import Made
 from sglora_fed.federation.terms import Agreement
 from sglora_fed.generators import Generated
 from sglora_fed.kept.zoos import versions
+from sglora_fed.memory import peak_mb
 from sglora_fed.privacy.mechanisms import UNIT, promise
 from sglora_fed.promises import Promise
 from sglora_fed.results.gallery import Exhibit
@@ -49,6 +48,7 @@ class Record:
         wire: up, down and results -> bytes of one client's message.
         exhibits: of the first seed, to look at.
         agreements: what clients released, seed by seed.
+        peaks: node's partition -> the most memory of a process that measured for it, 2^20 bytes.
     """
 
     promises: set[Promise] = field(default_factory=set)
@@ -61,6 +61,7 @@ class Record:
     wire: dict[str, int] = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
+    peaks: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -82,6 +83,8 @@ class Record:
         for method, seconds in part.method_seconds.items():
             self.method_seconds[method] += seconds
         self.wire.update(part.wire)
+        for node, peak in part.peaks.items():
+            self.peaks[node] = max(peak, self.peaks.get(node, 0))
 
     def weigh(
         self, requests: Requests, made: Made, rows: np.ndarray, federation: Federation
@@ -99,7 +102,7 @@ class Record:
 def part_of(found: Sequence[Measured], methods: Sequence[str], seed: int, kind: Kind) -> Part:
     """What some clients measured, as it is kept: those whose tasks are of the run's kind."""
     kept = agreeing(found, kind)
-    rows, trust = list[Row](), dict[str, list[float]]()
+    rows, trust, peaks = list[Row](), dict[str, list[float]](), dict[str, int]()
     seconds: dict[str, list[float]] = {method: [] for method in methods}
     for one in kept:
         reply = one.reply
@@ -113,8 +116,10 @@ def part_of(found: Sequence[Measured], methods: Sequence[str], seed: int, kind: 
             trust[client] = told.astype(np.float64).tolist()
         for method, needed in zip(methods, reply.seconds.tolist(), strict=True):
             seconds[method].append(needed)
+        node = str(reply.partition)
+        peaks[node] = max(reply.peak_mb, peaks.get(node, 0))
     rows.sort(key=lambda row: (row.client, row.method, row.metric))
-    return Part(rows, seconds, trust, weight_of(found), len(found) - len(kept))
+    return Part(rows, seconds, trust, weight_of(found), len(found) - len(kept), peaks)
 
 
 def weight_of(found: Sequence[Measured]) -> dict[str, int]:
@@ -183,7 +188,20 @@ def facts(
         },
         command=command(config),
         peak_mb=peak_mb(),
+        nodes=_nodes(federation, record),
     )
+
+
+def _nodes(federation: Federation, record: Record) -> dict[str, object]:
+    """Memory and bytes of the nodes; bytes are the mean over them."""
+    count, traffic = len(federation.nodes), federation.traffic
+    kinds = sorted({kind for kind, _ in traffic})
+    ways = ("down", "up")
+    return {
+        "count": count,
+        "peak_mb": [record.peaks[node] for node in sorted(record.peaks, key=int)],
+        "bytes": {kind: {way: round(traffic[kind, way] / count) for way in ways} for kind in kinds},
+    }
 
 
 def _training(record: Record) -> dict[str, object] | None:
@@ -195,10 +213,3 @@ def _training(record: Record) -> dict[str, object] | None:
         "epsilon": max(one.epsilon for one in record.promises),
         "delta": max(one.delta for one in record.promises),
     }
-
-
-def peak_mb() -> float:
-    """The most memory that this process has taken, in 2^20 bytes."""
-    # Kilobytes, but for macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

@@ -24,6 +24,7 @@ from sglora_fed.federation.finetuned import METHODS, PRIVATELY_TUNED, examples_o
 from sglora_fed.federation.node import Node
 from sglora_fed.generators.confidence import SURE
 from sglora_fed.kept.local import Lesson, own_noise, train_or_recall
+from sglora_fed.memory import peak_mb
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 
@@ -52,6 +53,7 @@ def measure(node: Node, request: CompareRequest) -> CompareReply:
         values=np.stack([values for values, _ in measured], axis=1),
         seconds=np.array([seconds for _, seconds in measured]),
         trust=bench.trust,
+        peak_mb=round(peak_mb()),
     )
 
 

@@ -53,6 +53,11 @@ def wire_bytes(body: RecordDict) -> int:
     return sum(len(part.deflate()) for part in get_all_nested_objects(body).values())
 
 
+def array_bytes(body: RecordDict) -> int:
+    """Bytes of a message's arrays alone: nearly all of it, and nothing is packed to know them."""
+    return sum(len(array.data) for some in body.array_records.values() for array in some.values())
+
+
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Embeddings [..., d] as they are; a MessageError unless all are unit vectors."""
     if (norm := off_unit(rows)) is not None:

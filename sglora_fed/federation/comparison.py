@@ -17,6 +17,9 @@ from sglora_fed.federation.roster import Part
 
 MOST_METHODS = 1000
 
+MOST_MB = 2**30
+"""Of memory that a process can claim to have taken."""
+
 
 @dataclass(frozen=True)
 class CompareRequest:
@@ -116,6 +119,7 @@ class CompareReply:
         seconds: [M] the node's time per client and method: training and evaluation.
         trust: [n, 2] the confidence that the policy decided by, and 1 for who adopted, else 0;
             [0, 2] without the policy.
+        peak_mb: the most memory that the node's process has taken, in 2^20 bytes; 0: untold.
     """
 
     about: ClassVar[Part] = "clients"
@@ -126,13 +130,14 @@ class CompareReply:
     values: np.ndarray
     seconds: np.ndarray
     trust: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.float32))
+    peak_mb: int = 0
 
     def pack(self) -> RecordDict:
         """The message body."""
         names = {name: list(getattr(self, name)) for name in ("ids", "splits", "metrics")}
         arrays = {"values": self.values, "seconds": self.seconds}
         arrays["trust"] = self.trust.astype(np.float32)
-        return pack({"partition": self.partition, **names}, arrays)
+        return pack({"partition": self.partition, "peak_mb": self.peak_mb, **names}, arrays)
 
     @classmethod
     def parse(
@@ -161,4 +166,5 @@ class CompareReply:
             raise MessageError(f"a time lies outside [0, {longest:.0f}] seconds")
         trust = _fractions(read, "trust", (len(ids) if judged else 0, 2))
         partition = read.integer("partition", 0, MOST_CLIENTS)
-        return cls(partition, ids, splits, metrics, values, seconds, trust)
+        peak_mb = read.integer("peak_mb", 0, MOST_MB)
+        return cls(partition, ids, splits, metrics, values, seconds, trust, peak_mb)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -17,7 +18,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config.schema import FederationConfig, RunConfig
 from sglora_fed.errors import MessageError, RepliesError
-from sglora_fed.federation.codec import wire_bytes
+from sglora_fed.federation.codec import array_bytes, wire_bytes
 from sglora_fed.federation.post import replies as received
 from sglora_fed.federation.roster import Reply, Roster
 
@@ -72,6 +73,8 @@ class Federation:
         reporter: of progress.
         roster: what each node may own.
         refusals: reasons of refused replies, in the order they came.
+        traffic: (message type, ``down`` or ``up``) -> bytes of the arrays that were sent to nodes,
+            and of those that were taken from them.
     """
 
     grid: Grid
@@ -83,6 +86,7 @@ class Federation:
     reporter: Reporter
     roster: Roster
     refusals: list[str] = field(default_factory=list)
+    traffic: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def of_seed(self, seed: int) -> Federation:
         """The same nodes for another seed, with a zoo of its own; what they said binds them."""
@@ -115,12 +119,14 @@ class Federation:
         """
         started = time.monotonic()
         messages = {node: Message(one.pack(), node, kind) for node, one in requests.items()}
+        self.traffic[kind, "down"] += sum(array_bytes(one.content) for one in messages.values())
         replies: dict[int, Parsed] = {}
         refused: list[str] = []
         for node, message in received(self.grid, messages, self.config.federation.timeout):
             try:
                 about = requests[node].ids
                 replies[node] = self.read(node, message, parse, most_bytes, about)
+                self.traffic[kind, "up"] += array_bytes(_body(message))
             except MessageError as error:
                 refused.append(str(error))
                 logger.warning("%s: reply refused: %s", kind, error)

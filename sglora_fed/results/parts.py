@@ -29,6 +29,7 @@ class Part:
         trust: client -> what it told of its adapter.
         wire: up, down and results -> bytes of one client's message.
         left_out: replies that measured something else.
+        peaks: node's partition -> the most memory of its process, in 2^20 bytes.
     """
 
     rows: Sequence[Row]
@@ -36,6 +37,7 @@ class Part:
     trust: Mapping[str, Sequence[float]]
     wire: Mapping[str, int]
     left_out: int
+    peaks: Mapping[str, int]
 
 
 class Parts:

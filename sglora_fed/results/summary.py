@@ -65,6 +65,8 @@ class RunFacts:
         command: what to type to repeat the run; empty when unknown.
         peak_mb: the most memory that the server's process has taken, in 2^20 bytes; None when
             unknown.
+        nodes: how many, ``peak_mb`` of each that measured, and ``bytes`` by kind of message, down
+            and up, mean over the nodes.
     """
 
     name: str
@@ -86,6 +88,7 @@ class RunFacts:
     confidence: Mapping[str, tuple[float, ...]]
     command: str = ""
     peak_mb: float | None = None
+    nodes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def summarise(rows: Iterable[Row], facts: RunFacts) -> dict[str, Any]:
         "results": _results(tables, facts),
         "privacy": _privacy(facts),
         "bytes_per_client": dict(facts.bytes_per_client),
+        "nodes": dict(facts.nodes),
         "seconds": {name: round(s, 6) for name, s in facts.seconds_by_stage.items()},
         "confidence": {name: list(told) for name, told in facts.confidence.items()},
         "separation": _separation(tables, facts.confidence),

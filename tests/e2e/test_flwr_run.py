@@ -163,6 +163,12 @@ class TestSimulate:
         assert counts["refused_replies"] == 0
         assert simulation.entry("ridge")["clients"] == 8
         assert 100 < simulation.summary["run"]["peak_mb"] < 4000
+        nodes = simulation.summary["nodes"]
+        assert nodes["count"] == len(nodes["peak_mb"]) == 2
+        assert all(100 < peak < 4000 for peak in nodes["peak_mb"])
+        # Half precision: ridge's adapter and the shuffled one for each of twelve clients.
+        down = simulation.summary["bytes_per_client"]["down"]
+        assert 0.9 < nodes["bytes"]["evaluate.compare"]["down"] / (2 * 12 * down) < 1.1
 
     # "Better" is what exceeds two standard errors of the mean difference between the same clients:
     # by chance alone that happens once in 23 samples of 8 (Student's t).

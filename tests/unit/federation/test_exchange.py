@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -119,9 +120,31 @@ def test_an_answer_about_somebody_who_was_not_asked_is_refused() -> None:
     of = federation(with_content(pack({"partition": 4, "ids": ["own", "stranger"]}, {})))
     refusal = "[SGL-800] 1 clients that were not asked"
     for about, refusals in ((("own", "stranger"), []), (("own",), [refusal])):
-        requests = dict.fromkeys(of.nodes, AdoptRequest(about, np.empty((2, LAYOUT.size))))
+        requests = dict.fromkeys(of.nodes, AdoptRequest(about, np.zeros((2, LAYOUT.size))))
         assert (LIAR in of.ask(DESCRIBE, requests, parse, 0)) == (not refusals)
         assert of.refusals == refusals
+
+
+def test_bytes_of_arrays_are_counted_both_ways_over_all_seeds() -> None:
+    def saved(array: np.ndarray) -> int:
+        np.save(file := io.BytesIO(), array)
+        return len(file.getvalue())
+
+    sent, told = np.zeros((2, LAYOUT.size), np.float16), np.zeros(50)
+    of = federation(with_content(pack({"partition": 4, "ids": []}, {"more": told})))
+    requests = dict.fromkeys(of.nodes, AdoptRequest(("own", "other"), sent))
+    of.of_seed(1).ask(DESCRIBE, requests, parse, 0)
+    assert of.traffic == {
+        (DESCRIBE, "down"): NODES * saved(sent),
+        (DESCRIBE, "up"): saved(told),
+    }
+
+
+def test_what_is_refused_is_not_counted() -> None:
+    junk = pack({"partition": 4, "ids": ["a" * 65]}, {"more": np.zeros(50)})
+    of = federation(with_content(junk))
+    asked(of)
+    assert of.traffic[DESCRIBE, "up"] == 0
 
 
 @pytest.mark.parametrize("harm", [with_content(None), lost])

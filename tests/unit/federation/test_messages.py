@@ -73,6 +73,7 @@ def compare_reply(**changes: object) -> CompareReply:
         values=np.full((2, METHODS, 1), 0.5),
         seconds=np.array([0.1, 0.2]),
         trust=np.array([[0.25, 0], [1, 1]], np.float32),
+        peak_mb=512,
     )
     return dataclasses.replace(reply, **changes)
 
@@ -203,6 +204,8 @@ def test_what_was_not_asked_for_is_refused(
     ("changes", "words"),
     [
         ({"values": np.full((2, 2, 1), 1.5)}, "outside"),
+        ({"peak_mb": -1}, "peak_mb is -1"),
+        ({"peak_mb": 2**31}, "peak_mb"),
         ({"values": np.full((2, 2, 1), np.nan)}, "NaN"),
         ({"values": np.full((2, 1, 1), 0.5)}, "values"),
         # Results of a method that nobody asked for, or of one less.

@@ -26,6 +26,7 @@ FACTS = RunFacts(
     bytes_by_method={"ridge": 100},
     confidence={"a": (0.9, 0.1, 0.7), "b": (0.2, 1.3, 0.4)},
     command="sglora-fed simulate",
+    nodes={"count": 1, "peak_mb": [512], "bytes": {"train.shared": {"down": 8, "up": 16}}},
 )
 
 

@@ -13,7 +13,7 @@ from sglora_fed.results.rows import Row
 
 def part(client: str) -> Part:
     rows = [Row(client, "new", 0, "soup", metric, 1 / 3) for metric in ("a", "b")]
-    return Part(rows, {"soup": [0.5, 0.25]}, {client: [0.1, 1.0]}, {"up": 7}, 1)
+    return Part(rows, {"soup": [0.5, 0.25]}, {client: [0.1, 1.0]}, {"up": 7}, 1, {"0": 512})
 
 
 def test_they_come_back(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ def test_summary_has_the_agreed_schema():
         "distrusted_experts": 2,
     }
     assert summary["bytes_per_client"] == {"up": 1540, "down": 100}
+    assert summary["nodes"]["bytes"] == {"train.shared": {"down": 8, "up": 16}}
+    assert summary["nodes"]["peak_mb"] == [512]
     assert set(summary["privacy"]) == {
         "mechanism",
         "unit",
