@@ -107,6 +107,11 @@ class Folded:
         self._tokens, self._wanted = tokens, wanted
         self._optimiser = torch.optim.Adam([self._vectors], lr=1e-3, foreach=True)
 
+    @property
+    def vectors(self) -> Tensor:
+        """[n, D] as they are now, on the CPU."""
+        return self._vectors.detach().cpu()
+
     def _run(self) -> Tensor:
         kind = next(self._model.parameters()).dtype
         with adapted(self._model, self._layout, self._vectors.to(kind)):
@@ -120,7 +125,8 @@ class Folded:
     def step(self) -> None:
         """As in training."""
         self._optimiser.zero_grad(set_to_none=True)
-        loss = ((self._run() - self._wanted) ** 2).sum(dim=1).mean()
+        # Each adapter's own mean, so that a step does not depend on how many share the batch.
+        loss = ((self._run() - self._wanted) ** 2).sum() / ITEMS
         torch.autograd.backward(loss)
         self._optimiser.step()
 
