@@ -43,6 +43,9 @@ TOGETHER = 20
 AT_ONCE = 250
 """Examples of one search: Hypothesis remembers all that it has drawn in one."""
 
+AUDIENCE = "a" * 64
+"""What requests are signed for."""
+
 GROWTH = 50.0
 """Megabytes."""
 
@@ -89,7 +92,14 @@ ATTEMPTS = st.lists(
         headers=st.lists(
             st.tuples(
                 st.sampled_from(
-                    [b"sglora-nonce", b"sglora-time", b"sglora-proof", b"x", b"cookie"]
+                    [
+                        b"sglora-audience",
+                        b"sglora-nonce",
+                        b"sglora-time",
+                        b"sglora-proof",
+                        b"x",
+                        b"cookie",
+                    ]
                 ),
                 st.binary(max_size=200),
             ),
@@ -135,13 +145,14 @@ class Target:
 
     def __post_init__(self) -> None:
         self._app: Any = make_app(self.service)
-        self._peer = Peer("fuzzer", self.key.public_key())
+        self._peer = Peer("fuzzer", self.key.public_key(), 1)
 
     async def send(self, attempt: Attempt) -> tuple[int, bytes]:
         """Status and body of the answer."""
         headers = [(b"content-type", attempt.content.encode("utf-8", "surrogatepass"))]
         if attempt.proven:
             meaning = Meaning(
+                AUDIENCE,
                 "fuzzer",
                 attempt.method,
                 attempt.path,
@@ -253,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app.HELD = 0.0
     with tempfile.TemporaryDirectory() as folder:
         export = make_export(Path(folder))
-    target = Target(Service(export, Limits(1e9, 10**9, 10**6, 10**6)))
+    target = Target(Service(export, AUDIENCE, Limits(1e9, 10**9, 10**6, 10**6)))
     requests(target, max(20, given.requests // 20))  # what is imported and cached at first
     before = memory()
     requests(target, given.requests)

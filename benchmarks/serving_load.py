@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from sglora_fed.serving.app import ADDRESS
 from sglora_fed.serving.proof import Meaning, proof_of
-from sglora_fed.serving.tls import Files, client_context
+from sglora_fed.serving.tls import Files, client_context, digest_of
 from sglora_fed.serving.wire import SAFETENSORS, AdapterRequest
 
 HOST = "127.0.0.1"
@@ -156,7 +156,8 @@ class Client:
         if self._streams is None:
             self._streams = await asyncio.open_connection(HOST, self._port, ssl=self._context)
         reader, writer = self._streams
-        meaning = Meaning(self._name, "POST", ADDRESS, SAFETENSORS, body)
+        audience = digest_of(writer.get_extra_info("ssl_object").getpeercert(True))
+        meaning = Meaning(audience, self._name, "POST", ADDRESS, SAFETENSORS, body)
         told = {"host": HOST, "content-type": SAFETENSORS, "content-length": str(len(body))}
         lines = [f"{k}: {v}\r\n" for k, v in (told | proof_of(meaning, self._key)).items()]
         writer.write(f"POST {ADDRESS} HTTP/1.1\r\n{''.join(lines)}\r\n".encode() + body)

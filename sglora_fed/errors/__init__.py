@@ -67,6 +67,7 @@ from sglora_fed.errors.running import (
     SweepError,
 )
 from sglora_fed.errors.serving import (
+    AudienceError,
     BodyError,
     CertificateError,
     EndpointError,
@@ -86,6 +87,7 @@ __all__ = [
     "AdapterFileError",
     "AdapterValueError",
     "AttackError",
+    "AudienceError",
     "AuditError",
     "AuthorityError",
     "BackboneFileError",

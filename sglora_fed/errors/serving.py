@@ -69,8 +69,8 @@ class ProofError(SgloraError):
     code = 831
     title = "request is not proven to be new and its sender's"
     resolve = (
-        "Sign every request anew, with another nonce and the present time. Set the clock (NTP): it "
-        "may be 30 s off. After a start of the endpoint wait for as long as your clock is slow."
+        "Sign every request anew, with another nonce and the present time. Set the clocks (NTP): "
+        "they may be 30 s apart. After a start of the endpoint wait for as long as yours is slow."
     )
 
 
@@ -147,4 +147,15 @@ class CertificateError(SgloraError):
     resolve = (
         "Give PEM files: a certificate with its private key, and the authority that signed the "
         "other side's. On one machine `--insecure` does without, on loopback only."
+    )
+
+
+class AudienceError(SgloraError):
+    """A signed request is for another endpoint than the one that got it."""
+
+    code = 839
+    title = "request is for another endpoint"
+    resolve = (
+        "Sign the sha256 of the certificate that this endpoint shows (DER), and send it as the "
+        "header sglora-audience. If you did: who is between you and the endpoint, or passed it on?"
     )

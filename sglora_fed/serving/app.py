@@ -23,6 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sglora_fed import __version__
 from sglora_fed.errors import (
+    AudienceError,
     BodyError,
     GenerationError,
     ProofError,
@@ -60,6 +61,7 @@ HELD = 1.0
 STATUS: dict[type[SgloraError], int] = {
     RequestError: 400,
     ProofError: 401,
+    AudienceError: 401,
     BodyError: 413,
     RouteError: 404,
     GenerationError: 500,
@@ -105,13 +107,14 @@ class Service:
 
     Attributes:
         export: the generator.
+        audience: that requests are signed for (:func:`~sglora_fed.serving.tls.audience_of`); None
+            without TLS, where clients have no certificates and nothing is proven.
         limits: of each client.
-        secure: whether clients have certificates; without them nothing is proven.
     """
 
     export: Export
+    audience: str | None
     limits: Limits = field(default_factory=Limits)
-    secure: bool = True
     metrics: Metrics = field(default_factory=Metrics)
     gate: Gate = field(init=False)
     batcher: Batcher = field(init=False)
@@ -133,8 +136,9 @@ class Service:
                 held.enter_context(self.gate.admitted(name))
                 body = await read_body(request)
                 content = request.headers.get("content-type", "")
-                if client is not None:
-                    meaning = Meaning(name, request.method, request.url.path, content, body)
+                if client is not None and self.audience is not None:
+                    asked = (name, request.method, request.url.path, content, body)
+                    meaning = Meaning(self.audience, *asked)
                     self.doorkeeper.check(meaning, request.headers, client.key)
                 parsed = parse_request(body, content, self.accepted)
                 made = await self._made(parsed)
@@ -155,7 +159,7 @@ class Service:
         return client.name if client else LOOPBACK
 
     def _peer(self, request: Request) -> Peer | None:
-        if not self.secure:
+        if self.audience is None:
             return None
         found = request.scope["state"][PEER]
         assert isinstance(found, Peer)  # the connection has no other way to be made

@@ -22,7 +22,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.start import norm_bound
 from sglora_fed.errors import CertificateError, EndpointError, ReplyError
 from sglora_fed.serving.proof import Meaning, PrivateKey, proof_of
-from sglora_fed.serving.tls import Files, client_context, peer_of
+from sglora_fed.serving.tls import Files, client_context, digest_of, peer_of
 from sglora_fed.serving.wire import SAFETENSORS, AdapterRequest, parse_reply, reply_bytes
 
 ADDRESS = "/v1/adapters"
@@ -107,7 +107,7 @@ class EndpointClient:
         reused = self._connection is not None
         try:
             connection = self._connected()
-            headers = {"content-type": SAFETENSORS, **self._proof(body)}
+            headers = {"content-type": SAFETENSORS, **self._proof(connection, body)}
             connection.request("POST", ADDRESS, body, headers)
             return connection.getresponse()
         except (ConnectionError, ssl.SSLError):
@@ -116,21 +116,25 @@ class EndpointClient:
                 raise
         return self._reply(body)
 
-    def _proof(self, body: bytes) -> Mapping[str, str]:
-        if self.files is None:
+    def _proof(self, connection: http.client.HTTPConnection, body: bytes) -> Mapping[str, str]:
+        """For the endpoint that is at the other end, whoever else it may be passed on to."""
+        if not isinstance(connection.sock, ssl.SSLSocket):
             return {}
-        return proof_of(Meaning(self._name, "POST", ADDRESS, SAFETENSORS, body), self._key)
+        audience = digest_of(connection.sock.getpeercert(binary_form=True) or b"")
+        meaning = Meaning(audience, self._name, "POST", ADDRESS, SAFETENSORS, body)
+        return proof_of(meaning, self._key)
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            self._connection = (
-                http.client.HTTPConnection(self.host, self.port, timeout=self.patience)
-                if self._context is None
-                else http.client.HTTPSConnection(
-                    self.host, self.port, timeout=self.patience, context=self._context
-                )
-            )
+            self._connection = self._unconnected()
+            self._connection.connect()
         return self._connection
+
+    def _unconnected(self) -> http.client.HTTPConnection:
+        where = (self.host, self.port)
+        if self._context is None:
+            return http.client.HTTPConnection(*where, timeout=self.patience)
+        return http.client.HTTPSConnection(*where, timeout=self.patience, context=self._context)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

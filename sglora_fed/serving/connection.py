@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sglora_fed.errors import CertificateError
+from sglora_fed.serving.revoked import Revoked
 from sglora_fed.serving.tls import PEER, Peer, peer_of
 
 HEADER_SECONDS = 5.0
@@ -32,6 +33,9 @@ class Connection(HttpToolsProtocol):
     """HTTP/1.1 with a client whose certificate TLS has checked."""
 
     peer: Peer | None = None
+    revoked: Revoked | None = None
+    """Who is not let in, whatever TLS says."""
+
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _header_bytes: int | None = 0
@@ -49,10 +53,17 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
                 return
             self.app_state = {**self.app_state, PEER: self.peer}
+        if self.is_revoked():
+            self.transport.abort()
+            return
         if len(self.connections) > MOST_CONNECTIONS or self._of_this_client() > MOST_OF_ONE_CLIENT:
             self.transport.abort()
             return
         self._expect_headers()
+
+    def is_revoked(self) -> bool:
+        """Whether the client's certificate is on the list."""
+        return self.peer is not None and self.revoked is not None and self.peer in self.revoked
 
     def _of_this_client(self) -> int:
         others: Any = self.connections

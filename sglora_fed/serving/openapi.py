@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sglora_fed.serving.proof import NONCE, PROOF, TIME
+from sglora_fed.serving.proof import AUDIENCE, NONCE, PROOF, TIME, VERSION
 from sglora_fed.serving.wire import (
     CATALOGUE,
     EMBEDDING,
@@ -18,8 +18,9 @@ from sglora_fed.serving.wire import (
 DESCRIPTION = (
     "Send what your mechanism has released, an embedding or places in the catalogue, and get "
     "adapters. Each request is signed with the key of your certificate: the signature covers, a "
-    "line each, the words `sglora-fed request 1`, your name, method, path, type of content, sha256 "
-    f"of the body in hexadecimal, `{NONCE}` and `{TIME}`."
+    f"line each, the words `{VERSION}`, `{AUDIENCE}` (sha256 of the certificate, in DER, that the "
+    "endpoint shows you, in hexadecimal), your name, method, path, type of content, sha256 of the "
+    f"body in hexadecimal, `{NONCE}` and `{TIME}`."
 )
 
 _EITHER = {
@@ -59,6 +60,7 @@ def _header(name: str, pattern: str) -> dict[str, Any]:
 
 REQUEST: dict[str, Any] = {
     "parameters": [
+        _header(AUDIENCE, "^[0-9a-f]{64}$"),
         _header(NONCE, "^[0-9a-f]{32}$"),
         _header(TIME, "^[0-9]{13}$"),
         _header(PROOF, "^[A-Za-z0-9_=-]{80,160}$"),
@@ -88,7 +90,7 @@ REPLY: dict[int | str, dict[str, Any]] = {
         "content": {SAFETENSORS: _FILE},
     },
     400: {"description": "not a request (SGL-830)", **_REFUSED},
-    401: {"description": "not proven (SGL-831)", **_REFUSED},
+    401: {"description": "not proven (SGL-831), or for another endpoint (SGL-839)", **_REFUSED},
     413: {"description": "too long or too slow (SGL-832)", **_REFUSED},
     429: {
         "description": "too many requests (SGL-833)",

@@ -7,18 +7,20 @@ import json
 import logging
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 
-from sglora_fed.errors import EndpointError
+from sglora_fed.errors import CertificateError, EndpointError
 from sglora_fed.generators.export import Export
 from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.connection import Connection
 from sglora_fed.serving.guard import LOG
 from sglora_fed.serving.limits import Limits
-from sglora_fed.serving.tls import Files, server_context
+from sglora_fed.serving.revoked import Revoked
+from sglora_fed.serving.tls import Files, audience_of, server_context
 
 LOOPBACKS = ("127.0.0.1", "::1", "localhost")
 
@@ -78,8 +80,39 @@ class Where:
         return found
 
 
+LOOK_TICKS = 10
+"""Ticks, of a tenth of a second, between two looks at the list of revoked certificates."""
+
+
 class Server(uvicorn.Server):
-    """One that waits for a handshake no longer than for anything else."""
+    """One that waits for a handshake no longer than for anything else.
+
+    Args:
+        config: of uvicorn.
+        revoked: certificates that are not let in, or not any longer.
+    """
+
+    def __init__(self, config: uvicorn.Config, revoked: Revoked | None) -> None:
+        super().__init__(config)
+        self._revoked = revoked
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look whether more are revoked."""
+        if self._revoked is not None and counter % LOOK_TICKS == 0:
+            self._reread(self._revoked)
+        return await super().on_tick(counter)
+
+    def _reread(self, revoked: Revoked) -> None:
+        """Cut the connections of those that a new list names; a bad list changes nothing."""
+        try:
+            if not revoked.reread():
+                return
+        except CertificateError as error:
+            LOG.error(json.dumps({"time": round(time.time(), 3), "crl": str(error)}))
+            return
+        for one in list(self.server_state.connections):
+            if isinstance(one, Connection) and one.is_revoked():
+                one.transport.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen at sockets that are bound."""
@@ -92,7 +125,9 @@ class Server(uvicorn.Server):
             }
 
         def connection() -> asyncio.Protocol:
-            return Connection(config, self.server_state, {})
+            made = Connection(config, self.server_state, {})
+            made.revoked = self._revoked
+            return made
 
         for one in sockets or []:
             self.servers.append(
@@ -109,22 +144,23 @@ def server_of(app: Any, files: Files | None) -> Server:
     Raises:
         CertificateError: when a certificate cannot be used.
     """
-    context = server_context(files) if files else None
-    return Server(
-        uvicorn.Config(
-            app,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
-            ssl_context_factory=(lambda *_: context) if context else None,
-        )
+    context, revoked = server_context(files) if files else None, None
+    if files and context and files.revoked:
+        revoked = Revoked(files.revoked, files.authority, context)
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        ssl_context_factory=(lambda *_: context) if context else None,
     )
+    return Server(config, revoked)
 
 
 def serve_export(export: Export, where: Where, limits: Limits, page: bool) -> None:
@@ -140,7 +176,7 @@ def serve_export(export: Export, where: Where, limits: Limits, page: bool) -> No
         EndpointError: when the address cannot be had, or the page is not of this generator.
         CertificateError: when a certificate cannot be used.
     """
-    service = Service(export, limits, secure=where.files is not None)
+    service = Service(export, audience_of(where.files) if where.files else None, limits)
     app = make_app(service)
     if page:
         from sglora_fed.serving.page import add_page  # the backbone takes seconds to load

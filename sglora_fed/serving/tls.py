@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from sglora_fed.errors import CertificateError, EndpointError
@@ -64,10 +66,12 @@ class Peer:
     Attributes:
         name: the certificate's common name; an identifier.
         key: the certificate's public key.
+        serial: the certificate's number, under which it may be revoked.
     """
 
     name: str
     key: PublicKey
+    serial: int
 
 
 def server_context(files: Files) -> ssl.SSLContext:
@@ -131,4 +135,22 @@ def peer_of(certificate: bytes) -> Peer:
         raise CertificateError("the client's certificate needs one common name, an identifier")
     if not isinstance(key, (Ed25519PublicKey, EllipticCurvePublicKey)):
         raise CertificateError("the client's key must be Ed25519 or of an elliptic curve")
-    return Peer(name, key)
+    return Peer(name, key, read.serial_number)
+
+
+def audience_of(files: Files) -> str:
+    """What requests to an endpoint are signed for: sha256 of its certificate, in hexadecimal.
+
+    Raises:
+        CertificateError: when the certificate cannot be read.
+    """
+    try:
+        own = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"{files.certificate} cannot be read") from error
+    return digest_of(own.public_bytes(Encoding.DER))
+
+
+def digest_of(certificate: bytes) -> str:
+    """sha256 of a certificate in DER, in hexadecimal."""
+    return hashlib.sha256(certificate).hexdigest()

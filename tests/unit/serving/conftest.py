@@ -25,7 +25,7 @@ from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.client import EndpointClient
 from sglora_fed.serving.limits import Limits
 from sglora_fed.serving.run import Where, server_of
-from sglora_fed.serving.tls import Files
+from sglora_fed.serving.tls import Files, audience_of
 from sglora_fed.serving.wire import AdapterRequest
 from sglora_fed.zoo import Zoo, ZooIdentity
 
@@ -175,7 +175,8 @@ LENIENT = Limits(rate=10_000, burst=10_000, concurrent=100)
 @pytest.fixture(scope="module")
 def running(export: Export, authority: Authority) -> Iterator[Running]:
     """An endpoint with TLS that lets everybody ask as often as it likes."""
-    with Running(Service(export, LENIENT), authority.issue("endpoint")) as found:
+    own = authority.issue("endpoint")
+    with Running(Service(export, audience_of(own), LENIENT), own) as found:
         yield found
 
 
@@ -185,7 +186,7 @@ def serve(export: Export) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def start(limits: Limits, files: Files | None) -> Running:
-        service = Service(export, limits, secure=files is not None)
+        service = Service(export, audience_of(files) if files else None, limits)
         started.append(Running(service, files).__enter__())
         return started[-1]
 

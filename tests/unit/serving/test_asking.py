@@ -29,7 +29,7 @@ from sglora_fed.privacy.floor import Floor
 from sglora_fed.privacy.ledger import Budget, create_ledger
 from sglora_fed.serving.app import Service
 from sglora_fed.serving.asking import Asker
-from sglora_fed.serving.tls import Files
+from sglora_fed.serving.tls import Files, audience_of
 from sglora_fed.zoo import Zoo
 
 WORDS = "My camera hangs upside down, and red and blue are swapped."
@@ -78,7 +78,8 @@ def cameras(
 
 @pytest.fixture
 def endpoint(cameras: Export, issue: Callable[..., Files], running_of: Any) -> Iterator[Any]:
-    with running_of(Service(cameras), issue("endpoint")) as found:
+    own = issue("endpoint")
+    with running_of(Service(cameras, audience_of(own)), own) as found:
         yield found
 
 

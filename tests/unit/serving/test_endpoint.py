@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import json
@@ -63,14 +64,22 @@ def test_places_get_one_adapter_each_in_their_order(
 class Sent:
     """Requests by hand, over one connection."""
 
+    ahead = 0.0
+    """Seconds of the client's clock."""
+
     def __init__(self, port: int, files: Files, name: str) -> None:
         context = client_context(files)
         self.connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
+        self.connection.connect()
+        shown = self.connection.sock.getpeercert(binary_form=True)
+        self.audience = hashlib.sha256(shown).hexdigest()
         self.name, self.key = name, own_key(files)[1]
 
     def proof(self, body: bytes, content: str = SAFETENSORS, **other: Any) -> dict[str, str]:
-        meaning = {"client": self.name, "method": "POST", "path": app.ADDRESS} | other
-        return proof_of(Meaning(content=content, body=body, **meaning), self.key)
+        meaning = {"audience": self.audience, "client": self.name, "method": "POST"}
+        meaning |= {"path": app.ADDRESS} | other
+        whole = Meaning(content=content, body=body, **meaning)
+        return proof_of(whole, self.key, lambda: time.time() + self.ahead)
 
     def post(
         self, body: bytes, proof: dict[str, str], content: str = SAFETENSORS
@@ -121,18 +130,33 @@ def test_a_proof_of_anything_else_is_refused(
     sent: Sent, released: AdapterRequest, other: dict[str, Any]
 ) -> None:
     body = released.pack()
-    meant = {"client": "node-7", "method": "POST", "path": app.ADDRESS}
+    meant = {"audience": sent.audience, "client": "node-7", "method": "POST", "path": app.ADDRESS}
     meaning = Meaning(**{**meant, "content": SAFETENSORS, "body": body, **other})
     assert sent.post(body, proof_of(meaning, sent.key))[0] == 401
 
 
 @pytest.mark.parametrize("seconds", [-3600, -31, 31, 3600])
 def test_late_and_early_ones_are_refused(
-    sent: Sent, released: AdapterRequest, monkeypatch: pytest.MonkeyPatch, seconds: float
+    sent: Sent, released: AdapterRequest, seconds: float
 ) -> None:
-    body, now = released.pack(), time.time()
-    monkeypatch.setattr("sglora_fed.serving.proof.time.time", lambda: now + seconds)
+    sent.ahead = seconds
+    body = released.pack()
     assert sent.post(body, sent.proof(body))[0] == 401
+
+
+def test_a_request_to_another_endpoint_is_refused(
+    sent: Sent, serve: Callable[..., Any], issue: Issue, released: AdapterRequest
+) -> None:
+    """One that knows the same clients, and passes on what it gets."""
+    other, files = serve(Limits(), issue("endpoint")), issue("node-7")
+    body, here = released.pack(), Sent(sent.connection.port, files, "node-7")
+    there = Sent(other.port, files, "node-7")
+    passed_on = there.proof(body)
+    assert here.post(body, passed_on) == (401, b'{"error": "SGL-839"}')
+    assert here.post(body, passed_on | {"sglora-audience": here.audience})[1] == (
+        b'{"error": "SGL-831"}'
+    )
+    assert there.post(body, passed_on)[0] == 200
 
 
 def test_refusals_say_a_code_in_as_many_bytes_and_nothing_else(

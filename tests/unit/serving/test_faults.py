@@ -103,7 +103,7 @@ def test_many_faults_in_a_row_are_no_health(faulty: Any, released: AdapterReques
 def test_a_fault_at_any_other_address_is_the_same(
     export: Export, running_of: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
-    service = Service(export, secure=False)
+    service = Service(export, None)
     with running_of(service, None) as running:
         monkeypatch.setattr(service, "facts", lambda: 1 / len(""))
         assert got(running.port, "/v1/generator") == (500, b'{"error": "SGL-835"}')

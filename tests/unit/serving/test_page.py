@@ -60,7 +60,7 @@ def cameras(make_zoo: Callable[..., Zoo], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def port(cameras: Export) -> Iterator[int]:
-    service = Service(cameras, Limits(rate=1000, burst=1000), secure=False)
+    service = Service(cameras, None, Limits(rate=1000, burst=1000))
     app = make_app(service)
     add_page(app, service)
     server, listening = server_of(app, None), Where("127.0.0.1", 0, None).listening()
@@ -158,7 +158,7 @@ def test_it_is_self_contained_and_runs_nothing_else(port: int) -> None:
 
 
 def test_only_cameras_have_a_page(cameras: Export, export: Export) -> None:
-    other = Service(export, secure=False)
+    other = Service(export, None)
     with pytest.raises(EndpointError, match="another backbone"):
         add_page(make_app(other), other)
     other.batcher.close()

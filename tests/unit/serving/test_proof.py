@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from Crypto.PublicKey import ECC
@@ -12,11 +13,24 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sglora_fed.errors import ProofError
-from sglora_fed.serving.proof import NONCE, PROOF, TIME, WINDOW, Doorkeeper, Meaning, proof_of
+from sglora_fed.errors import AudienceError, ProofError
+from sglora_fed.serving.proof import (
+    AUDIENCE,
+    NONCE,
+    PROOF,
+    TIME,
+    WINDOW,
+    Doorkeeper,
+    Meaning,
+    proof_of,
+)
 
-MEANING = Meaning("node-1", "POST", "/v1/adapters", "application/json", b"{}")
+AUDIENCE_A = "a" * 64
+MEANING = Meaning(AUDIENCE_A, "node-1", "POST", "/v1/adapters", "application/json", b"{}")
 KEY = Ed25519PrivateKey.generate()
+
+Prove = Callable[..., dict[str, str]]
+Take = Callable[..., None]
 
 
 class Clock:
@@ -31,16 +45,22 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr("sglora_fed.serving.proof.time.time", lambda: found.wall)
-    monkeypatch.setattr("sglora_fed.serving.proof.time.monotonic", lambda: found.run)
-    return found
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-def take(clock: Clock) -> Callable[..., None]:
-    keeper = Doorkeeper(clock.wall, clock.run)
+def prove(clock: Clock) -> Prove:
+    return lambda meaning=MEANING, key=KEY: proof_of(meaning, key, lambda: clock.wall)
+
+
+def keeper_of(clock: Clock) -> Doorkeeper:
+    return Doorkeeper(lambda: clock.wall, lambda: clock.run)
+
+
+@pytest.fixture
+def take(clock: Clock) -> Take:
+    keeper = keeper_of(clock)
     clock.pass_(1)
     return lambda proof, meaning=MEANING: keeper.check(meaning, proof, KEY.public_key())
 
@@ -51,66 +71,107 @@ def test_another_library_accepts_what_is_signed() -> None:
     # The words of openapi.json, by hand.
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     signed = (
-        "sglora-fed request 1\nnode-1\nPOST\n/v1/adapters\napplication/json\n"
+        f"sglora-fed request 2\n{AUDIENCE_A}\nnode-1\nPOST\n/v1/adapters\napplication/json\n"
         f"{digest}\n{proof[NONCE]}\n{proof[TIME]}"
     )
     key = ECC.import_key(pem.decode())
     eddsa.new(key, "rfc8032").verify(signed.encode(), base64.urlsafe_b64decode(proof[PROOF]))
 
 
-def test_a_proof_is_taken_once(take: Callable[..., None]) -> None:
-    proof = proof_of(MEANING, KEY)
+def test_a_proof_is_taken_once(prove: Prove, take: Take) -> None:
+    proof = prove()
     take(proof)
     for _ in range(3):
         with pytest.raises(ProofError, match="already"):
             take(proof)
-    take(proof_of(MEANING, KEY))
+    take(prove())
 
 
 @pytest.mark.parametrize("waited", [0.5, 20, 29, 31, 45, 59, 61, 90, 119, 121, 200, 1000])
 @pytest.mark.parametrize("early", [0, 29])
 def test_nor_is_it_taken_later(
-    take: Callable[..., None], clock: Clock, waited: float, early: float
+    prove: Prove,
+    take: Take,
+    clock: Clock,
+    waited: float,
+    early: float,
 ) -> None:
     clock.wall += early
-    proof = proof_of(MEANING, KEY)
+    proof = prove()
     clock.wall -= early
     take(proof)
     clock.pass_(waited / 2)
-    take(proof_of(MEANING, KEY))  # turns the store
+    take(prove())  # turns the store
     clock.pass_(waited / 2)
     with pytest.raises(ProofError):
         take(proof)
 
 
-def test_a_clock_that_is_set_back_makes_nothing_new(
-    take: Callable[..., None], clock: Clock
+@pytest.mark.parametrize("jump", [-1000, -70, -20, 20, 70, 1000])
+@pytest.mark.parametrize("waited", [0, 40, 100, 200])
+def test_no_clock_that_is_set_makes_an_old_proof_new(
+    prove: Prove, take: Take, clock: Clock, jump: float, waited: float
 ) -> None:
-    old = proof_of(MEANING, KEY)
+    old = prove()
     take(old)
-    clock.pass_(1000)
-    clock.wall -= 1000
+    for _ in range(4):
+        clock.pass_(waited / 4)
+        take(prove())
+    clock.wall += jump
+    with pytest.raises(ProofError):
+        take(old)
+    clock.wall -= jump + waited  # to the moment at which it was signed
     with pytest.raises(ProofError):
         take(old)
 
 
-def test_what_was_signed_before_the_start_is_refused(clock: Clock) -> None:
-    old = proof_of(MEANING, KEY)
+@pytest.mark.parametrize("wrong", [-1e6, 500])
+def test_a_clock_that_is_set_right_lets_everybody_in(
+    prove: Prove, take: Take, clock: Clock, wrong: float
+) -> None:
+    clock.pass_(2000)
+    right = clock.wall
+    honest = prove()
+    clock.wall += wrong
+    with pytest.raises(ProofError, match="from now"):
+        take(honest)
+    clock.wall = right
+    take(honest)
+
+
+def test_a_request_for_another_endpoint_is_refused(prove: Prove, take: Take) -> None:
+    other = replace(MEANING, audience="b" * 64)
+    with pytest.raises(AudienceError):
+        take(prove(other))
+    # Nor does it help to say that it were for this one.
+    with pytest.raises(ProofError, match="signature"):
+        take(prove(other) | {AUDIENCE: AUDIENCE_A})
+    take(prove())
+
+
+def test_what_was_signed_before_the_start_is_refused(prove: Prove, clock: Clock) -> None:
+    old = prove()
     clock.pass_(0.5)
-    keeper = Doorkeeper(clock.wall, clock.run)
+    keeper = keeper_of(clock)
     with pytest.raises(ProofError, match="before the start"):
         keeper.check(MEANING, old, KEY.public_key())
-    keeper.check(MEANING, proof_of(MEANING, KEY), KEY.public_key())
+    clock.pass_(0.002)  # a request's time has milliseconds
+    keeper.check(MEANING, prove(), KEY.public_key())
 
 
 @pytest.mark.parametrize(("off", "taken"), [(0.0, True), (0.9, True), (1.1, False)])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_window(
-    take: Callable[..., None], clock: Clock, off: float, taken: bool, sign: int
+    prove: Prove,
+    take: Take,
+    clock: Clock,
+    off: float,
+    taken: bool,
+    sign: int,
 ) -> None:
     clock.pass_(100)
     clock.wall += sign * off * WINDOW
-    proof = proof_of(MEANING, KEY)
+    proof = prove()
     clock.wall -= sign * off * WINDOW
     if taken:
         take(proof)
@@ -136,25 +197,25 @@ def test_the_window(
         (PROOF, "A" * 85),
     ],
 )
-def test_other_headers_are_refused(take: Callable[..., None], name: str, value: str) -> None:
+def test_other_headers_are_refused(prove: Prove, take: Take, name: str, value: str) -> None:
     with pytest.raises(ProofError):
-        take(proof_of(MEANING, KEY) | {name: value})
+        take(prove() | {name: value})
     with pytest.raises(ProofError):
-        take({k: v for k, v in proof_of(MEANING, KEY).items() if k != name})
+        take({k: v for k, v in prove().items() if k != name})
 
 
-def test_another_key_or_kind_of_key_is_refused(clock: Clock) -> None:
-    keeper, curve = Doorkeeper(clock.wall, clock.run), generate_private_key(SECP256R1())
+def test_another_key_or_kind_of_key_is_refused(prove: Prove, clock: Clock) -> None:
+    keeper, curve = keeper_of(clock), generate_private_key(SECP256R1())
     clock.pass_(1)
     for signer, key in ((KEY, curve), (curve, KEY), (KEY, Ed25519PrivateKey.generate())):
         with pytest.raises(ProofError, match="signature"):
-            keeper.check(MEANING, proof_of(MEANING, signer), key.public_key())
-    keeper.check(MEANING, proof_of(MEANING, curve), curve.public_key())
+            keeper.check(MEANING, prove(key=signer), key.public_key())
+    keeper.check(MEANING, prove(key=curve), curve.public_key())
 
 
-def test_the_store_does_not_grow_for_ever(take: Callable[..., None], clock: Clock) -> None:
-    keeper = Doorkeeper(clock.wall, clock.run)
+def test_the_store_does_not_grow_for_ever(prove: Prove, take: Take, clock: Clock) -> None:
+    keeper = keeper_of(clock)
     for _ in range(500):
         clock.pass_(1)
-        keeper.check(MEANING, proof_of(MEANING, KEY), KEY.public_key())
+        keeper.check(MEANING, prove(), KEY.public_key())
     assert len(keeper._recent) + len(keeper._older) <= 4 * WINDOW

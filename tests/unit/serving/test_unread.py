@@ -17,7 +17,7 @@ from sglora_fed.serving.app import ADDRESS, Service
 from sglora_fed.serving.client import own_key
 from sglora_fed.serving.limits import Limits
 from sglora_fed.serving.proof import Meaning, proof_of
-from sglora_fed.serving.tls import Files, client_context
+from sglora_fed.serving.tls import Files, audience_of, client_context, digest_of
 from sglora_fed.serving.wire import SAFETENSORS, AdapterRequest
 
 Issue = Callable[..., Files]
@@ -32,10 +32,10 @@ def silent(port: int, files: Files, requests: int) -> ssl.SSLSocket:
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     plain.connect(("127.0.0.1", port))
     tls = client_context(files).wrap_socket(plain, server_hostname="127.0.0.1")
-    key = own_key(files)[1]
+    key, audience = own_key(files)[1], digest_of(tls.getpeercert(binary_form=True) or b"")
     for _ in range(requests):
         told = {"host": "x", "content-type": SAFETENSORS, "content-length": str(len(BODY))}
-        told |= proof_of(Meaning("silent", "POST", ADDRESS, SAFETENSORS, BODY), key)
+        told |= proof_of(Meaning(audience, "silent", "POST", ADDRESS, SAFETENSORS, BODY), key)
         lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
         tls.sendall(f"POST {ADDRESS} HTTP/1.1\r\n{lines}\r\n".encode() + BODY)
     return tls
@@ -51,7 +51,8 @@ def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 def large(large_export: Export, running_of: Any, issue: Issue) -> Any:
     limits = Limits(rate=10_000, burst=10_000, concurrent=2)
-    with running_of(Service(large_export, limits), issue("endpoint")) as found:
+    own = issue("endpoint")
+    with running_of(Service(large_export, audience_of(own), limits), own) as found:
         yield found
 
 
