@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,16 @@ from sglora_fed.serving.wire import SAFETENSORS, AdapterRequest, parse_reply, re
 ADDRESS = "/v1/adapters"
 PATIENCE = 10.0
 """Seconds to wait for the endpoint."""
+
+CUT_OFF = (
+    (ssl.SSLCertVerificationError, "its certificate is of another authority, or for another name"),
+    (ssl.SSLError, "it speaks plain HTTP, or its authority has not signed our certificate"),
+    (ConnectionRefusedError, "nobody listens there; is the endpoint up, at this port?"),
+    (ConnectionError, "it closed the connection; is it one with TLS, asked without?"),
+    (TimeoutError, "no answer; is the address right, and its port open?"),
+    (socket.gaierror, "no such host"),
+)
+"""Kind of error -> what is likely behind it; the first that fits."""
 
 LONGEST_REFUSAL = 64
 REFUSAL = re.compile(rb'\{"error": ?"SGL-([0-9]{3})"\}')
@@ -96,7 +107,7 @@ class EndpointClient:
                 data = reply.read(most + 1)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise EndpointError(f"{self.host}:{self.port}: {type(error).__name__}") from error
+            raise EndpointError(f"{self.host}:{self.port}: {_cut_off(error)}") from error
         if len(data) > most:
             self.close()
             raise ReplyError(f"the reply is longer than {most} bytes")
@@ -153,6 +164,12 @@ def host_and_port(address: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise EndpointError(f"{address!r}: need HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def _cut_off(error: OSError | http.client.HTTPException) -> str:
+    """How a connection failed, and what to look at."""
+    found = (words for kind, words in CUT_OFF if isinstance(error, kind))
+    return f"{type(error).__name__}: {next(found, 'no answer that is one')}"
 
 
 def _count(request: AdapterRequest) -> int:

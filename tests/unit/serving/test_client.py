@@ -116,7 +116,7 @@ def test_adapters_of_another_size_or_beyond_the_bound_are_refused(
 def test_nobody_there(export: Export, released: AdapterRequest) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(EndpointError, match="ConnectionRefusedError"):
+    with pytest.raises(EndpointError, match="ConnectionRefusedError: nobody listens there"):
         EndpointClient("127.0.0.1", port, export.layout, None).adapters(released)
 
 

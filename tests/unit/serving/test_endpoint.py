@@ -311,11 +311,24 @@ class TestWhoIsLetIn:
         self, running: Any, issue: Issue, authority: Any, tmp_path: Any, released: AdapterRequest
     ) -> None:
         own, other = issue("node-1"), type(authority)(tmp_path, "stranger")
-        with pytest.raises(EndpointError):
+        with pytest.raises(EndpointError, match="of another authority, or for another name"):
             running.client(Files(own.certificate, own.key, other.file)).adapters(released)
         client = running.client(own)
-        client.host = "127.0.0.2"
-        with pytest.raises(EndpointError):
+        client.host = "127.1"  # the same address, by a name that the certificate does not have
+        with pytest.raises(EndpointError, match="of another authority, or for another name"):
+            client.adapters(released)
+
+    def test_a_client_without_tls_hears_what_may_be_wrong(
+        self, running: Any, released: AdapterRequest
+    ) -> None:
+        with pytest.raises(EndpointError, match="one with TLS, asked without"):
+            running.client(None).adapters(released)
+
+    def test_so_does_one_with_tls_at_an_endpoint_without(
+        self, serve: Callable[..., Any], issue: Issue, released: AdapterRequest
+    ) -> None:
+        client = serve(Limits(), None).client(issue("node-1"))
+        with pytest.raises(EndpointError, match="plain HTTP"):
             client.adapters(released)
 
     def test_those_of_certs_init_are(
