@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from flwr.app import RecordDict
 
+from sglora_fed.backbones.types import Describer
 from sglora_fed.errors import RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, spoken
 from sglora_fed.federation.roster import Part
 from sglora_fed.federation.terms import Agreement, Terms, agree, check_terms, in_clear
+from sglora_fed.privacy.floor import Floor
 from sglora_fed.privacy.ledger import Request as LedgerRequest
 from sglora_fed.privacy.mechanisms import promise
 from sglora_fed.tasks.types import Task
@@ -166,33 +168,40 @@ def describe(node: Node, request: DescribeRequest) -> DescribeReply:
 
 
 def release(node: Node, agreement: Agreement, said: Sequence[str]) -> np.ndarray:
-    """[n, ...] what the server may see of what the node's clients say, in their order.
-
-    What costs something goes through the ledger: debited before it is released.
-    """
-    mechanism, form = agreement.mechanism, agreement.mechanism.form
-    clear = node.embed(said) if form.nbytes else np.empty((len(said), node.describer.dim))
-    if not said or not mechanism.epsilon:
-        released = [mechanism.release(embedding) for embedding in clear]
-        return np.array(released, form.dtype).reshape(len(said), *form.shape)
-    return paid(node, agreement, node.clients, said, clear)
+    """[n, ...] what the server may see of what the node's clients say, in their order."""
+    nothing = not agreement.mechanism.form.nbytes
+    clear = np.empty((len(said), node.describer.dim)) if nothing else node.embed(said)
+    return let_out(agreement, node.describer, node.floor, list(node.clients), said, clear)
 
 
-def paid(
-    node: Node, agreement: Agreement, names: Iterable[str], said: Sequence[str], clear: np.ndarray
+def let_out(
+    agreement: Agreement,
+    describer: Describer,
+    floor: Floor,
+    names: Sequence[str],
+    said: Sequence[str],
+    clear: np.ndarray,
 ) -> np.ndarray:
-    """[n, ...] what the mechanism lets out, debited in the node's ledger before it is released.
+    """[n, ...] what the mechanism releases; what costs something is debited in the ledger first.
 
     Args:
-        node: whose ledger it is.
-        agreement: with a mechanism that costs something.
+        agreement: with the mechanism.
+        describer: that made the embeddings.
+        floor: whose ledger it is.
         names: n, under which each is debited.
         said: the words of each.
         clear: [n, d] their embeddings.
+
+    Raises:
+        BudgetError, LedgerError: when it cannot be paid; nothing leaves.
     """
-    public = agreement.public(node.describer)
+    mechanism, form = agreement.mechanism, agreement.mechanism.form
+    if not said or not mechanism.epsilon:
+        released = [mechanism.release(embedding) for embedding in clear]
+        return np.array(released, form.dtype).reshape(len(said), *form.shape)
+    public = agreement.public(describer)
     requests = [LedgerRequest(name, words, public) for name, words in zip(names, said, strict=True)]
-    return node.floor.opened().release_all(requests, agreement.mechanism, clear)
+    return floor.opened().release_all(requests, mechanism, clear)
 
 
 def words(task: Task, seed: int) -> str:

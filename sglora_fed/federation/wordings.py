@@ -15,7 +15,7 @@ import numpy as np
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.types import Describer
 from sglora_fed.config.schema import IN_CLEAR, RunConfig
-from sglora_fed.federation.describe import paid
+from sglora_fed.federation.describe import let_out
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.terms import Terms, agree_on_experts, check_terms, run_catalogue
 from sglora_fed.privacy.catalogue import Catalogue, nearest
@@ -85,7 +85,8 @@ def told_of(node: Node, tasks: Sequence[Task], catalogue: str) -> np.ndarray:
         return np.array(places, np.uint16).reshape(len(tasks), 1)
     if not tasks:
         return np.empty((0, 1), np.uint16)
-    return paid(node, agreement, [task.id for task in tasks], said, clear)
+    names = [task.id for task in tasks]
+    return let_out(agreement, node.describer, node.floor, names, said, clear)
 
 
 def some_of(texts: Sequence[str]) -> list[str]:

@@ -11,15 +11,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sglora_fed.backbones import load_describer
-from sglora_fed.backbones.types import Describer
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.config import RunConfig
 from sglora_fed.edge.settings import OwnNode
 from sglora_fed.edge.shelf import put
 from sglora_fed.errors import EndpointError
+from sglora_fed.federation.describe import let_out
 from sglora_fed.federation.terms import Agreement, agree
 from sglora_fed.privacy.floor import Floor, read_floor
-from sglora_fed.privacy.ledger import Request as LedgerRequest
 from sglora_fed.privacy.mechanisms import promise
 from sglora_fed.serving.client import Answer, EndpointClient
 from sglora_fed.serving.wire import AdapterRequest
@@ -62,17 +61,11 @@ class Asker:
                 f"{agreement.mechanism.name} sends neither an embedding nor places of a catalogue"
             )
         own = np.asarray(describer.encode([self.description]))[0]
-        released = self._released(agreement, describer, own)
+        said = [self.description]
+        released = let_out(agreement, describer, self.floor, [self.name], said, own[None])[0]
         answer = client.adapters(AdapterRequest(released, agreement.terms.catalogue))
         best = _best(agreement, released, own)
         return Answer(answer.adapters[best : best + 1], answer.generator)
-
-    def _released(self, agreement: Agreement, describer: Describer, own: np.ndarray) -> np.ndarray:
-        mechanism = agreement.mechanism
-        if mechanism.epsilon is None:
-            return mechanism.release(own).astype(mechanism.form.dtype)
-        request = LedgerRequest(self.name, self.description, agreement.public(describer))
-        return self.floor.opened().release(request, mechanism, own)
 
 
 def adopt(node: OwnNode, config: RunConfig, client: EndpointClient) -> Answer:
