@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,10 @@ TOLERANCE = 0.01
 """Of epsilon: the PRV accountant's own error, and what calibration may leave unused."""
 
 MOST_STEPS = 1_000_000
+
+Noise = tuple[float, float, int]
+"""Some steps of DP-SGD: the noise's deviation over the most that one example adds, the share of the
+examples that a step takes on average, and how many steps."""
 
 EXPERT_DELTA = 1e-6
 """Failure probability for whole experts, where nobody says another."""
@@ -99,6 +104,14 @@ class Promise:
             raise PrivacyError(
                 f"epsilon {self.epsilon:g} is promised to {self.unit}; the noise gives {found:.4g}"
             )
+
+    def noise(self, steps: int) -> Noise:
+        """Some of the steps, as an account of single examples counts them.
+
+        Replacing all of an expert's examples changes its update by two clipping norms at most, so
+        changing one does.
+        """
+        return (self.sigma / (2 if self.unit == EXPERT_UNIT else 1), self.rate, steps)
 
     def spent(self) -> float:
         """Epsilon that all steps cost together, at this delta."""
@@ -176,11 +189,18 @@ def promise_for(config: RunConfig, examples: int) -> Promise | None:
     privacy = config.privacy.training
     if privacy.epsilon is None:
         return None
+    delta = promised_delta(config, examples)
     if privacy.unit == EXAMPLE:
         batch, steps = config.adapter.train.batch_size, planned_steps(config)
-        return example_promise(privacy.epsilon, privacy.delta, examples, batch, steps, privacy.clip)
-    delta = privacy.delta or EXPERT_DELTA
+        return example_promise(privacy.epsilon, delta, examples, batch, steps, privacy.clip)
     return expert_promise(privacy.epsilon, delta, examples, planned_releases(config), privacy.clip)
+
+
+def promised_delta(config: RunConfig, examples: int) -> float:
+    """The failure probability of what a run promises an expert with so many examples."""
+    privacy = config.privacy.training
+    fallback = 1 / (10 * examples) if privacy.unit == EXAMPLE else EXPERT_DELTA
+    return privacy.delta or fallback
 
 
 def _updates_epsilon(sigma: float, releases: int, delta: float) -> float:
@@ -189,15 +209,48 @@ def _updates_epsilon(sigma: float, releases: int, delta: float) -> float:
     return float(dp_accounting.get_epsilon_gaussian(sigma / (2 * math.sqrt(releases)), delta))
 
 
-@lru_cache(maxsize=4096)
 def sgd_epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
     """Epsilon of DP-SGD with Poisson sampling, an upper bound by the PRV accountant."""
+    return _prv_epsilon(((sigma, rate, steps),), delta)
+
+
+def composed_epsilon(noises: Iterable[Noise], delta: float) -> float:
+    """Epsilon of single examples over steps of several kinds, whatever was chosen in between.
+
+    Where every step takes all examples, the closed form of the Gaussian mechanism, to which such
+    steps add up (Dong, Roth & Su 2022); else an upper bound by the PRV accountant.
+
+    Args:
+        noises: of all trainings; none cost nothing.
+        delta: in (0, 1).
+
+    Raises:
+        PrivacyError: when the noise is too little to be accounted for.
+    """
+    steps = Counter[tuple[float, float]]()
+    for sigma, rate, count in noises:
+        steps[sigma, rate] += count
+    if not steps:
+        return 0.0
+    if all(rate == 1 for _, rate in steps):
+        import dp_accounting
+
+        whole = sum(count / sigma**2 for (sigma, _), count in steps.items())
+        return float(dp_accounting.get_epsilon_gaussian(1 / math.sqrt(whole), delta))
+    return _prv_epsilon(tuple(sorted((*kind, count) for kind, count in steps.items())), delta)
+
+
+@lru_cache(maxsize=4096)
+def _prv_epsilon(noises: tuple[Noise, ...], delta: float) -> float:
     from opacus.accountants import create_accountant
 
     accountant = create_accountant(PRV)
-    accountant.history = [(sigma, rate, steps)]
-    with _quiet():
-        return float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
+    accountant.history = list(noises)
+    try:
+        with _quiet():
+            return float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise PrivacyError("the noise is too little for an account of what it costs") from error
 
 
 @lru_cache(maxsize=4096)

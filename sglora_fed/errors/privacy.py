@@ -40,7 +40,7 @@ class LedgerError(SgloraError):
 
 
 class BudgetError(SgloraError):
-    """One more release would pass a client's limit; the message is the same for every request."""
+    """One more release would pass somebody's limit; the message is the same for every request."""
 
     code = 703
     title = "privacy budget is spent"
@@ -56,7 +56,8 @@ class PromiseError(SgloraError):
     code = 704
     title = "the node promises more than the run asks for"
     resolve = (
-        "Choose a mechanism, epsilon and delta that the node's table [privacy] allows; its own log "
+        "Choose a mechanism, epsilon and delta, of requests and of training, that the node's table "
+        "[privacy] allows; its own log "
         "says which. Only its owner can change the table: docs/how-to/privacy.md describes it. A "
         "node that was told nothing releases nothing; one whose table does not name none measures "
         "nothing for a server either, and experts whose examples noise protects judge nothing."

@@ -218,6 +218,7 @@ def judge(node: Node, request: CalibrateRequest) -> CalibrateReply:
         PromiseError: when noise protects the experts' examples; what they judge has none.
         AdapterValueError: for an adapter beyond the norm bound.
     """
+    node.floor.check_judged()
     if node.config.privacy.training.epsilon is not None:
         raise PromiseError("the experts' promise covers what they train, not what they judge")
     bound, size = norm_bound(node.layout), node.layout.size

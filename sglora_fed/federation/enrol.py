@@ -18,6 +18,7 @@ from sglora_fed.adapters.data import prepare
 from sglora_fed.adapters.start import configured_start
 from sglora_fed.adapters.training import Trained, train_adapters
 from sglora_fed.errors import MessageError
+from sglora_fed.federation.allowance import check_wish
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack, unit_rows
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node
@@ -284,9 +285,11 @@ def train_experts(node: Node, request: EnrolRequest) -> EnrolReply:
     """Train the node's next experts that the server does not know yet.
 
     Raises:
-        PromiseError, CatalogueError, BudgetError, LedgerError: when their words may not leave as
-            the run wants; nothing was trained.
+        PromiseError, CatalogueError, BudgetError, LedgerError: when their words, or what they learn
+            from their examples, may not leave as the run wants; nothing was trained.
     """
+    # Hashes of tasks, too, depend on examples where no noise is wished for.
+    check_wish(node.floor, node.config, list(node.experts.values()))
     waiting = [task for name, task in node.experts.items() if name not in set(request.known)]
     tasks = waiting[: request.limit]
     wordings = told_of(node, tasks, request.catalogue)

@@ -16,9 +16,11 @@ from sglora_fed.adapters.data import Prepared, prepare_separable
 from sglora_fed.adapters.training import Trained
 from sglora_fed.config.schema import EXAMPLE, RunConfig, TrainConfig
 from sglora_fed.errors import BudgetError, PrivacyError
+from sglora_fed.federation.allowance import Answer, check_wish, within_allowance
 from sglora_fed.federation.node import PREPARED, Node
 from sglora_fed.kept.facts import expert_facts, rounds_facts
-from sglora_fed.kept.released import Release, release_once
+from sglora_fed.kept.released import Release, is_kept, release_once
+from sglora_fed.kept.store import digest
 from sglora_fed.privacy.mechanisms.system import system_normals
 from sglora_fed.promises import Promise, promise_for
 from sglora_fed.tasks.digest import tasks_sha256
@@ -63,11 +65,14 @@ def trained_as_promised(
         plain: trains without noise.
 
     Raises:
+        PromiseError: when the node promises its experts more; nothing was trained.
         AdapterValueError: when training diverges.
-        BudgetError: when a round that was answered is asked for again from another start, or there
-            is no such round.
+        BudgetError: when a round that was answered is asked for again from another start, there is
+            no such round, or all that the run asks for passes what the node allows.
+        LedgerError: when the node counts this and its ledger cannot be used.
         TaskError: for captions that are not public.
     """
+    check_wish(node.floor, node.config, tasks)
     starts = np.broadcast_to(starts, (len(tasks), node.layout.size)).astype(np.float32)
     if node.config.privacy.training.epsilon is None:
         return plain(range(len(tasks)))
@@ -84,13 +89,21 @@ def trained_as_promised(
         "experts": expert_facts(node.config),
         "rounds": rounds_facts(node.config),
         "seed": lesson.seed,
-        "place": [lesson.exchange, lesson.round],
     }
-    releases = [
-        Release(facts | {"task": tasks_sha256([task])}, start)
-        for task, start in zip(tasks, starts, strict=True)
+    plans = [facts | {"task": tasks_sha256([task])} for task in tasks]
+    place = {"place": [lesson.exchange, lesson.round]}
+    releases = [Release(plan | place, start) for plan, start in zip(plans, starts, strict=True)]
+    answers = [
+        _answer(node.config, lesson, task, digest(plan), is_kept(release))
+        for task, plan, release in zip(tasks, plans, releases, strict=True)
     ]
-    return release_once(releases, make)
+    return within_allowance(node.floor, answers, lambda: release_once(releases, make))
+
+
+def _answer(config: RunConfig, lesson: Lesson, task: Task, plan: str, kept: bool) -> Answer:
+    steps = lesson.train.steps if config.privacy.training.unit == EXAMPLE else 1
+    place = f"{lesson.exchange} {lesson.round}"
+    return Answer(task.id, plan, place, _promise(config, task), steps, kept)
 
 
 def check_planned(config: RunConfig, lesson: Lesson) -> None:

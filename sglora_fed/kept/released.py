@@ -53,7 +53,7 @@ def release_once(releases: Sequence[Release], make: Make) -> Trained:
         AdapterFileError: for a kept file that is damaged.
         ResultsError: when the disk is full; nothing is released then.
     """
-    paths = [home() / FOLDER / f"{digest(one.facts)}{SUFFIX}" for one in releases]
+    paths = [_path(one) for one in releases]
     missing = [row for row, path in enumerate(paths) if not path.exists()]
     if missing:
         made = make(missing)
@@ -61,6 +61,15 @@ def release_once(releases: Sequence[Release], make: Make) -> Trained:
             _keep(paths[row], releases[row], made, place)
     rows = [_recall(path, one) for path, one in zip(paths, releases, strict=True)]
     return Trained(*(np.stack(values) for values in zip(*rows, strict=True)))
+
+
+def is_kept(release: Release) -> bool:
+    """Whether this was released, or is ready to be."""
+    return _path(release).exists()
+
+
+def _path(release: Release) -> Path:
+    return home() / FOLDER / f"{digest(release.facts)}{SUFFIX}"
 
 
 def _keep(path: Path, release: Release, made: Trained, place: int) -> None:

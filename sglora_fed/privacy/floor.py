@@ -12,14 +12,19 @@ is a wish. The node's own ``[privacy]`` table is the limit: a wish may be strong
     ledger = "ledger"                # folder, beside the file where it is not absolute
     catalogue = "list.json"          # the node's own copy of the public list, for krr and subset
     experts = true                   # its experts' descriptions too; false where it is left out
+    training_epsilon = 8.0           # largest of one training example of an expert, ever
+    training_delta = 1e-5            # of that; 1 / (10 n) of n examples where it is left out
 
 ``local`` sends nothing and is always allowed. ``none`` promises nothing: a node answers in clear,
 or measures methods for the server, only where its table names it. Experts publish their wordings;
-with ``experts`` their descriptions leave by ``krr`` alone, within the same numbers.
+with ``experts`` their descriptions leave by ``krr`` alone, within the same numbers. Where
+``training_epsilon`` stands, nothing that depends on their examples leaves but what noise in their
+training covers, over all runs.
 """
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +37,10 @@ from sglora_fed.files import read_bounded
 from sglora_fed.privacy.ledger import Budget, Ledger, create_ledger
 
 TABLE = "privacy"
-NUMBERS = ("epsilon", "delta", "total_epsilon", "total_delta")
+NUMBERS = (
+    *("epsilon", "delta", "total_epsilon", "total_delta"),
+    *("training_epsilon", "training_delta"),
+)
 PATHS = ("ledger", "catalogue")
 NAMES = {"mechanisms", "experts", *PATHS, *NUMBERS}
 
@@ -51,6 +59,9 @@ SIMULATED = "shares"
 LARGEST_FILE = 2**20
 """Bytes of a node's file."""
 
+TRAINING_UNIT = "one training example of an expert, all that is ever made of it"
+"""What the account of a node's training is about."""
+
 BELOW_ONE = 1 - 2.0**-53
 """The largest delta of a budget."""
 
@@ -67,6 +78,9 @@ class Floor:
         ledger: folder; None where nothing counted may be released.
         catalogue: file of the public list; None: the family's own, or the configured one.
         experts: its experts' descriptions are promised as much.
+        training_epsilon: largest of a training example of an expert, over all that is ever made of
+            it; None: nothing is promised to it.
+        training_delta: of that; None: 1 / (10 n) of the expert's n examples.
         virtual: of simulated clients, for whom the run's configuration plays this table: the ledger
             is made when it is missing.
 
@@ -81,6 +95,8 @@ class Floor:
     ledger: Path | None = None
     catalogue: Path | None = None
     experts: bool = False
+    training_epsilon: float | None = None
+    training_delta: float | None = None
     virtual: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +107,20 @@ class Floor:
             raise FloorError(f"delta={self.delta!r}; need 0 <= delta < 1")
         if counted and (self.budget is None or self.ledger is None):
             raise FloorError(f"{counted[0]} is counted; need total_epsilon and ledger")
+        self._check_training()
+
+    def _check_training(self) -> None:
+        epsilon, delta = self.training_epsilon, self.training_delta
+        if epsilon is None:
+            if delta is not None:
+                raise FloorError("training_delta stands alone; need training_epsilon")
+            return
+        if not 0 < epsilon < math.inf:
+            raise FloorError(f"training_epsilon={epsilon!r}; need a finite number above 0")
+        if delta is not None and not 0 < delta < 1:
+            raise FloorError(f"training_delta={delta!r}; need 0 < training_delta < 1")
+        if self.ledger is None:
+            raise FloorError("training_epsilon is counted; need ledger")
 
     def check(self, mechanism: str, epsilon: float | None, delta: float | None) -> None:
         """Refuse a wish that is weaker than this promise, before anything is drawn or spent.
@@ -144,6 +174,51 @@ class Floor:
         """
         if not self.virtual and CLEAR not in self.mechanisms:
             raise PromiseError(f"measured results are in clear: this node does not allow {CLEAR}")
+
+    def check_training(self, epsilon: float | None, delta: float | None, examples: int) -> None:
+        """Refuse to train an expert for less than was promised to its examples.
+
+        Args:
+            epsilon: of one example, in all that the run asks for; None without noise.
+            delta: of that.
+            examples: n, of the expert.
+
+        Raises:
+            PromiseError: for larger numbers, or none where some are promised.
+        """
+        if (most := self.training_epsilon) is None:
+            return
+        if epsilon is None or delta is None:
+            raise PromiseError("privacy.training.epsilon=None: this node's experts need noise")
+        if not epsilon <= most:
+            raise PromiseError(
+                f"privacy.training.epsilon={epsilon!r}: this node allows at most {most:g}"
+            )
+        if not delta <= (limit := self.delta_of(examples)):
+            raise PromiseError(f"privacy.training.delta={delta!r}: this node allows {limit:g}")
+
+    def check_judged(self) -> None:
+        """Refuse to tell how an expert's examples like an adapter: no noise covers that.
+
+        Raises:
+            PromiseError: where something is promised to these examples.
+        """
+        if self.training_epsilon is not None:
+            raise PromiseError("this node's experts tell of their examples through noise alone")
+
+    def delta_of(self, examples: int) -> float:
+        """The delta at which the training of an expert with n examples is accounted for."""
+        return self.training_delta or 1 / (10 * examples)
+
+    def training_ledger(self) -> Ledger:
+        """Where it is counted what the experts' training has cost.
+
+        Raises:
+            LedgerError: when it is missing, damaged or not this node's to use.
+        """
+        if self.ledger is None or self.training_epsilon is None:
+            raise LedgerError("this node has no ledger of its experts' training")
+        return Ledger(self.ledger, Budget(self.training_epsilon, unit=TRAINING_UNIT))
 
     def opened(self) -> Ledger:
         """The ledger that every counted release goes through.
@@ -199,6 +274,8 @@ def floor_of(table: Mapping[str, Any], folder: Path) -> Floor:
         paths["ledger"],
         paths["catalogue"],
         _switch(table, "experts"),
+        numbers["training_epsilon"] if "training_epsilon" in table else None,
+        numbers["training_delta"] if "training_delta" in table else None,
     )
 
 

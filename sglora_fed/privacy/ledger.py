@@ -16,12 +16,9 @@ No clock is read.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
-import secrets
 import sqlite3
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -33,27 +30,29 @@ from pathlib import Path
 import numpy as np
 
 from sglora_fed.errors import BudgetError, LedgerError
+from sglora_fed.privacy.ledger_files import (
+    KEY_BYTES,
+    SCHEMA,
+    WITNESS,
+    connected,
+    create_ledger,
+    first_code,
+    read_exactly,
+)
 from sglora_fed.privacy.mechanisms.base import UNIT, Mechanism
 
-SCHEMA = 1
-KEY_BYTES = 32
-WITNESS = struct.Struct(">Q32s")
-"""Number and code of the last row."""
-
-PATIENCE = 60.0
-"""Seconds that a release waits for those of other processes."""
+__all__ = ["Budget", "Ledger", "Note", "Request", "create_ledger"]
 
 REMEMBERED = 4096
 """Rows whose codes a process keeps; of 384 numbers in half precision about 4 MB."""
 
-TABLE = """
-CREATE TABLE releases (
-    n INTEGER PRIMARY KEY, client BLOB NOT NULL, request BLOB NOT NULL UNIQUE,
-    epsilon TEXT NOT NULL, delta TEXT NOT NULL, unit TEXT NOT NULL, released BLOB NOT NULL,
-    code BLOB NOT NULL
-)
-"""
-INDEX = "CREATE INDEX of_client ON releases (client)"
+KNOWN = "SELECT released FROM releases WHERE request = ?"
+
+UNADDED = ("0", "0")
+"""Epsilon and delta of a row that is counted by what it keeps."""
+
+Append = Callable[[tuple[object, ...]], None]
+"""Puts the values of a row, but for its number and code, behind the last one."""
 
 
 @dataclass(frozen=True)
@@ -93,30 +92,19 @@ class Request:
     public: str = ""
 
 
-def create_ledger(folder: Path) -> None:
-    """Make an empty ledger: whole, or not at all.
+@dataclass(frozen=True)
+class Note:
+    """Something that is counted in another way than by adding epsilons.
 
-    Args:
-        folder: must not exist; its parent is made when missing.
-
-    Raises:
-        LedgerError: when it exists, or cannot be written.
+    Attributes:
+        client: under whose name.
+        place: what it is of; one is kept for each.
+        kept: what the account is made of.
     """
-    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
-    try:
-        if folder.exists():
-            raise LedgerError(f"{folder} exists; a ledger is never made anew over another")
-        temporary.mkdir(parents=True, mode=0o700)
-        key = secrets.token_bytes(KEY_BYTES)
-        _write_new(temporary / "key", key)
-        _write_new(temporary / "witness", WITNESS.pack(0, _first_code(key)))
-        with closing(_connected(temporary / "ledger.sqlite", "rwc")) as connection:
-            connection.execute(TABLE)
-            connection.execute(INDEX)
-            connection.execute(f"PRAGMA user_version={SCHEMA}")
-        temporary.rename(folder)
-    except (OSError, sqlite3.Error) as error:
-        raise LedgerError(f"{folder} cannot be made: {error}") from error
+
+    client: str
+    place: str
+    kept: bytes
 
 
 class Ledger:
@@ -134,8 +122,8 @@ class Ledger:
     def __init__(self, folder: Path, budget: Budget) -> None:
         self._folder = folder
         self._budget = budget
-        self._key = _read(folder / "key", KEY_BYTES)
-        self._verified = (0, _first_code(self._key))
+        self._key = read_exactly(folder / "key", KEY_BYTES)
+        self._verified = (0, first_code(self._key))
         with self._connection() as connection, self._transaction(connection):
             (found,) = connection.execute("PRAGMA integrity_check").fetchone()
             (schema,) = connection.execute("PRAGMA user_version").fetchone()
@@ -194,6 +182,40 @@ class Ledger:
         with self._connection() as connection, self._transaction(connection):
             return self._spent(connection, self._digest("client", client))
 
+    def notes(self, client: str) -> list[bytes]:
+        """What was noted under a name, of the budget's unit, in order.
+
+        Raises:
+            LedgerError: when the ledger cannot be trusted.
+        """
+        with self._connection() as connection, self._transaction(connection):
+            return self._notes(connection, self._digest("client", client))
+
+    def note_all(
+        self, notes: Sequence[Note], allow: Callable[[Note, Sequence[bytes]], None]
+    ) -> None:
+        """Keep what is new, each in a row of its own: all in one transaction, or none of them.
+
+        Args:
+            notes: that were kept before, or are to be.
+            allow: told a new one and those under its name so far; raises to keep none.
+
+        Raises:
+            LedgerError: when the ledger cannot be trusted or written; nothing is kept then.
+        """
+        with self._appending() as (connection, append):
+            for note in notes:
+                place = self._digest("note", repr((self._budget.unit, note.client, note.place)))
+                if not connection.execute(KNOWN, (place,)).fetchone():
+                    client = self._digest("client", note.client)
+                    allow(note, self._notes(connection, client))
+                    append((client, place, *UNADDED, self._budget.unit, note.kept))
+
+    def _notes(self, connection: sqlite3.Connection, client: bytes) -> list[bytes]:
+        query = "SELECT released FROM releases WHERE client = ? AND unit = ? ORDER BY n"
+        rows = connection.execute(query, (client, self._budget.unit)).fetchall()
+        return [bytes(row[0]) for row in rows]
+
     def _release(
         self,
         requests: Sequence[Request],
@@ -201,26 +223,34 @@ class Ledger:
         draws: Sequence[Callable[[], bytes]],
     ) -> list[bytes]:
         cost = self._cost(mechanism)
-        kind = (mechanism.name, mechanism.form, cost)
+        kind, released = (mechanism.name, mechanism.form, cost), list[bytes]()
+        with self._appending() as (connection, append):
+            for request, draw in zip(requests, draws, strict=True):
+                place = self._digest("request", repr((vars(request), *kind)))
+                if found := connection.execute(KNOWN, (place,)).fetchone():
+                    released.append(bytes(found[0]))
+                    continue
+                client = self._digest("client", request.client)
+                self._check_limit(self._spent(connection, client), cost)
+                released.append(draw())
+                append((client, place, *cost, self._budget.unit, released[-1]))
+        return released
+
+    @contextmanager
+    def _appending(self) -> Iterator[tuple[sqlite3.Connection, Append]]:
+        """A transaction, and what puts a row behind the last one."""
         with self._connection() as connection:
             with self._transaction(connection):
-                last, released = self._verified, list[bytes]()
-                for request, draw in zip(requests, draws, strict=True):
-                    place = self._digest("request", repr((vars(request), *kind)))
-                    query = "SELECT released FROM releases WHERE request = ?"
-                    if found := connection.execute(query, (place,)).fetchone():
-                        released.append(bytes(found[0]))
-                        continue
-                    client = self._digest("client", request.client)
-                    self._check_limit(self._spent(connection, client), cost)
-                    released.append(draw())
-                    values = (client, place, *cost, self._budget.unit, released[-1])
-                    last = self._insert(connection, last, values)
-            if last != self._verified:
+                rows = [self._verified]
+
+                def append(values: tuple[object, ...]) -> None:
+                    rows.append(self._insert(connection, rows[-1], values))
+
+                yield connection, append
+            if len(rows) > 1:
                 # On disk. Should the process end before the witness is told, that lags behind.
                 with self._transaction(connection):
                     self._advance()
-        return released
 
     def _insert(
         self, connection: sqlite3.Connection, last: tuple[int, bytes], values: tuple[object, ...]
@@ -261,7 +291,7 @@ class Ledger:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """Closed at the end, which takes back a transaction that an error has ended."""
         try:
-            with closing(_connected(self._folder / "ledger.sqlite", "rw")) as connection:
+            with closing(connected(self._folder / "ledger.sqlite", "rw")) as connection:
                 yield connection
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(f"{self._folder} cannot be used: {error}") from error
@@ -277,7 +307,7 @@ class Ledger:
     def _verify(self, connection: sqlite3.Connection) -> None:
         """Every row since the last look follows from the one before, up to the witness at least."""
         number, code = self._verified
-        witness = WITNESS.unpack(_read(self._folder / "witness", WITNESS.size))
+        witness = WITNESS.unpack(read_exactly(self._folder / "witness", WITNESS.size))
         query = "SELECT * FROM releases WHERE n > ? ORDER BY n"
         met = witness[0] < number or (number, code) == witness
         for row in connection.execute(query, (number,)):
@@ -318,39 +348,3 @@ def _bytes(mechanism: Mechanism, embedding: np.ndarray) -> bytes:
 def _check_cost(epsilon: float, delta: float) -> None:
     if not 0 < epsilon < float("inf") or not 0 <= delta < 1:
         raise LedgerError(f"epsilon={epsilon!r}, delta={delta!r}; need 0 < epsilon, 0 <= delta < 1")
-
-
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection whose commits wait for the disk; ``rw`` never makes a file."""
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(address, timeout=PATIENCE, isolation_level=None, uri=True)
-    # A journal that is overwritten, neither unlinked nor cut short: the commit is on disk without
-    # the folder's entry, and no file changes its size for it.
-    connection.execute("PRAGMA journal_mode=PERSIST")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
-
-
-def _first_code(key: bytes) -> bytes:
-    """What the first row follows."""
-    return hmac.digest(key, b"sglora-fed ledger", hashlib.sha256)
-
-
-def _read(path: Path, size: int) -> bytes:
-    """A file of exactly this size."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) != size:
-        raise LedgerError(f"{path} holds {len(data)} bytes; need {size}")
-    return data
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """A file that only its owner reads, forced to disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -16,6 +16,7 @@ from sglora_fed.promises import (
     EXAMPLE_UNIT,
     EXPERT_UNIT,
     Promise,
+    composed_epsilon,
     example_promise,
     expert_promise,
     planned_steps,
@@ -127,3 +128,34 @@ def test_all_that_a_node_sends_of_an_expert_is_counted() -> None:
 def test_what_cannot_be_promised_is_refused_before_a_run(overrides: list[str], wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
         compose(["experiment=private", *overrides])
+
+
+def test_trainings_of_several_runs_add_up_as_gaussians_do() -> None:
+    """All examples in each step: one Gaussian of the summed precision, by another library."""
+    noises = [(4.0, 1.0, 10), (4.0, 1.0, 50), (2.0, 1.0, 3)]
+    whole = 1 / math.sqrt(60 / 16 + 3 / 4)
+    wanted = dp_accounting.get_epsilon_gaussian(whole, 1e-4)
+    assert composed_epsilon(noises, 1e-4) == pytest.approx(wanted, rel=1e-9)
+    assert composed_epsilon([], 1e-4) == 0
+
+
+def test_sampled_trainings_add_up_by_the_privacy_loss() -> None:
+    noises = [(1.2, 0.25, 10), (3.0, 1.0, 4)]
+    event = dp_accounting.SelfComposedDpEvent
+    gaussian = dp_accounting.GaussianDpEvent
+    accountant = pld.PLDAccountant()
+    accountant.compose(event(dp_accounting.PoissonSampledDpEvent(0.25, gaussian(1.2)), 10))
+    accountant.compose(event(gaussian(3.0), 4))
+    wanted = accountant.get_epsilon(1e-3)
+    assert wanted <= composed_epsilon(noises, 1e-3) + 1e-3
+    assert composed_epsilon(noises, 1e-3) == pytest.approx(wanted, rel=0.02)
+
+
+def test_a_whole_experts_noise_covers_each_of_its_examples() -> None:
+    promise = expert_promise(8.0, 1e-6, 50, 5, 0.5)
+    assert composed_epsilon([promise.noise(5)], 1e-6) == pytest.approx(8.0, rel=1e-6)
+
+
+def test_too_little_noise_has_no_account() -> None:
+    with pytest.raises(PrivacyError):
+        composed_epsilon([(1e-4, 0.5, 1000)], 1e-5)

@@ -136,6 +136,28 @@ def test_experts_whose_examples_are_protected_judge_nothing(node: Node) -> None:
         judge(replace(node, config=config), asked)
 
 
+def test_a_server_that_lowers_the_promise_to_experts_gets_nothing(
+    node: Node, tmp_path: Path
+) -> None:
+    """In every exchange that looks at their examples, whatever was asked for before."""
+    floor = Floor(("none",), training_epsilon=4.0, ledger=tmp_path / "ledger")
+    expert, start = tuple(node.experts)[:1], np.zeros(node.layout.size, np.float32)
+    half = start[None].astype(np.float16)
+    methods = ("experiment.methods=[zero_shot,ridge]", "generator=ridge")
+    for wish in ((), ("privacy.training.epsilon=4.1",)):
+        lowered = replace(node, config=compose([*TINY, *methods, *wish]), floor=floor)
+        asked: list[Callable[[Node], object]] = [
+            lambda one: train_experts(one, EnrolRequest(0, (), 1)),
+            lambda one: train_experts(one, EnrolRequest(0, (), 0)),
+            lambda one: train_shared_round(one, SharedRequest(0, 1, expert, start)),
+            lambda one: train_round(one, RoundRequest(0, 1, expert, half)),
+            lambda one: judge(one, CalibrateRequest(0, expert, half[None], half[0])),
+        ]
+        for ask in asked:
+            with pytest.raises(PromiseError):
+                ask(lowered)
+
+
 def test_experts_that_a_node_lacks_are_passed_over(node: Node) -> None:
     start = np.zeros(node.layout.size, np.float32)
     strangers = ("x", "y")

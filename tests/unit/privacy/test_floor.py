@@ -153,6 +153,58 @@ class TestExperts:
         assert floor.budget == Budget(6.0)
 
 
+class TestTraining:
+    TABLE: ClassVar[dict[str, object]] = {
+        "mechanisms": ["none"], "training_epsilon": 8, "ledger": "l",
+    }  # fmt: skip
+
+    def test_of_experts_is_promised_where_the_table_says_so(self, tmp_path: Path) -> None:
+        floor = floor_of(self.TABLE, tmp_path)
+        assert floor.training_epsilon == 8.0
+        assert floor.delta_of(50) == 1 / 500
+        for weaker in ((None, 1e-9), (8.1, 1e-9), (float("nan"), 1e-9), (8.0, 0.0021)):
+            with pytest.raises(PromiseError):
+                floor.check_training(*weaker, examples=50)
+        with pytest.raises(PromiseError):
+            floor.check_training(8.0, float("nan"), examples=50)
+        floor.check_training(8.0, 1 / 500, examples=50)
+        with pytest.raises(PromiseError):
+            floor.check_judged()
+
+    def test_a_delta_of_the_table_counts_for_all_experts(self, tmp_path: Path) -> None:
+        floor = floor_of(self.TABLE | {"training_delta": 1e-5}, tmp_path)
+        assert floor.delta_of(50) == 1e-5
+        with pytest.raises(PromiseError):
+            floor.check_training(8.0, 1 / 500, examples=50)
+
+    def test_nothing_is_asked_of_a_node_that_says_nothing(self, tmp_path: Path) -> None:
+        for floor in (UNTOLD, floor_of({"mechanisms": ["none"]}, tmp_path)):
+            floor.check_training(None, None, 50)
+            floor.check_judged()
+            with pytest.raises(LedgerError):
+                floor.training_ledger()
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"training_epsilon": 0}, "training_epsilon"),
+            ({"training_epsilon": float("inf")}, "training_epsilon"),
+            ({"training_epsilon": "8"}, "number"),
+            ({"training_epsilon": True}, "number"),
+            ({"training_delta": 0.0}, "training_delta"),
+            ({"training_delta": 1.0}, "training_delta"),
+            ({"ledger": None}, "ledger"),
+        ],
+    )
+    def test_a_wrong_table(self, tmp_path: Path, change: dict[str, object], words: str) -> None:
+        with pytest.raises(FloorError, match=words):
+            floor_of(self.TABLE | change, tmp_path)
+
+    def test_a_delta_needs_an_epsilon(self, tmp_path: Path) -> None:
+        with pytest.raises(FloorError, match="alone"):
+            floor_of({"mechanisms": ["none"], "training_delta": 1e-5, "ledger": "l"}, tmp_path)
+
+
 class TestLedger:
     def test_of_a_node_is_not_made_when_it_is_missing(self, tmp_path: Path) -> None:
         floor = read_floor(written(tmp_path))

@@ -9,18 +9,25 @@ import shutil
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from sglora_fed.errors import BudgetError, LedgerError, PrivacyError
-from sglora_fed.privacy import GaussianMechanism, KrrMechanism, NoMechanism, PrivUnitMechanism
+from sglora_fed.privacy import (
+    GaussianMechanism,
+    KrrMechanism,
+    NoMechanism,
+    PrivUnitMechanism,
+    ledger_files,
+)
 from sglora_fed.privacy import ledger as module
-from sglora_fed.privacy.ledger import Budget, Ledger, Request, create_ledger
+from sglora_fed.privacy.ledger import Budget, Ledger, Note, Request, create_ledger
 
 DIM = 8
 VECTOR = np.eye(DIM)[1]
@@ -188,6 +195,52 @@ class TestRefusals:
         assert b"lovelace" not in data
 
 
+class TestNotes:
+    """What is counted otherwise than by adding epsilons."""
+
+    UNIT = "something else"
+
+    def ledger(self, folder: Path) -> Ledger:
+        return Ledger(folder, Budget(1.0, unit=self.UNIT))
+
+    def test_are_kept_once_in_order_and_for_whoever_opens_it_next(self, folder: Path) -> None:
+        allowed = list[tuple[str, list[bytes]]]()
+
+        def allow(note: Note, before: Sequence[bytes]) -> None:
+            allowed.append((note.place, list(before)))
+
+        notes = [Note("ada", "1", b"one"), Note("bob", "1", b"other"), Note("ada", "2", b"two")]
+        self.ledger(folder).note_all(notes, allow)
+        assert allowed == [("1", []), ("1", []), ("2", [b"one"])]
+        self.ledger(folder).note_all([*notes, Note("ada", "3", b"three")], allow)
+        assert allowed[3:] == [("3", [b"one", b"two"])]
+        assert self.ledger(folder).notes("ada") == [b"one", b"two", b"three"]
+        assert self.ledger(folder).notes("eve") == []
+
+    def test_who_is_refused_keeps_nothing_of_the_whole_message(self, folder: Path) -> None:
+        def allow(note: Note, before: Sequence[bytes]) -> None:
+            if note.client == "bob":
+                raise BudgetError("no")
+
+        with pytest.raises(BudgetError):
+            self.ledger(folder).note_all([Note("ada", "1", b"a"), Note("bob", "1", b"b")], allow)
+        assert self.ledger(folder).notes("ada") == []
+
+    def test_stand_beside_releases_and_are_not_added_to_them(self, folder: Path) -> None:
+        releases = Ledger(folder, Budget(1.0))
+        self.ledger(folder).note_all([Note("ada", "1", b"one")], lambda note, before: None)
+        releases.release(ask(0), NOISE, VECTOR)
+        assert releases.spent("ada") == (1, 0)
+        assert releases.notes("ada") != self.ledger(folder).notes("ada") == [b"one"]
+
+    def test_changed_ones_are_noticed(self, folder: Path) -> None:
+        self.ledger(folder).note_all([Note("ada", "1", b"one")], lambda note, before: None)
+        with sqlite3.connect(folder / "ledger.sqlite") as connection:
+            connection.execute("UPDATE releases SET released = x'00'")
+        with pytest.raises(LedgerError):
+            self.ledger(folder)
+
+
 class TestRaces:
     def test_of_fifty_one_gets_the_last_unit(self, opened: Callable[..., Ledger]) -> None:
         opened(3.0).release(ask(), PrivUnitMechanism(DIM, 2.0), VECTOR)
@@ -280,13 +333,14 @@ class TestCrashes:
         spent = Ledger(folder, Budget(1e6)).spent("ada")[0]
         assert 0 < released <= spent <= released + 1
 
-    def test_the_clock_is_not_asked(self) -> None:
-        tree = ast.parse(Path(module.__file__).read_text())
+    @pytest.mark.parametrize("part", [module, ledger_files])
+    def test_the_clock_is_not_asked(self, part: ModuleType) -> None:
+        tree = ast.parse(Path(str(part.__file__)).read_text())
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
         names = {alias.name for node in imports for alias in node.names}
         names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert names.isdisjoint({"time", "datetime"})
-        assert "now" not in module.TABLE.lower()
+        assert "now" not in ledger_files.TABLE.lower()
 
 
 def _cramped(folder: Path) -> tuple[int, str]:
@@ -382,8 +436,8 @@ class TestTampering:
         self, used: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The tests' user may be one whom permissions do not bind, so SQLite says it."""
-        ledger, connected = Ledger(used, Budget(9.0)), module._connected
-        monkeypatch.setattr(module, "_connected", lambda path, mode: connected(path, "ro"))
+        ledger, connected = Ledger(used, Budget(9.0)), module.connected
+        monkeypatch.setattr(module, "connected", lambda path, mode: connected(path, "ro"))
         with pytest.raises(LedgerError, match="readonly"):
             ledger.release(ask(7), NOISE, VECTOR)
 
