@@ -82,41 +82,68 @@ def zoo_verify(
     key: Annotated[
         Path | None, typer.Option(help="Public key (PEM) that must have signed the manifest.")
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="An expert that must have no part in it: fingerprint; repeatable."),
+    ] = None,
 ) -> None:
     """Check every file of a zoo: header, sha256, shapes and values; with --key who signed it."""
-    from sglora_fed.generators.export import GENERATOR, read_export
+    from sglora_fed.generators.export import (
+        GENERATOR,
+        export_manifest,
+        read_export,
+        signable_export,
+    )
+    from sglora_fed.kept.withdrawal import check_without
     from sglora_fed.zoo import read_store
 
     if (folder / GENERATOR).exists():
-        about = read_export(folder, key).about
-        say(f"generator of {len(about.experts)} experts, all files as written: {folder.absolute()}")
-        return
-    store = read_store(folder)
+        signable = signable_export(folder, export_manifest(folder))
+        experts, what = read_export(folder, key).about.experts, "generator of "
+    else:
+        store = read_store(folder)
+        signable, what = store.signable(), ""
+        experts = tuple(store.load().fingerprints().values())
+    signed = ""
     if key is not None:
         from sglora_fed.zoo.signing import check_signature
 
-        check_signature(folder, store.signed_part(), key)
-    say(f"{len(store.load().ids)} experts, all files as written: {folder.absolute()}")
+        found = check_signature(signable, key)
+        signed = f", signed {found.date} (serial {found.serial})"
+    check_without(folder, experts, without or [])
+    say(f"{what}{len(experts)} experts, all files as written: {folder.absolute()}{signed}")
 
 
 @app.command("sign")
 def zoo_sign(
-    folder: Annotated[Path, typer.Argument(help="Folder of a zoo, or of an exported generator.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of zoos, or of exported generators.")
+    ],
     key: Annotated[Path, typer.Option(help="Ed25519 private key (PEM, no password).")],
 ) -> None:
-    """Sign the manifest, once every file was checked; any later change makes it worthless."""
-    from sglora_fed.generators.export import GENERATOR, export_manifest, read_export, signed_export
+    """Sign manifests, once every file was checked; a change or a newer signature ends it."""
+    from sglora_fed.generators.export import (
+        GENERATOR,
+        export_manifest,
+        read_export,
+        signable_export,
+    )
     from sglora_fed.zoo import read_store
-    from sglora_fed.zoo.signing import sign
+    from sglora_fed.zoo.signing import SIGNATURE, sign
 
-    if (folder / GENERATOR).exists():
-        read_export(folder)
-        content = signed_export(export_manifest(folder))
-    else:
-        store = read_store(folder)
-        store.load()
-        content = store.signed_part()
-    say(str(sign(folder, content, key).absolute()))
+    manifests = []
+    for folder in folders:
+        if (folder / GENERATOR).exists():
+            read_export(folder)
+            manifests.append(signable_export(folder, export_manifest(folder)))
+        else:
+            store = read_store(folder)
+            store.load()
+            manifests.append(store.signable())
+    made = sign(manifests, key)
+    for folder in folders:
+        say(str((folder / SIGNATURE).absolute()))
+    say(f"signed {made.date} (serial {made.serial})")
 
 
 @app.command("add")
@@ -158,8 +185,11 @@ def zoo_remove(
     store = read_store(folder)
     from sglora_fed.kept.withdrawal import withdraw
 
+    gone = store.load().fingerprints()
     for line in _deleted(withdraw(store, experts, export or [])):
         say(line)
+    for name in experts:
+        say(f"withdrawn {name}, fingerprint {gone[name]}")
     say(f"{len(experts)} experts withdrawn from {folder.absolute()}; {len(store.ids())} are left")
 
 

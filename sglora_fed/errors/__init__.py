@@ -78,8 +78,10 @@ from sglora_fed.errors.serving import (
     RateError,
     ReplyError,
     RequestError,
+    RolledBackError,
     RouteError,
     SigningKeyError,
+    WithdrawalError,
     ZooSignatureError,
 )
 
@@ -128,6 +130,7 @@ __all__ = [
     "ReplyError",
     "RequestError",
     "ResultsError",
+    "RolledBackError",
     "RouteError",
     "SearchError",
     "SgloraError",
@@ -138,6 +141,7 @@ __all__ = [
     "TextsAlikeError",
     "TrackingError",
     "VocabularyError",
+    "WithdrawalError",
     "ZooDamagedError",
     "ZooForeignError",
     "ZooSignatureError",

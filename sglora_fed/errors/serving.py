@@ -52,6 +52,29 @@ class ExportError(SgloraError):
     )
 
 
+class RolledBackError(SgloraError):
+    """A zoo or an export is signed, but a newer one was seen on this machine."""
+
+    code = 507
+    title = "signature is older than one that was seen"
+    resolve = (
+        "Put back the newer one. If the older one shall hold again, its signer signs it anew "
+        "(`sglora-fed zoo sign`); or delete the file that the message names, which forgets all "
+        "signatures that were seen here."
+    )
+
+
+class WithdrawalError(SgloraError):
+    """An expert that is said to be withdrawn has a part in a zoo or an export."""
+
+    code = 508
+    title = "expert was not withdrawn"
+    resolve = (
+        "Take it out (`sglora-fed zoo remove`), export generators anew, and let the zoo be signed; "
+        "the message says in which signature it still is."
+    )
+
+
 class RequestError(SgloraError):
     """A request to the endpoint is not of the one form that it takes; what it held is not told."""
 

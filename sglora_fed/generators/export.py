@@ -28,6 +28,7 @@ from sglora_fed.generators.registry import load_generator, save_generator
 from sglora_fed.privacy.catalogue import check_rows
 from sglora_fed.tensors import header_of
 from sglora_fed.zoo import ZooIdentity
+from sglora_fed.zoo.serials import Signable, line_of
 from sglora_fed.zoo.store import MANIFEST
 
 SCHEMA = 1
@@ -131,12 +132,19 @@ def export_manifest(folder: Path) -> dict[str, Any]:
     names = {"schema", "files", *About.__dataclass_fields__}
     if not isinstance(values, dict) or set(values) != names or values["schema"] != SCHEMA:
         raise ExportError(f"{path}: need exactly {sorted(names)}, and schema {SCHEMA}")
+    if not isinstance(values["identity"], dict):
+        raise ExportError(f"{path}: the identity is no object")
     return values
 
 
 def signed_export(values: Mapping[str, Any]) -> bytes:
     """What a signature of an export is about: its whole manifest, as canonical JSON."""
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def signable_export(folder: Path, values: Mapping[str, Any]) -> Signable:
+    """An export's manifest, to be signed or checked."""
+    return Signable(folder, signed_export(values), line_of("export", values["identity"]))
 
 
 def read_export(folder: Path, key: str | Path | None = None) -> Export:
@@ -151,12 +159,13 @@ def read_export(folder: Path, key: str | Path | None = None) -> Export:
         GeneratorFileError: when the generator's own file is not one.
         SigningKeyError: when the key cannot be used.
         ZooSignatureError: when it is not signed, or was changed since.
+        RolledBackError: when a newer signature was seen on this machine.
     """
     values = export_manifest(folder)
     if key is not None:
         from sglora_fed.zoo.signing import check_signature  # who has no key loads no library
 
-        check_signature(folder, signed_export(values), Path(key).expanduser())
+        check_signature(signable_export(folder, values), Path(key).expanduser())
     try:
         about = _about(values)
         layout = Layout.from_dict(about.identity.layout)

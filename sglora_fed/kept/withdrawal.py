@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sglora_fed.config import home
-from sglora_fed.errors import ResultsError, ZooSizeError
+from sglora_fed.errors import ResultsError, WithdrawalError, ZooSizeError
 from sglora_fed.files import write_atomically
 from sglora_fed.generators.export import export_manifest
 from sglora_fed.kept.catalogues import KIND as CATALOGUES
@@ -69,6 +69,21 @@ def withdraw(store: ZooStore, experts: Collection[str], exports: Sequence[Path])
         _delete(path)
     store.remove(experts)
     return [*dropped, *made]
+
+
+def check_without(folder: Path, inside: Collection[str], gone: Collection[str]) -> None:
+    """Check that withdrawn experts have no part in a zoo or an export.
+
+    Args:
+        folder: of it.
+        inside: fingerprints of its experts.
+        gone: fingerprints of those that must not be in it.
+
+    Raises:
+        WithdrawalError: for one that is.
+    """
+    if still := sorted(set(gone) & set(inside)):
+        raise WithdrawalError(f"{folder} holds {', '.join(still)}")
 
 
 def drop_made_with(fingerprints: Collection[str]) -> list[Path]:

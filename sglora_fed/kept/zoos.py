@@ -66,9 +66,10 @@ def check_signed(config: RunConfig, store: ZooStore) -> None:
     Raises:
         SigningKeyError: when the key cannot be used.
         ZooSignatureError: when the zoo is not signed, or was changed since.
+        RolledBackError: when a newer signature was seen on this machine.
     """
     if config.zoo.key is None or not store.ids():
         return
     from sglora_fed.zoo.signing import check_signature  # who configures no key loads no library
 
-    check_signature(store.path, store.signed_part(), Path(config.zoo.key).expanduser())
+    check_signature(store.signable(), Path(config.zoo.key).expanduser())

@@ -32,6 +32,7 @@ from sglora_fed.promises import Promise
 from sglora_fed.tasks.types import IDENTIFIER
 from sglora_fed.tensors import Spec, offsets, read_header
 from sglora_fed.zoo.rows import Piece, Rows, joined
+from sglora_fed.zoo.serials import Signable, line_of
 from sglora_fed.zoo.types import Zoo, ZooIdentity
 
 MANIFEST = "manifest.json"
@@ -147,6 +148,10 @@ class ZooStore:
             "owners": [names.index(name) for name in names],
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+    def signable(self) -> Signable:
+        """The manifest, to be signed or checked."""
+        return Signable(self.path, self.signed_part(), line_of("zoo", asdict(self.identity)))
 
     def _rewrite(self, shards: Iterable[dict[str, Any]]) -> None:
         changed = list(shards)

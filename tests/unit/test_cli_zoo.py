@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,34 @@ def test_who_signed_is_checked_and_every_change_noticed(
     assert "4 experts" in run("zoo", "verify", zoo)[1]
 
 
+def test_a_withdrawal_can_be_shown_and_is_not_taken_back(
+    run: Run, zoo: str, own: tuple[str, ...], key_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    private, public = map(str, key_pair)
+    folders = (zoo, str(tmp_path / "export"))
+    before = [f"{folder}-before" for folder in folders]
+    assert run("zoo", "export", folders[1], "--zoo", zoo, *own)[0] == 0
+    assert "serial" in run("zoo", "sign", *folders, "--key", private)[1]
+    for folder, copy in zip(folders, before, strict=True):
+        shutil.copytree(folder, copy)
+    _, printed, errors = run("zoo", "remove", zoo, "e001", "--export", folders[1])
+    assert not errors
+    (gone,) = re.findall("withdrawn e001, fingerprint ([0-9a-f]{64})", printed)
+    assert run("zoo", "export", folders[1], "--zoo", zoo, *own)[0] == 0
+    assert run("zoo", "sign", *folders, "--key", private)[0] == 0
+    for folder, copy in zip(folders, before, strict=True):
+        code, told, _ = run("zoo", "verify", folder, "--key", public, "--without", gone)
+        assert (code, "4 experts" in told, ", signed 2" in told) == (0, True, True)
+        assert "SGL-508" in run("zoo", "verify", copy, "--without", gone)[2]
+        assert "SGL-507" in run("zoo", "verify", copy, "--key", public)[2]
+    key = f"zoo.key={public}"
+    wish = ("generate", "it is upside down", "--out", str(tmp_path / "out"), key, RIDGE)
+    assert "SGL-507" in run(*wish, "--zoo", before[0])[2]
+    assert "SGL-507" in run(*wish, "--export", before[1])[2]
+    assert "SGL-507" in run("serve", before[1], "--insecure", "--signer", public)[2]
+    assert run("zoo", "verify", folders[1], "--key", public)[0] == 0
+
+
 def test_a_run_with_a_key_uses_no_other_zoo(
     run: Run, zoo: str, key_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -83,8 +113,12 @@ def test_a_withdrawn_expert_is_named_and_what_was_made_with_it(
     code, printed, _ = run("zoo", "remove", zoo, "e003", "e001", "--export", str(out))
     assert code == 0
     assert f"deleted 2 files in {tuned}" in printed.splitlines()
-    assert printed.splitlines()[-2:] == [
-        f"deleted {out}",
+    assert f"deleted {out}" in printed.splitlines()
+    assert [line.partition(",")[0] for line in printed.splitlines()[-3:-1]] == [
+        "withdrawn e003",
+        "withdrawn e001",
+    ]
+    assert printed.splitlines()[-1:] == [
         f"2 experts withdrawn from {zoo}; 3 are left",
     ]
     assert read_store(Path(zoo)).ids() == ("e000", "e002", "e004")
@@ -105,7 +139,7 @@ def test_an_export_is_of_the_zoo_and_can_be_signed(
     assert "SGL-503" in run("zoo", "verify", str(out), "--key", str(key_pair[1]))[2]
     assert run("zoo", "sign", str(out), "--key", str(key_pair[0]))[0] == 0
     told = run("zoo", "verify", str(out), "--key", str(key_pair[1]))[1]
-    assert told == f"generator of 5 experts, all files as written: {out}\n"
+    assert told.startswith(f"generator of 5 experts, all files as written: {out}, signed 2")
     (out / "generator.safetensors").write_bytes(b"")
     assert run("zoo", "verify", str(out))[0] == 1
 

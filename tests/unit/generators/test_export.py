@@ -27,7 +27,7 @@ from sglora_fed.generators.export import (
     About,
     export_manifest,
     read_export,
-    signed_export,
+    signable_export,
     write_export,
 )
 from sglora_fed.zoo import Zoo, ZooIdentity, signing
@@ -96,7 +96,7 @@ def test_what_is_put_there_after_the_signature_was_checked_is_not_used(
     key, own = folder / "key.pub", folder / "key"
     own.write_bytes(private.private_bytes(pem, PrivateFormat.PKCS8, plain))
     key.write_bytes(private.public_key().public_bytes(pem, PublicFormat.SubjectPublicKeyInfo))
-    sign(folder, signed_export(export_manifest(folder)), own)
+    sign([signable_export(folder, export_manifest(folder))], own)
     place = (export, "_files") if last else (signing, "check_signature")
     late = getattr(*place)
     monkeypatch.setattr(*place, replaced)
