@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sglora_fed import cli_audit, cli_client, cli_family, cli_serving, cli_zoo
+from sglora_fed import __version__, cli_audit, cli_client, cli_family, cli_serving, cli_zoo
 from sglora_fed.cli_output import complain, console, say, warn
 from sglora_fed.errors import ConfigError, PluginError, SgloraError
 from sglora_fed.files import new_folder
@@ -23,20 +24,10 @@ if TYPE_CHECKING:
     from sglora_fed.experiments.generate import Trust
 
 app = typer.Typer(
-    help="Adapters for a frozen model from task descriptions, in a federation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cli_zoo.app, name="zoo")
-app.add_typer(cli_family.app, name="family")
-app.command()(cli_serving.serve)
-app.add_typer(cli_client.app, name="client")
-app.add_typer(cli_client.certs, name="certs")
-app.command()(cli_client.predict)
-app.command()(cli_client.run)
-app.command()(cli_audit.audit)
-
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Hydra overrides, e.g. generator=sglora privacy=gaussian seeds=[0,1,2]"),
@@ -199,6 +190,35 @@ def _made_alone(config: RunConfig, export: Path, description: str, out: Path) ->
     from sglora_fed.experiments.generate import write_alone
 
     return write_alone(config, found, description, out)
+
+
+# In the order in which help lists them.
+app.command()(cli_audit.audit)
+app.command()(cli_serving.serve)
+app.command()(cli_client.run)
+app.command()(cli_client.predict)
+app.add_typer(cli_zoo.app, name="zoo")
+app.add_typer(cli_family.app, name="family")
+app.add_typer(cli_client.app, name="client")
+app.add_typer(cli_client.certs, name="certs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"sglora-fed {__version__}, flwr {version('flwr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Of sglora-fed and Flower."
+        ),
+    ] = False,
+) -> None:
+    """Adapters for a frozen model from task descriptions, in a federation."""
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from sglora_fed.results.files import ERROR, RUNNING
 def running(folder: Path, name: str) -> Iterator[None]:
     """The folder is this run's alone; whatever ends it otherwise than well stands in it.
 
+    What an earlier run ended by stands there until one ends well.
+
     The note of a run is locked as long as the run lives, so that the system lets go of it however
     that ends: who finds a note that nobody holds knows that its run was killed.
 
@@ -41,6 +43,7 @@ def running(folder: Path, name: str) -> Iterator[None]:
         try:
             yield
             ended = True
+            (folder / ERROR).unlink(missing_ok=True)
         except Exception:
             ended = True
             raise

@@ -328,6 +328,15 @@ def test_a_sweep_tells_all_mistakes_before_anything_starts(
     assert not output.exists()
 
 
+def test_version_and_help(run: Run) -> None:
+    code, printed, _ = run("--version")
+    assert code == 0
+    assert printed == f"sglora-fed {version('sglora-fed')}, flwr {version('flwr')}\n"
+    code, printed, _ = run("--help")
+    assert code == 0
+    assert printed.index(" simulate ") < printed.index(" generate ") < printed.index(" predict ")
+
+
 @pytest.mark.parametrize("command", [("simulate",), ("sweep", "generator=topk,ridge")])
 def test_who_stops_a_run_hears_how_it_goes_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
