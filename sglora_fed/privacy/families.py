@@ -22,7 +22,7 @@ from sglora_fed.tasks.wording import SET_FRAMES, join_names
 CAMERAS_VERSION = 3
 ASSISTANT_VERSION = 2
 
-CAMERA_WAYS = 28
+CAMERA_WAYS = 12
 """Sentences for each condition: each clause of the owners' words comes once."""
 
 RULE_WAYS = 4
@@ -61,14 +61,14 @@ def _numbered() -> list[tuple[int, Condition]]:
 def _camera(condition: Condition, place: int, way: int) -> str:
     """A condition in one way; frames and clauses meet differently in each entry.
 
-    Else what tells the ways apart could not be told from what tells the entries apart. 1, 5 and 9
-    are prime to 28, so that every clause comes once.
+    Else what tells the ways apart could not be told from what tells the entries apart. 1, 5 and 7
+    are prime to 12, so that every clause comes once.
     """
     shift = 0 if way == 0 else place
     return OWNERS.frames[way % len(OWNERS.frames)].format(
         g=_of(OWNERS.geometry[condition.geometry], way + shift),
-        c=_of(OWNERS.colour[condition.colour], 5 * way + 9 * shift),
-        o=_of(OWNERS.optics[condition.optics], 9 * way + 5 * shift),
+        c=_of(OWNERS.colour[condition.colour], 5 * way + 7 * shift),
+        o=_of(OWNERS.optics[condition.optics], 7 * way + 5 * shift),
     )
 
 

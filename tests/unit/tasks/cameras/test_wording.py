@@ -73,7 +73,6 @@ def test_frames_have_their_parts_in_every_order() -> None:
     """Else a part's place in the sentence could tell which it is."""
     orders = Counter(tuple(re.findall(r"{(.)}", frame)) for frame in OWNERS.frames)
     assert set(orders) == set(permutations("gco"))
-    assert min(orders.values()) >= 3
 
 
 def test_the_other_authors_words_are_new() -> None:
