@@ -22,7 +22,7 @@ from sglora_fed.backbones.checkpoint import (
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.packing import Packs, packed
 from sglora_fed.backbones.reading import MINILM_TOKENS
-from sglora_fed.backbones.sentences import described
+from sglora_fed.backbones.sentences import PHRASES, described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
@@ -188,7 +188,7 @@ class DescriptionEncoder:
         BackboneFileError: when the files cannot be read as a BERT checkpoint.
     """
 
-    id = f"{MiniLM.id}+phrases"
+    id = f"{MiniLM.id}+{PHRASES}phrases"
 
     def __init__(self, folder: Path) -> None:
         bert, self._tokenizer = load_bert(folder, CPU)

@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from sglora_fed.backbones.reading import MARKS, MINILM_TOKENS, TOKENIZER_FILE
-from sglora_fed.backbones.sentences import described
+from sglora_fed.backbones.sentences import PHRASES, described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneFileError, BackboneInputError
 
-ID = "all-MiniLM-L6-v2+phrases"
+ID = f"all-MiniLM-L6-v2+{PHRASES}phrases"
 """What :class:`~sglora_fed.backbones.minilm.DescriptionEncoder` calls itself: both make the same
 numbers up to rounding."""
 

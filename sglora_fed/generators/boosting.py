@@ -32,6 +32,14 @@ MOST_DIRECTIONS = 32
 MOST_JUDGED = 256
 """Experts that are held against one another after a round."""
 
+MEMORY = 0.95
+"""What stays of the experts' deviations from their mean from round to round.
+
+Boosting without end fits whatever the smoother lets through, slowly what it damps. With leakage the
+rounds settle where what is learnt in one makes up for what is lost: directions that the experts'
+losses ask for again and again stay, the noise of single rounds fades.
+"""
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -107,8 +115,15 @@ def begun(zoo: Zoo, layout: Layout, penalty: float, start: np.ndarray) -> Traini
     return Training(zoo, layout, penalty, sums, smoother(sums, penalty), first)
 
 
+def faded(factors: Factors) -> Factors:
+    """What is left of coordinates when the next round's updates come; their mean stays."""
+    return replace(factors, law=MEMORY * factors.law, own=MEMORY * factors.own)
+
+
 def advance(at: Training, rows: np.ndarray, updates: np.ndarray, believed: np.ndarray) -> Factors:
     """Add updates to the coordinates of who took part, and to the others' what these tell of them.
+
+    What they had before has faded by then.
 
     Left where they are, those who waited would hide every direction that the others have found.
 
@@ -121,7 +136,7 @@ def advance(at: Training, rows: np.ndarray, updates: np.ndarray, believed: np.nd
     Returns:
         All directions of the sum, the strongest first.
     """
-    before, mean = at.factors, updates[believed].mean(axis=0)
+    before, mean = faded(at.factors), updates[believed].mean(axis=0)
     weights, moves = sketched(updates - mean)
     centre, told = regressed(at.zoo.wordings[rows[believed]], at.penalty)
     slopes = told @ weights[believed]

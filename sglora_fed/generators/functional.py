@@ -4,9 +4,11 @@ Every expert has coordinates, a vector like an adapter. The generator smooths th
 a description is a weighted sum of the coordinates, with the weights of ridge regression over the
 experts' wordings. In each federated round the experts start from the adapter that the generator
 makes for *their* description, train a few steps on their own data and return the difference, which
-is added to their coordinates. This is boosting in function space (Friedman 2001) with a linear
-smoother as base learner (Buehlmann & Yu 2003); with equal weights for everybody it is FedAvg.
-``docs/decisions/0004-functional-generator.md`` says what was tried beside it, and
+is added to what is left of their coordinates: these fade towards their mean. This is boosting in
+function space (Friedman 2001) with a linear smoother as base learner (Buehlmann & Yu 2003), with
+leakage; with equal weights for everybody it is FedAvg.
+``docs/decisions/0004-functional-generator.md`` says what was tried beside it,
+``docs/decisions/0015-another-author.md`` why the rounds forget, and
 ``docs/decisions/0016-linear-in-experts.md`` why a round costs what those cost who take part.
 """
 

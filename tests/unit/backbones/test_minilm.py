@@ -37,11 +37,11 @@ def reference(folder: Path, texts: list[str], model: nn.Module | None = None) ->
 
 
 def described(folder: Path, texts: list[str], cut: dict[str, list[str]]) -> Tensor:
-    """[n, 384] the whole text and the mean of the phrases that ``cut`` gives for it."""
+    """[n, 384] the whole text and four times the mean of the phrases that ``cut`` gives for it."""
     rows = []
     for text in texts:
         whole = reference(folder, [text])[0]
-        rows.append(whole + reference(folder, cut.get(text, [text])).mean(dim=0))
+        rows.append(whole + 4 * reference(folder, cut.get(text, [text])).mean(dim=0))
     return nn.functional.normalize(torch.stack(rows), dim=1)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sglora_fed.adapters.layout import Layout
-from sglora_fed.generators.boosting import MOST_DIRECTIONS
+from sglora_fed.generators.boosting import MEMORY, MOST_DIRECTIONS
 from sglora_fed.generators.linear import LinearGenerator
 from sglora_fed.zoo import Zoo, trusted
 
@@ -123,7 +123,7 @@ def completed(zoo: Zoo, penalty: float, rows: np.ndarray, updates: np.ndarray) -
 
 
 def advance(factors: Factors, updates: np.ndarray) -> Factors:
-    """Add updates to the experts' coordinates.
+    """Add updates to what is left of the experts' coordinates.
 
     Args:
         factors: of E experts.
@@ -132,7 +132,7 @@ def advance(factors: Factors, updates: np.ndarray) -> Factors:
     Returns:
         All directions of the sum, the strongest first.
     """
-    deviations = factors.scores @ factors.basis.astype(np.float64) + updates
+    deviations = MEMORY * factors.scores @ factors.basis.astype(np.float64) + updates
     mean = deviations.mean(axis=0)
     deviations -= mean
     # E << D: the eigenvectors of the small Gram matrix give the directions.
