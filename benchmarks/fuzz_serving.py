@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     requests(target, given.requests)
     read = replies(given.replies, export.layout.size, export.layout)
     after = memory()
-    target.service.batcher.close()
+    target.service.close()
     machine.write(
         "fuzz-serving",
         machine.facts("hypothesis", "fastapi", "starlette", "safetensors")

@@ -81,6 +81,7 @@ from sglora_fed.errors.serving import (
     RolledBackError,
     RouteError,
     SigningKeyError,
+    SpentError,
     WithdrawalError,
     ZooSignatureError,
 )
@@ -135,6 +136,7 @@ __all__ = [
     "SearchError",
     "SgloraError",
     "SigningKeyError",
+    "SpentError",
     "SweepError",
     "TaskError",
     "TaskFileError",

@@ -1,4 +1,4 @@
-"""A zoo in operation and the endpoint (503 to 509, 830 to 839)."""
+"""A zoo in operation and the endpoint (503 to 509, 830 to 840)."""
 
 from __future__ import annotations
 
@@ -181,4 +181,15 @@ class AudienceError(SgloraError):
     resolve = (
         "Sign the sha256 of the certificate that this endpoint shows (DER), and send it as the "
         "header sglora-audience. If you did: who is between you and the endpoint, or passed it on?"
+    )
+
+
+class SpentError(SgloraError):
+    """A client of the endpoint has released as much as the endpoint lets anybody release."""
+
+    code = 840
+    title = "client has released all that the endpoint answers"
+    resolve = (
+        "What was released before is still answered. Is the ledger the one that the client has "
+        "always had? Whoever runs the endpoint sets the limit: `sglora-fed serve --total-epsilon`."
     )

@@ -1,13 +1,11 @@
 """What a service remembers of its nodes, on disk: when each is due, and what it has asked for.
 
-A restarted service goes on where it was. Requests are noted as digests alone, so that the book
-tells which of them are the same and not what they say.
+A restarted service goes on where it was. Requests are counted beside it in the same file
+(:mod:`sglora_fed.privacy.shadow`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +16,12 @@ import numpy as np
 
 from sglora_fed.config.schema import FederationConfig
 from sglora_fed.errors import ResultsError
+from sglora_fed.privacy.shadow import Shadow
 
-TABLES = """
+TABLE = """
 CREATE TABLE IF NOT EXISTS nodes (
     node TEXT PRIMARY KEY, due REAL NOT NULL, failures INTEGER NOT NULL, served REAL
-);
-CREATE TABLE IF NOT EXISTS requests (
-    node TEXT NOT NULL, request BLOB NOT NULL, PRIMARY KEY (node, request)
-);
+)
 """
 
 PATIENCE = 30.0
@@ -60,16 +56,17 @@ class Book:
 
     def __init__(self, path: Path, config: FederationConfig) -> None:
         self._path, self._config = path, config
+        self._shadow = Shadow(path, config.requests_per_node)
         with self._transaction():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-            self._connection.executescript(TABLES)
+            self._connection.execute(TABLE)
             rows = self._connection.execute("SELECT node, due, failures, served FROM nodes")
             self._entries = {int(node): Entry(*rest) for node, *rest in rows}
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+        self._shadow.close()
 
     def entry(self, node: int) -> Entry:
         """What is known of a node; a new one is due at once."""
@@ -108,20 +105,7 @@ class Book:
             node: that asks.
             request: what it has released.
         """
-        digest = hashlib.sha256(request.tobytes()).digest()
-        with self._transaction():
-            known = [
-                bytes(row[0])
-                for row in self._connection.execute(
-                    "SELECT request FROM requests WHERE node = ?", (str(node),)
-                )
-            ]
-            if digest in known:
-                return True
-            if len(known) >= self._config.requests_per_node:
-                return False
-            self._connection.execute("INSERT INTO requests VALUES (?, ?)", (str(node), digest))
-        return True
+        return self._shadow.admits(str(node), request)
 
     def _write(self, node: int, entry: Entry) -> None:
         with self._transaction():

@@ -31,11 +31,13 @@ from sglora_fed.errors import (
     RequestError,
     RouteError,
     SgloraError,
+    SpentError,
 )
 from sglora_fed.generators.export import Export
+from sglora_fed.privacy.shadow import Shadow
 from sglora_fed.serving.batching import Batcher
 from sglora_fed.serving.guard import LOG, Guard, log_failure
-from sglora_fed.serving.limits import Gate, Limits
+from sglora_fed.serving.limits import Budget, Gate, Limits
 from sglora_fed.serving.metrics import CONTENT, Metrics
 from sglora_fed.serving.openapi import DESCRIPTION, REPLY, REQUEST, TAKEN
 from sglora_fed.serving.proof import Doorkeeper, Meaning
@@ -62,6 +64,7 @@ STATUS: dict[type[SgloraError], int] = {
     RequestError: 400,
     ProofError: 401,
     AudienceError: 401,
+    SpentError: 403,
     BodyError: 413,
     RouteError: 404,
     GenerationError: 500,
@@ -110,11 +113,13 @@ class Service:
         audience: that requests are signed for (:func:`~sglora_fed.serving.tls.audience_of`); None
             without TLS, where clients have no certificates and nothing is proven.
         limits: of each client.
+        budget: of each client; None: its own ledger alone counts.
     """
 
     export: Export
     audience: str | None
     limits: Limits = field(default_factory=Limits)
+    budget: Budget | None = None
     metrics: Metrics = field(default_factory=Metrics)
     gate: Gate = field(init=False)
     batcher: Batcher = field(init=False)
@@ -123,6 +128,7 @@ class Service:
     def __post_init__(self) -> None:
         self.gate = Gate(self.limits)
         self.batcher = Batcher(self.export)
+        self._shadow = Shadow(self.budget.file, self.budget.total) if self.budget else None
         rows, catalogue = self.export.rows, self.export.about.catalogue_sha256
         places = 0 if rows is None else len(rows)
         self.accepted = Accepted(self.export.dim, places, catalogue if places else "")
@@ -141,6 +147,7 @@ class Service:
                     meaning = Meaning(self.audience, *asked)
                     self.doorkeeper.check(meaning, request.headers, client.key)
                 parsed = parse_request(body, content, self.accepted)
+                self._count(name, parsed)
                 made = await self._made(parsed)
                 reply: Response = Taken(pack_reply(made, self.export.sha256), held.pop_all())
             adapters = len(made)
@@ -164,6 +171,19 @@ class Service:
         found = request.scope["state"][PEER]
         assert isinstance(found, Peer)  # the connection has no other way to be made
         return found
+
+    def _count(self, name: str, request: AdapterRequest) -> None:
+        """Count what a client has released, whatever becomes of the request."""
+        if self.budget is None or self._shadow is None:
+            return
+        if not self._shadow.admits(name, request.released, self.budget.epsilon):
+            raise SpentError(f"epsilon {self.budget.total:g} of all requests is spent")
+
+    def close(self) -> None:
+        """Let go of the file of the counts, and of the thread that generates."""
+        self.batcher.close()
+        if self._shadow is not None:
+            self._shadow.close()
 
     async def _made(self, request: AdapterRequest) -> np.ndarray:
         """[m, D] float16."""

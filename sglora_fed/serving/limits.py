@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sglora_fed.errors import ConfigError, RateError
 
@@ -36,6 +37,29 @@ class Limits:
     def __post_init__(self) -> None:
         if not 0 < self.rate < math.inf or min(self.burst, self.concurrent, self.pending) < 1:
             raise ConfigError(f"{self}: all limits must be positive")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each client may release, as the endpoint counts.
+
+    Attributes:
+        epsilon: that one different request is counted as: what the clients' mechanism promises. A
+            request does not say it, and nobody could check it.
+        total: of all different requests of one client.
+        file: of the counts, which outlive the endpoint.
+
+    Raises:
+        ConfigError: unless 0 < epsilon <= total.
+    """
+
+    epsilon: float
+    total: float
+    file: Path
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= self.total < math.inf:
+            raise ConfigError(f"epsilon {self.epsilon:g} of {self.total:g}: need 0 < one <= all")
 
 
 @dataclass

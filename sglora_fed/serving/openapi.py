@@ -91,6 +91,7 @@ REPLY: dict[int | str, dict[str, Any]] = {
     },
     400: {"description": "not a request (SGL-830)", **_REFUSED},
     401: {"description": "not proven (SGL-831), or for another endpoint (SGL-839)", **_REFUSED},
+    403: {"description": "all is spent that the endpoint answers (SGL-840)", **_REFUSED},
     413: {"description": "too long or too slow (SGL-832)", **_REFUSED},
     429: {
         "description": "too many requests (SGL-833)",

@@ -18,7 +18,7 @@ from sglora_fed.generators.export import Export
 from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.connection import Connection
 from sglora_fed.serving.guard import LOG
-from sglora_fed.serving.limits import Limits
+from sglora_fed.serving.limits import Budget, Limits
 from sglora_fed.serving.revoked import Revoked
 from sglora_fed.serving.tls import Files, audience_of, server_context
 
@@ -163,20 +163,24 @@ def server_of(app: Any, files: Files | None) -> Server:
     return Server(config, revoked)
 
 
-def serve_export(export: Export, where: Where, limits: Limits, page: bool) -> None:
+def serve_export(
+    export: Export, where: Where, limits: Limits, budget: Budget | None, page: bool
+) -> None:
     """Answer requests for an exported generator's adapters until a signal says stop.
 
     Args:
         export: the generator.
         where: to listen.
         limits: of each client.
+        budget: of each client, or None.
         page: whether there is a page to look at; for the cameras alone.
 
     Raises:
         EndpointError: when the address cannot be had, or the page is not of this generator.
         CertificateError: when a certificate cannot be used.
+        ResultsError: when the file of the budget cannot be used.
     """
-    service = Service(export, audience_of(where.files) if where.files else None, limits)
+    service = Service(export, audience_of(where.files) if where.files else None, limits, budget)
     app = make_app(service)
     if page:
         from sglora_fed.serving.page import add_page  # the backbone takes seconds to load
@@ -189,7 +193,7 @@ def serve_export(export: Export, where: Where, limits: Limits, page: bool) -> No
     try:
         server.run(sockets=[listening])
     finally:
-        service.batcher.close()
+        service.close()
         listening.close()
 
 

@@ -92,6 +92,8 @@ def test_a_killed_endpoint_is_back_at_once_as_it_was(
         (("--insecure", "--host", "0.0.0.0"), "SGL-837"),
         (("--cert", "a.pem", "--key", "b.pem", "--ca", "c.pem"), "SGL-838"),
         (("--insecure", "--rate", "0"), "SGL-100"),
+        (("--insecure", "--epsilon", "8"), "SGL-100"),
+        (("--insecure", "--epsilon", "8", "--total-epsilon", "4"), "SGL-100"),
         (("--insecure", "--signer", "key.pem"), "SGL-504"),
         (("--insecure", "--page"), "SGL-837"),
     ],

@@ -151,7 +151,7 @@ class Running:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-        self.service.batcher.close()
+        self.service.close()
 
     def unread(self, name: str) -> list[int]:
         """Bytes that wait for a client, of each of its connections."""

@@ -70,7 +70,7 @@ def port(cameras: Export) -> Iterator[int]:
     server.should_exit = True
     thread.join()
     listening.close()
-    service.batcher.close()
+    service.close()
 
 
 def asked(port: int, body: Any, content: str = "application/json") -> tuple[int, Any]:
@@ -161,7 +161,7 @@ def test_only_cameras_have_a_page(cameras: Export, export: Export) -> None:
     other = Service(export, None)
     with pytest.raises(EndpointError, match="another backbone"):
         add_page(make_app(other), other)
-    other.batcher.close()
+    other.close()
 
 
 CHROMIUM = shutil.which("chromium")
