@@ -235,7 +235,7 @@ def descriptions(study: Study) -> Iterator[str]:
     """Controls."""
     yield "## Descriptions that are not the client's\n"
     yield (
-        "`own` is the client's; `shuffled` another client's of its split; `junk` one sentence about"
+        "`own` is the client's; `shuffled` another client's; `junk` one sentence about"
         " watering plants; `mean` the direction of the mean of the experts' descriptions. Another"
         " author's words are the split `new_words`.\n"
     )

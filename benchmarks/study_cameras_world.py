@@ -23,8 +23,9 @@ from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config import RunConfig, compose
 from sglora_fed.config.schema import FineTuning, TrainConfig
+from sglora_fed.experiments.control import least_alike
 from sglora_fed.experiments.progress import ProgressLog
-from sglora_fed.experiments.run import derangement, enrolled, fitted, open_federation
+from sglora_fed.experiments.run import enrolled, fitted, open_federation
 from sglora_fed.federation.describe import words
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
@@ -166,11 +167,8 @@ class World:
 
     @cached_property
     def shuffled(self) -> np.ndarray:
-        """[n, d] each client has the description of another one of its split."""
-        rows = self.said.copy()
-        for split in SPLITS:
-            own = self.rows(split)
-            rows[own] = self.said[own[derangement(len(own), self.seed)]]
+        """[n, d] each client has the description that has least to do with its own, of some."""
+        rows: np.ndarray = self.said[least_alike(self.said[:, None], self.zoo.wordings, self.seed)]
         return rows
 
     def rows(self, split: str) -> np.ndarray:

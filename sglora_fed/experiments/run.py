@@ -14,6 +14,7 @@ from sglora_fed.adapters.start import configured_start
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import config_sha256, config_yaml
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD, UNSPENT, RunConfig
+from sglora_fed.experiments.control import SHUFFLED, least_alike
 from sglora_fed.experiments.finish import write_results
 from sglora_fed.experiments.gallery import exhibits
 from sglora_fed.experiments.progress import ProgressLog
@@ -43,14 +44,10 @@ from sglora_fed.kept.zoos import check_signed, trusted_zoo, versions, zoo_identi
 from sglora_fed.results.files import ZOOS
 from sglora_fed.results.parts import Part, PartRows, Parts, remove_parts
 from sglora_fed.results.summary import RunFacts
-from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo, ZooStore, open_zoo
 
 SOUP = "soup"
 """The generator whose adapter is the same for all clients: it is sent once in a message."""
-
-SHUFFLED = "shuffled"
-"""The adopted generator's adapter for somebody else's description."""
 
 NOT_GENERATED = (*LOCAL_METHODS, SHARED_METHOD, POLICY_METHOD, SHUFFLED)
 
@@ -185,10 +182,13 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
     record.agreements.append(tools.agreement)
     parts = Parts(output, federation.seed, _made_for(federation.config, zoo, tools))
     requests = requests_of(federation, tools.agreement, parts.folder)
+    others = None
+    if SHUFFLED in tools.methods:
+        others = least_alike(requests.embeddings, zoo.wordings, federation.seed)
     report = federation.reporter("evaluate")
     for number, start in enumerate(range(0, len(requests.names), GENERATED_AT_ONCE)):
         rows = np.arange(start, min(start + GENERATED_AT_ONCE, len(requests.names)))
-        delivery = _delivery(federation, tools, requests, rows, record)
+        delivery = _delivery(federation, tools, requests, rows, others, record)
         if (part := parts.get(number)) is None:
             with record.timed("evaluate"):
                 part = _measured(federation, requests, delivery, report)
@@ -300,9 +300,23 @@ def _is_federated(config: RunConfig, name: str) -> bool:
 
 
 def _delivery(
-    federation: Federation, tools: _Tools, requests: Requests, rows: np.ndarray, record: Record
+    federation: Federation,
+    tools: _Tools,
+    requests: Requests,
+    rows: np.ndarray,
+    others: np.ndarray | None,
+    record: Record,
 ) -> Delivery:
-    """What every generator makes for the clients in some rows."""
+    """What every generator makes for the clients in some rows.
+
+    Args:
+        federation: whose clients they are.
+        tools: generators and what else is needed.
+        requests: of all clients.
+        rows: of those that are delivered to.
+        others: [n] whose description each client is tried with as the control; None without it.
+        record: of what is measured.
+    """
     adopted, seed = federation.config.generator.name, federation.seed
     started = time.perf_counter()
     made = make_for(federation, tools.generators, tools.agreement, requests, rows)
@@ -315,20 +329,12 @@ def _delivery(
         record.judge([requests.names[row] for row in rows], own)
     record.weigh(requests, made, rows, federation)
     adapters = dict(made.adapters)
-    if SHUFFLED in tools.methods:
-        others = requests.embeddings[derangement(len(requests.names), seed)[rows]]
-        adapters[SHUFFLED] = generate(tools.generators[adopted], others, seed).adapters
+    if others is not None:
+        theirs = requests.embeddings[others[rows]]
+        adapters[SHUFFLED] = generate(tools.generators[adopted], theirs, seed).adapters
     common = {SOUP: adapters.pop(SOUP)[0, 0]} if SOUP in adapters else {}
     if tools.shared is not None:
         common[SHARED_METHOD] = tools.shared
     return Delivery(
         rows, tools.methods, adapters, common, chances, made.places, made.shares, made.generators
     )
-
-
-def derangement(count: int, seed: int) -> np.ndarray:
-    """[count] a seeded permutation in which nobody keeps its own place (one long cycle)."""
-    order = np.random.default_rng(derive_seed(seed, SHUFFLED)).permutation(count)
-    places = np.empty(count, np.int64)
-    places[order] = np.roll(order, 1)
-    return places

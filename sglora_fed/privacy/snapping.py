@@ -75,18 +75,26 @@ def snap_to(wordings: Sequence[np.ndarray]) -> Snap:
     means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in wordings])
     every = np.concatenate(wordings).astype(np.float64)
     centre = every.mean(axis=0)
-    matrix = _whitening(every - np.repeat(means, [len(rows) for rows in wordings], axis=0))
+    deviations = every - np.repeat(means, [len(rows) for rows in wordings], axis=0)
+    matrix = whitening(deviations.T @ deviations / len(deviations), RIDGE)
     return Snap(_unit(means), centre, matrix, _unit((means - centre) @ matrix))
 
 
-def _whitening(deviations: np.ndarray) -> np.ndarray:
-    """[d, d] the inverse root of the scatter of [n, d] rows; the identity where none scatters."""
-    scatter = deviations.T @ deviations / len(deviations)
+def whitening(scatter: np.ndarray, ridge: float) -> np.ndarray:
+    """The inverse root of a scatter; the identity where nothing scatters.
+
+    Args:
+        scatter: [d, d] mean of x x^T, of rows x about their means.
+        ridge: part of the mean variance that is added in every direction.
+
+    Returns:
+        [d, d] matrix A: of rows x A the scatter is alike in all directions, but for the ridge.
+    """
     dim = len(scatter)
     spread = float(np.trace(scatter)) / dim
     if spread < NOTHING_LEFT**2:
         return np.eye(dim)
-    values, vectors = np.linalg.eigh(scatter + RIDGE * spread * np.eye(dim))
+    values, vectors = np.linalg.eigh(scatter + ridge * spread * np.eye(dim))
     return np.asarray(vectors / np.sqrt(values))
 
 

@@ -57,7 +57,7 @@ MEANING: Mapping[str, str] = {
     "shared_full": "the shared LoRA, then fine-tuned on all of the client's data",
     "dp_oracle": "fine-tuned by the client on all its data by DP-SGD",
     "dp_shared_full": "the shared LoRA, then fine-tuned on all of the client's data by DP-SGD",
-    "shuffled": "the generated adapter of somebody else's description",
+    "shuffled": "the generated adapter of another client's description, unlike its own",
 }
 
 SPLITS: Mapping[str, str] = {

@@ -45,7 +45,7 @@ class ExperimentConfig(Group):
         _methods,
     )
     tuning: TuningConfig = field(default_factory=TuningConfig)
-    controls: bool = option(True, "also deliver adapters made for somebody else's description")
+    controls: bool = option(True, "also deliver adapters made for descriptions unlike a client's")
 
     def contradictions(self) -> list[str]:
         """What starts from the shared LoRA needs it."""
