@@ -16,7 +16,7 @@ OTHERS = 32
 
 In a family whose tasks share parts a single one by chance would often wish for much the same."""
 
-RIDGE = 0.1
+RIDGE = 0.3
 """Of the mean variance, added in every direction: few experts' wordings do not fill all of them."""
 
 AT_ONCE = 512
@@ -26,12 +26,10 @@ AT_ONCE = 512
 def least_alike(embeddings: np.ndarray, wordings: np.ndarray | Rows, seed: int) -> np.ndarray:
     """For each client the one of some others whose description has least to do with its own.
 
-    Of how much two have to do with one another the cosine tells, in the space in which wordings of
-    one expert scatter alike in all directions (linear discriminant analysis, as in
-    :mod:`sglora_fed.privacy.snapping`): how somebody speaks counts for less than what is meant. Of
-    several descriptions for each client it is the mean over all pairs. All of it is made of what
-    clients have released and experts have told, so it costs no privacy; noise makes the choice more
-    random, as it does what the generator reads.
+    Of how much two have to do with one another the cosine tells, in a space of what experts mean:
+    how somebody speaks fills most of an embedding. Of several descriptions for each client it is
+    the mean over all pairs. All of it is made of what clients have released and experts have told,
+    so it costs no privacy; noise makes the choice more random, as it does what the generator reads.
 
     Args:
         embeddings: [n, m, d] what adapters are made for.
@@ -72,9 +70,8 @@ def others(count: int, seed: int) -> np.ndarray:
 
 
 def _told(embeddings: np.ndarray, wordings: np.ndarray | Rows) -> np.ndarray:
-    """[n, d] of each client the mean of its descriptions, unit vectors in the experts' space."""
-    centre, scatter = _spread(wordings)
-    matrix = whitening(scatter, RIDGE)
+    """[n, d] of each client the mean of its descriptions, unit vectors in the space of meanings."""
+    centre, matrix = _meanings(wordings)
     told = np.empty((len(embeddings), len(centre)), np.float32)
     for start in range(0, len(embeddings), AT_ONCE):
         rows = (embeddings[start : start + AT_ONCE] - centre) @ matrix
@@ -83,13 +80,34 @@ def _told(embeddings: np.ndarray, wordings: np.ndarray | Rows) -> np.ndarray:
     return told
 
 
-def _spread(wordings: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
-    """The mean [d] of experts' wordings, and the scatter [d, d] of each about the expert's mean."""
+def _meanings(wordings: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The mean [d] of experts' wordings, and a matrix [d, d] into a space of what they mean.
+
+    Wordings of one expert scatter alike in all its directions, and each counts for the share of
+    what is meant in the variance along it (probabilistic linear discriminant analysis, Ioffe 2006).
+    With one wording each nothing is known of manners: all directions count the same.
+    """
+    _, each, dim = wordings.shape
+    centre, within, between = _spread(wordings)
+    if each == 1:
+        return centre, np.eye(dim)
+    white = whitening(within, RIDGE)
+    found, directions = np.linalg.eigh(white.T @ between @ white)
+    # The mean of W wordings scatters by 1 / W although nothing else be meant.
+    meant = np.maximum(found - 1 / each, 0)
+    return centre, white @ (directions * np.sqrt(meant / (meant + 1)))
+
+
+def _spread(wordings: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean [d] of experts' wordings; the scatters [d, d] within experts, and of their means."""
     experts, each, dim = wordings.shape
-    total, scatter = np.zeros(dim), np.zeros((dim, dim))
+    origin = wordings[:1][0].mean(axis=0, dtype=np.float64)
+    total, within, squares = np.zeros(dim), np.zeros((dim, dim)), np.zeros((dim, dim))
     for (texts,) in chunks(wordings):
         means = texts.mean(axis=1, dtype=np.float64)
-        away = (texts - means[:, None]).reshape(-1, dim)
-        total += means.sum(axis=0)
-        scatter += away.T @ away
-    return total / experts, scatter / (experts * each)
+        away, moved = (texts - means[:, None]).reshape(-1, dim), means - origin
+        within += away.T @ away
+        squares += moved.T @ moved
+        total += moved.sum(axis=0)
+    mean = total / experts
+    return origin + mean, within / (experts * each), squares / experts - np.outer(mean, mean)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
 from sglora_fed.experiments.control import OTHERS, RIDGE, least_alike, others
 from sglora_fed.zoo.rows import Piece, Rows
@@ -27,16 +28,16 @@ WORDINGS = spoken(np.random.default_rng(0), np.eye(DIM)[:8], 6)
 
 
 def alike(embeddings: np.ndarray) -> np.ndarray:
-    """[n, n] mean cosines over all pairs, in the metric of the inverse of the experts' scatter."""
+    """[n, n] mean cosines over all pairs, in the metric of a generalised eigenvalue problem."""
     means = WORDINGS.astype(np.float64).mean(axis=1)
-    away = (WORDINGS - means[:, None]).reshape(-1, DIM)
-    scatter = np.cov(away, rowvar=False, bias=True)
-    system = scatter + RIDGE * np.trace(scatter) / DIM * np.eye(DIM)
+    scatter = np.cov((WORDINGS - means[:, None]).reshape(-1, DIM), rowvar=False, bias=True)
+    within = scatter + RIDGE * np.trace(scatter) / DIM * np.eye(DIM)
+    found, vectors = eigh(np.cov(means, rowvar=False, bias=True), within)
+    meant = np.clip(found - 1 / WORDINGS.shape[1], 0, None)
+    metric = vectors @ np.diag(meant / (1 + meant)) @ vectors.T
     moved = embeddings - means.mean(axis=0)
-    products = np.einsum("aid,bjd->abij", moved, np.linalg.solve(system, moved[..., None])[..., 0])
-    lengths = np.sqrt(
-        np.einsum("aid,aid->ai", moved, np.linalg.solve(system, moved[..., None])[..., 0])
-    )
+    products = np.einsum("aid,de,bje->abij", moved, metric, moved)
+    lengths = np.sqrt(np.einsum("aid,de,aie->ai", moved, metric, moved))
     cosines = products / lengths[:, None, :, None] / lengths[None, :, None, :]
     return np.asarray(cosines.mean(axis=(2, 3)))
 
@@ -59,8 +60,13 @@ def test_what_is_meant_counts_and_not_how_it_is_said() -> None:
     rng = np.random.default_rng(2)
     sides = np.repeat([1.0, -1.0], 40)
     meanings = sides[:, None] * np.eye(DIM)[0] + np.eye(DIM)[1:8].mean(axis=0)
-    chosen = least_alike(spoken(rng, meanings, 1), WORDINGS, 0)
-    assert (sides[chosen] == -sides).mean() > 0.95
+    said = spoken(rng, meanings, 1)
+    chosen = least_alike(said, WORDINGS, 0)
+    assert (sides[chosen] == -sides).mean() > 0.9
+    looked_at = others(len(said), 0)
+    cosines = np.einsum("nd,nkd->nk", said[:, 0], said[looked_at, 0])
+    plain = np.take_along_axis(looked_at, cosines.argmin(axis=1)[:, None], axis=1)[:, 0]
+    assert (sides[plain] == -sides).mean() < 0.8
 
 
 @pytest.mark.parametrize("count", [2, 5, 33, 34, 1000])
