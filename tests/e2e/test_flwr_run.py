@@ -181,11 +181,11 @@ class TestSimulate:
         assert told == pytest.approx(mean, abs=1e-5)
 
     def test_somebody_elses_adapter_is_worth_nothing(self, simulation: Simulation) -> None:
-        # Were it worth exactly nothing, the difference to no adapter would lie within 4 standard
-        # errors in 995 of 1,000 samples of 8 clients (Student's t). Rules share topics, so a
-        # little may be left: it must be less than what the own adapter brings.
+        # Were it worth exactly nothing, the difference to no adapter would lie below 4 standard
+        # errors in 997 of 1,000 samples of 8 clients (Student's t). It may do harm: it is made for
+        # a rule that has little to do with the client's.
         mean, error = simulation.difference("shuffled", "zero_shot")
-        assert abs(mean) < 4 * error
+        assert mean < 4 * error
         mean, error = simulation.difference("ridge", "shuffled")
         assert mean > 2 * error
 
