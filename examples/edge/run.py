@@ -14,8 +14,8 @@ from pathlib import Path
 
 from trial import Trial
 
-SERVED = ("generator=ridge", "family.experts=24", "privacy=privunit", "privacy.epsilon=8")
-"""What the server offers: adapters of a small zoo, for descriptions with noise."""
+SERVED = ("generator=ridge", "family.experts=24", "privacy=krr", "privacy.epsilon=8")
+"""What the server offers: adapters of a small zoo, for places in a public list of descriptions."""
 
 NODES = {
     "hall": "My camera is mounted on its head, so the picture is turned by 180 degrees.",
