@@ -226,5 +226,7 @@ def zoo_export(
     store = store or newest_zoo(config)
     check_signed(config, store)
     about = export_generator(config, store, out)
-    say(f"{config.generator.name} of {len(about.experts)} experts, zoo {store.path}")
+    used, all_of_them = len(about.experts), len(store.ids())
+    of = f"{used}" if used == all_of_them else f"{used} of {all_of_them}"
+    say(f"{config.generator.name} of {of} experts, zoo {store.path}")
     say(str(out.absolute()))

@@ -225,3 +225,10 @@ def test_a_page_drawn_again_from_disk_is_the_same(run, written, tmp_path):
     summary, rows = run
     again = write_report(tmp_path, json.loads(json.dumps(summary)), copy.deepcopy(rows))
     assert again.read_bytes() == written.read_bytes()
+
+
+def test_experts_that_were_not_used_are_told_beside_those_that_were(planted):
+    summary, _ = planted({"new_rule": {"functional": 0.5}})
+    assert "distrusted" not in Page(render(summary, {})).text
+    summary["counts"] |= {"experts": 47, "distrusted_experts": 1}
+    assert "47 experts of the zoo, 1 more distrusted, " in Page(render(summary, {})).text
