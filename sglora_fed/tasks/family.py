@@ -14,7 +14,7 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.other_author import OTHER_AUTHOR
 from sglora_fed.tasks.rules import Form, Rule, reworded_rule, rule_task
 from sglora_fed.tasks.styles import STYLES, reworded_style, style_task
-from sglora_fed.tasks.topics import Part, TopicLike
+from sglora_fed.tasks.topics import Part, Slot, TopicLike
 from sglora_fed.tasks.types import EXPERT_SPLIT, Role, Task, TaskFamily
 
 HELD_OUT = 3
@@ -128,10 +128,9 @@ def _other_names(topics: Sequence[TopicLike]) -> bool:
 def _reworded_rules(
     tasks: Sequence[Task], rules: Sequence[Rule], config: FamilyConfig
 ) -> list[Task]:
-    seed, ways = config.seed, config.several_ways
     return [
-        reworded_rule(task, rule, OTHER_AUTHOR, f"{NEW_WORDS}-{n:03d}", NEW_WORDS, seed, ways)
-        for n, (task, rule) in enumerate(zip(tasks, rules, strict=True))
+        reworded_rule(task, rule, OTHER_AUTHOR, _new_words(number, config), config.several_ways)
+        for number, (task, rule) in enumerate(zip(tasks, rules, strict=True))
     ]
 
 
@@ -190,9 +189,8 @@ def _rule_of(
 def _numbered_rules(
     prefix: str, rules: Sequence[Rule], role: Role, split: str, config: FamilyConfig
 ) -> list[Task]:
-    sizes, seed, several_ways = _sizes(config), config.seed, config.several_ways
     return [
-        rule_task(f"{prefix}-{number:03d}", rule, role, split, sizes, seed, several_ways)
+        rule_task(rule, _slot(prefix, number, role, split, config), config.several_ways)
         for number, rule in enumerate(rules)
     ]
 
@@ -251,8 +249,8 @@ def _numbered_styles(
     prefix: str, pairs: Sequence[Pair], role: Role, split: str, config: FamilyConfig
 ) -> list[Task]:
     return [
-        style_task(f"{prefix}-{n:03d}", topic, style, role, split, _sizes(config), config.seed)
-        for n, (topic, style) in enumerate(pairs)
+        style_task(topic, style, _slot(prefix, number, role, split, config))
+        for number, (topic, style) in enumerate(pairs)
     ]
 
 
@@ -260,12 +258,15 @@ def _reworded_styles(
     tasks: Sequence[Task], pairs: Sequence[Pair], config: FamilyConfig
 ) -> list[Task]:
     return [
-        reworded_style(
-            task, topic, style, OTHER_AUTHOR, f"{NEW_WORDS}-{n:03d}", NEW_WORDS, config.seed
-        )
-        for n, (task, (topic, style)) in enumerate(zip(tasks, pairs, strict=False))
+        reworded_style(task, topic, style, OTHER_AUTHOR, _new_words(number, config))
+        for number, (task, (topic, style)) in enumerate(zip(tasks, pairs, strict=False))
     ]
 
 
-def _sizes(config: FamilyConfig) -> dict[Part, int]:
-    return {"train": config.train_per_client, "test": config.test_per_client}
+def _slot(prefix: str, number: int, role: Role, split: str, config: FamilyConfig) -> Slot:
+    sizes: dict[Part, int] = {"train": config.train_per_client, "test": config.test_per_client}
+    return Slot(f"{prefix}-{number:03d}", role, split, sizes, config.seed)
+
+
+def _new_words(number: int, config: FamilyConfig) -> Slot:
+    return _slot(NEW_WORDS, number, "client", NEW_WORDS, config)

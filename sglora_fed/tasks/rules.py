@@ -11,8 +11,8 @@ import numpy as np
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.phrases import phrases
-from sglora_fed.tasks.topics import IntentLike, Part, TopicLike, draw_utterances
-from sglora_fed.tasks.types import Example, Hint, Role, Task
+from sglora_fed.tasks.topics import IntentLike, Part, Slot, TopicLike, draw_utterances
+from sglora_fed.tasks.types import Example, Hint, Task
 from sglora_fed.tasks.wording import AUTHOR, Author, as_noun, as_sentence, join_names
 
 Form = Literal["set", "exception", "priority"]
@@ -54,39 +54,27 @@ class Rule:
             raise TaskError(f"rule of form {self.form!r} with {len(self.second)} second topics")
 
 
-def rule_task(
-    task_id: str,
-    rule: Rule,
-    role: Role,
-    split: str,
-    sizes: dict[Part, int],
-    seed: int,
-    several_ways: bool = False,
-) -> Task:
+def rule_task(rule: Rule, slot: Slot, several_ways: bool = False) -> Task:
     """A task for one rule, with the same number of examples of each label.
 
     Args:
-        task_id: unique in the family.
         rule: what the user wants.
-        role: of the task.
-        split: of the task.
-        sizes: examples in all for each part; fewer when a label has fewer utterances.
-        seed: of the family.
+        slot: of the task, which has fewer examples when a label has fewer utterances.
         several_ways: the user's words say every topic in every way; all else stays as it is.
     """
-    rng = np.random.default_rng(derive_seed(seed, "rule", task_id))
+    rng = np.random.default_rng(derive_seed(slot.seed, "rule", slot.id))
     count = 3 if rule.form == "priority" else 2
     words = WORDS[count]
     keys = [f"l{number}" for number in range(count)]
     sentences, hints = rule_wordings(rule, words, rng, several_ways=several_ways)
     return Task(
-        id=task_id,
+        id=slot.id,
         description=sentences[0],
         labels=dict(zip(keys, words, strict=True)),
-        train=_examples(rule, keys, "train", sizes["train"], rng),
-        test=_examples(rule, keys, "test", sizes["test"], rng),
-        role=role,
-        split=split,
+        train=_examples(rule, keys, "train", slot.sizes["train"], rng),
+        test=_examples(rule, keys, "test", slot.sizes["test"], rng),
+        role=slot.role,
+        split=slot.split,
         paraphrases=sentences[1:],
         hints=dict(zip(keys, hints, strict=True)),
     )
@@ -96,9 +84,7 @@ def reworded_rule(
     task: Task,
     rule: Rule,
     author: Author,
-    task_id: str,
-    split: str,
-    seed: int,
+    slot: Slot,
     several_ways: bool = False,
 ) -> Task:
     """A task with the same rule, labels and examples in somebody else's words.
@@ -107,18 +93,16 @@ def reworded_rule(
         task: of the rule.
         rule: what the user wants.
         author: whose words it gets.
-        task_id: of the new task, unique in the family.
-        split: of the new task.
-        seed: of the family.
+        slot: of the new task.
         several_ways: the user's words say every topic in every way.
     """
-    rng = np.random.default_rng(derive_seed(seed, "rule", task_id))
+    rng = np.random.default_rng(derive_seed(slot.seed, "rule", slot.id))
     words = tuple(task.labels.values())
     sentences, hints = rule_wordings(rule, words, rng, author, several_ways)
     return replace(
         task,
-        id=task_id,
-        split=split,
+        id=slot.id,
+        split=slot.split,
         description=sentences[0],
         paraphrases=sentences[1:],
         hints=dict(zip(task.labels, hints, strict=True)),

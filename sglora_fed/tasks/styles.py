@@ -10,8 +10,8 @@ from types import MappingProxyType
 import numpy as np
 
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.topics import IntentLike, Part, TopicLike, draw_utterances
-from sglora_fed.tasks.types import Example, Role, Task
+from sglora_fed.tasks.topics import IntentLike, Part, Slot, TopicLike, draw_utterances
+from sglora_fed.tasks.types import Example, Task
 from sglora_fed.tasks.wording import AUTHOR, Author, as_sentence
 
 MOST_LABELS = 10
@@ -110,33 +110,21 @@ STYLES: MappingProxyType[str, Callable[[str], str]] = MappingProxyType(
 """Style -> what it does to a text."""
 
 
-def style_task(
-    task_id: str,
-    topic: TopicLike,
-    style: str,
-    role: Role,
-    split: str,
-    sizes: dict[Part, int],
-    seed: int,
-) -> Task:
+def style_task(topic: TopicLike, style: str, slot: Slot) -> Task:
     """A topic's intents typed in one style; the labels are the intents' names in plain English.
 
     Args:
-        task_id: unique in the family.
         topic: whose intents are told apart.
         style: a key of :data:`STYLES`.
-        role: of the task.
-        split: of the task.
-        sizes: examples in all for each part.
-        seed: of the family.
+        slot: of the task.
     """
-    rng = np.random.default_rng(derive_seed(seed, "style", task_id))
+    rng = np.random.default_rng(derive_seed(slot.seed, "style", slot.id))
     intents = _label_intents(topic, rng)
     labels = {f"i{index}": intent.name for index, intent in enumerate(intents)}
     # A list, since what a person says of an intent is no list of topics.
     hints = {f"i{index}": _said(intent, style) for index, intent in enumerate(intents)}
     examples: dict[Part, tuple[Example, ...]] = {}
-    for part, size in sizes.items():
+    for part, size in slot.sizes.items():
         each = -(-size // len(labels))
         examples[part] = tuple(
             Example(STYLES[style](text), key)
@@ -145,13 +133,13 @@ def style_task(
         )
     words = style_wordings(topic, style, rng)
     return Task(
-        id=task_id,
+        id=slot.id,
         description=words[0],
         labels=labels,
         train=examples["train"],
         test=examples["test"],
-        role=role,
-        split=split,
+        role=slot.role,
+        split=slot.split,
         paraphrases=words[1:],
         hints=hints,
     )
@@ -173,9 +161,7 @@ def _label_intents(topic: TopicLike, rng: np.random.Generator) -> list[IntentLik
     return [topic.intents[i] for i in sorted(rng.permutation(len(topic.intents))[:MOST_LABELS])]
 
 
-def reworded_style(
-    task: Task, topic: TopicLike, style: str, author: Author, task_id: str, split: str, seed: int
-) -> Task:
+def reworded_style(task: Task, topic: TopicLike, style: str, author: Author, slot: Slot) -> Task:
     """A task with the same topic, style, labels and examples, described by somebody else.
 
     Args:
@@ -183,13 +169,11 @@ def reworded_style(
         topic: whose intents are told apart.
         style: a key of :data:`STYLES`.
         author: whose words it gets.
-        task_id: of the new task, unique in the family.
-        split: of the new task.
-        seed: of the family.
+        slot: of the new task.
     """
-    rng = np.random.default_rng(derive_seed(seed, "style", task_id))
+    rng = np.random.default_rng(derive_seed(slot.seed, "style", slot.id))
     words = style_wordings(topic, style, rng, author)
-    return replace(task, id=task_id, split=split, description=words[0], paraphrases=words[1:])
+    return replace(task, id=slot.id, split=slot.split, description=words[0], paraphrases=words[1:])
 
 
 def style_wordings(

@@ -12,7 +12,28 @@ from typing import Literal, Protocol
 import numpy as np
 import yaml
 
+from sglora_fed.tasks.types import Role
+
 Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a drawn task is called, and its place in its family.
+
+    Attributes:
+        id: unique in the family.
+        role: of the task.
+        split: of the task.
+        sizes: examples in all for each part.
+        seed: of the family.
+    """
+
+    id: str
+    role: Role
+    split: str
+    sizes: Mapping[Part, int]
+    seed: int
 
 
 class IntentLike(Protocol):

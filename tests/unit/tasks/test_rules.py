@@ -12,7 +12,7 @@ from sglora_fed.errors import TaskError
 from sglora_fed.tasks.assistant.content import Topic, load_topics
 from sglora_fed.tasks.phrases import phrases
 from sglora_fed.tasks.rules import WORDS, Form, Rule, rule_task
-from sglora_fed.tasks.topics import Part
+from sglora_fed.tasks.topics import Part, Slot
 from sglora_fed.tasks.types import Task
 from sglora_fed.tasks.wording import (
     EXCEPTION_FRAMES,
@@ -48,8 +48,12 @@ def rule_of(form: Form) -> Rule:
     return Rule(form, topics("travel", "pets", "work"), others, excluded=2)
 
 
+def slot(name: str = "r", sizes: dict[Part, int] = SIZES, seed: int = 0) -> Slot:
+    return Slot(name, "expert", "expert", sizes, seed)
+
+
 def task_of(form: Form, seed: int = 0, sizes: dict[Part, int] = SIZES) -> Task:
-    return rule_task("r", rule_of(form), "expert", "expert", sizes, seed)
+    return rule_task(rule_of(form), slot(sizes=sizes, seed=seed))
 
 
 def expected_side(form: Form, topic: str, intent: str) -> int:
@@ -63,7 +67,7 @@ def expected_side(form: Form, topic: str, intent: str) -> int:
 
 def test_words_in_several_ways_change_nothing_else() -> None:
     for form in FORMS:
-        several = rule_task("r", rule_of(form), "expert", "expert", SIZES, 0, several_ways=True)
+        several = rule_task(rule_of(form), slot(), several_ways=True)
         assert replace(several, hints=task_of(form).hints) == task_of(form)
 
 
@@ -79,7 +83,7 @@ def test_words_in_several_ways_say_every_topic_in_every_way() -> None:
         "priority": [travel, pets | work, rest],
     }
     for form in FORMS:
-        task = rule_task("r", rule_of(form), "expert", "expert", SIZES, 0, several_ways=True)
+        task = rule_task(rule_of(form), slot(), several_ways=True)
         said = [(words,) if isinstance(words, str) else words for words in task.hints.values()]
         assert [set(words) for words in said] == expected[form]
         assert all(len(set(words)) == len(words) for words in said)
@@ -88,8 +92,7 @@ def test_words_in_several_ways_say_every_topic_in_every_way() -> None:
 def test_an_exception_is_said_alike_in_one_way_and_in_several() -> None:
     rule = Rule("exception", topics("banking", "pets"), topics("travel", "work"), excluded=2)
     one, several = (
-        rule_task("r", rule, "expert", "expert", SIZES, 0, several_ways=ways).hints["l1"]
-        for ways in (False, True)
+        rule_task(rule, slot(), several_ways=ways).hints["l1"] for ways in (False, True)
     )
     assert one == "blocking a lost or stolen card and everything else"
     assert several == ("blocking a lost", "stolen card", "everything else") == phrases(str(one))
@@ -175,8 +178,8 @@ def test_the_same_words_have_contradictory_meanings() -> None:
     mine = Rule("set", topics("travel", "pets", "work"), topics("banking", "car", "home"))
     yours = Rule("set", topics("banking", "car", "home"), topics("travel", "pets", "work"))
     sizes: dict[Part, int] = {"train": 4000, "test": 4000}
-    one = rule_task("r", mine, "expert", "expert", sizes, 0)
-    two = rule_task("r", yours, "expert", "expert", sizes, 0)
+    one = rule_task(mine, slot(sizes=sizes))
+    two = rule_task(yours, slot(sizes=sizes))
     assert one.labels == two.labels
     labels = {e.item: e.label for e in one.train}
     assert len(labels) > 1000
@@ -195,7 +198,7 @@ def test_frames_differ_and_name_all_their_parts() -> None:
 def test_the_seed_and_the_id_decide() -> None:
     assert task_of("set") == task_of("set")
     assert task_of("set").train != task_of("set", seed=1).train
-    other = rule_task("q", rule_of("set"), "expert", "expert", SIZES, 0)
+    other = rule_task(rule_of("set"), slot("q"))
     assert task_of("set").train != other.train
 
 

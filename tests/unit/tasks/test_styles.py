@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sglora_fed.tasks.assistant.content import load_topics
 from sglora_fed.tasks.styles import MOST_LABELS, STYLES, style_task
-from sglora_fed.tasks.topics import Part, PlainIntent, PlainTopic
+from sglora_fed.tasks.topics import Part, PlainIntent, PlainTopic, Slot
 from sglora_fed.tasks.types import Task
 from sglora_fed.tasks.wording import HABITS
 
@@ -125,8 +125,12 @@ def test_examples_by_hand(style: str, plain: str, typed: str) -> None:
 # Tasks
 
 
+def slot(name: str = "s", sizes: dict[Part, int] = SIZES, seed: int = 0) -> Slot:
+    return Slot(name, "client", "combo", sizes, seed)
+
+
 def task_of(style: str, seed: int = 0) -> Task:
-    return style_task("s", TOPIC, style, "client", "combo", SIZES, seed)
+    return style_task(TOPIC, style, slot(seed=seed))
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -168,10 +172,7 @@ def many_intents(count: int) -> PlainTopic:
 
 def test_a_big_topic_gives_tasks_over_some_of_its_intents() -> None:
     topic = many_intents(15)
-    drawn = {
-        tuple(style_task(f"s{n}", topic, "leetspeak", "client", "x", SIZES, 0).labels.values())
-        for n in range(6)
-    }
+    drawn = {tuple(style_task(topic, "leetspeak", slot(f"s{n}")).labels.values()) for n in range(6)}
     assert all(len(set(labels)) == MOST_LABELS for labels in drawn)
     assert len(drawn) > 1
 
@@ -180,5 +181,5 @@ def test_an_intent_without_words_of_its_own_is_said_by_its_name_and_as_it_is_typ
     names = ("a", "send money")
     intents = tuple(PlainIntent(name, name, ("one two", "three"), ("four",)) for name in names)
     topic = PlainTopic("letters", ("letters",), intents)
-    task = style_task("s", topic, "leetspeak", "client", "combo", {"train": 2, "test": 2}, 0)
+    task = style_task(topic, "leetspeak", slot(sizes={"train": 2, "test": 2}))
     assert list(task.hints.values()) == [("a",), ("send money", "s3nd m0n3y")]
