@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,10 +150,15 @@ def work_here(partition: int, partitions: int, size: Size, device: str) -> None:
 
 @dataclass(frozen=True)
 class Crew:
-    """Nodes that are ready, by the two ends of their pipes."""
+    """Nodes, by the two ends of their pipes."""
 
     told: Sequence[IO[str]]
     heard: Sequence[IO[str]]
+
+    def wait(self) -> None:
+        """Until all are ready; RuntimeError when one has not started."""
+        if any(one.readline() != "ready\n" for one in self.heard):
+            raise RuntimeError("a node did not start; its error stands above")
 
     def does(self, load: str) -> tuple[float, Found]:
         """Seconds until the last node is done with a load, and what all found."""
@@ -190,8 +196,6 @@ def crew(cards: Sequence[str], size: Size, device: str) -> Iterator[Crew]:
             assert node.stdout is not None
             told.append(node.stdin)
             heard.append(node.stdout)
-        if any(one.readline() != "ready\n" for one in heard):
-            raise RuntimeError("a node did not start; its error stands above")
         yield Crew(told, heard)
         for one in told:
             one.close()
@@ -212,18 +216,20 @@ def compared(ways: Mapping[str, Sequence[str]], size: Size, device: str) -> dict
     """Load -> way -> seconds, how many times as fast as one node, and how far off."""
     found: dict[str, Any] = {load: {} for load in ("cameras", "adapters")}
     alone: dict[str, tuple[float, Found]] = {}
-    for way, cards in ways.items():
-        with crew(cards, size, device) as nodes:
-            for load, rows in found.items():
-                turns = [nodes.does(load) for _ in range(REPEATS)]
-                seconds, made = statistics.median(turn[0] for turn in turns), turns[0][1]
-                first, reference = alone.setdefault(load, (seconds, made))
-                rows[way] = {
-                    "seconds": round(seconds, 3),
-                    "times": round(first / seconds, 2),
-                    "largest_difference": largest_difference(reference, made),
-                    "of_itself": largest_difference(made, turns[-1][1]),
-                }
+    with ExitStack() as stack:
+        crews = {way: stack.enter_context(crew(cards, size, device)) for way, cards in ways.items()}
+        for nodes in crews.values():
+            nodes.wait()
+        for way, load in product(crews, found):
+            turns = [crews[way].does(load) for _ in range(REPEATS)]
+            seconds, made = statistics.median(turn[0] for turn in turns), turns[0][1]
+            first, reference = alone.setdefault(load, (seconds, made))
+            found[load][way] = {
+                "seconds": round(seconds, 3),
+                "times": round(first / seconds, 2),
+                "largest_difference": largest_difference(reference, made),
+                "of_itself": largest_difference(made, turns[-1][1]),
+            }
     return found
 
 
