@@ -49,8 +49,8 @@ def task_metrics(
         relevant = _one_hot(torch.from_numpy(np.asarray(targets)), scores.shape[1])
     else:
         scores, relevant = distinct(scores, pairs)
-    to_text = {f"i2t_r{k}": recall_at(scores, relevant, k) for k in RECALL_AT}
-    return to_text | {f"t2i_r{k}": recall_at(scores.T, relevant.T, k) for k in RECALL_AT}
+    found = (*_recalls(scores, relevant, RECALL_AT), *_recalls(scores.T, relevant.T, RECALL_AT))
+    return dict(zip(METRIC_SETS[1], found, strict=True))
 
 
 def accuracy(scores: Tensor, targets: Tensor) -> float:
@@ -75,12 +75,17 @@ def recall_at(scores: Tensor, relevant: Tensor, k: int) -> float:
         relevant: [rows, columns] bool; a hit is the best of a row's relevant columns.
         k: places counted.
     """
+    return _recalls(scores, relevant, (k,))[0]
+
+
+def _recalls(scores: Tensor, relevant: Tensor, places: Sequence[int]) -> list[float]:
+    """:func:`recall_at` for several k: what ranks ahead of a row's best is looked for once."""
     best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1)
     largest = scores.abs().nan_to_num(0.0, posinf=0.0).max()
     # A negated comparison, because NaN compares false.
     ahead = (~(scores < best[:, None] - ROUNDING * largest) & ~relevant).sum(dim=1)
-    hits = (ahead < k) & relevant.any(dim=1) & ~best.isnan()
-    return float(hits.double().mean())
+    usable = relevant.any(dim=1) & ~best.isnan()
+    return [float(((ahead < k) & usable).double().mean()) for k in places]
 
 
 def mutual_choices(scores: Tensor) -> float:
@@ -117,8 +122,7 @@ def distinct(scores: Tensor, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, 
     row = {pairs[place][0]: index for index, place in enumerate(items)}
     column = {pairs[place][1]: index for index, place in enumerate(captions)}
     relevant = torch.zeros(len(items), len(captions), dtype=torch.bool, device=scores.device)
-    for item, caption in pairs:
-        relevant[row[item], column[caption]] = True
+    relevant[[row[item] for item, _ in pairs], [column[caption] for _, caption in pairs]] = True
     return scores[items][:, captions], relevant
 
 
