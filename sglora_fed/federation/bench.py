@@ -69,6 +69,7 @@ class Bench:
         self._encoder, self._layout, self._config = node.encoder, node.layout, node.config
         self._node = node
         self._taken: dict[str, np.ndarray] = {}
+        self._choices: dict[str, tuple[list[Tensor], float]] = {}
         self.tasks = [node.clients[name] for name in request.ids]
         self._request = request
         self._prepared: dict[str, list[Prepared]] = {}
@@ -83,12 +84,23 @@ class Bench:
 
     def scores(self, method: str) -> tuple[list[Tensor], float]:
         """For each client [items, texts] of a method, and its mean seconds per client."""
+        if method == POLICY_METHOD:
+            return self._chosen()
+        if method in self._choices:
+            return self._choices[method]
         vectors, trained = self._adapters(method)
+        scores, seconds = self._scored(method, vectors)
+        if method in (self._config.generator.name, SHARED_METHOD):
+            self._choices[method] = scores, trained + seconds
+        return scores, trained + seconds
+
+    def _scored(self, method: str, vectors: np.ndarray | None) -> tuple[list[Tensor], float]:
+        """The scores with some adapters on a method's test examples, and seconds per client."""
         tests = self._tests(method)
         started = time.perf_counter()
         layout = None if vectors is None else self._layout
         scores = score_tasks(self._encoder, tests, layout, vectors)
-        return scores, trained + (time.perf_counter() - started) / len(self.tasks)
+        return scores, (time.perf_counter() - started) / len(self.tasks)
 
     def metrics_of(self, method: str, scores: Sequence[Tensor]) -> np.ndarray:
         """[n, K] of the scores that a method gives each client."""
@@ -115,14 +127,15 @@ class Bench:
         """[n, D] float32, and the seconds that a client needed to train its own."""
         if method in HINTS:
             return None, 0.0
-        if method == POLICY_METHOD:
-            return self._chosen(), 0.0
         if method in LOCAL_METHODS:
             return self._trained(method)
         return self._delivered(method), 0.0
 
-    def _chosen(self) -> np.ndarray:
-        """The policy: what was generated where it is trusted, else the fall-back."""
+    def _chosen(self) -> tuple[list[Tensor], float]:
+        """The policy: what was generated where it is trusted, else the fall-back.
+
+        Both are measured as methods of their own: nothing is scored a second time.
+        """
         adopted, fallback = self._delivered(self._config.generator.name), self._fallback()
         if self.tasks[0].kind == "retrieval":
             self.trust = self._tried(adopted, fallback)
@@ -130,7 +143,13 @@ class Bench:
             self.trust = np.stack([sure, sure >= SURE], axis=1)
         else:
             raise MessageError("no confidence came, and clients of labelled tasks have none")
-        return np.where(self.trust[:, 1:] > 0, adopted, fallback)
+        ours, seconds = self.scores(self._config.generator.name)
+        if SHARED_METHOD in self._request.common:
+            theirs, _ = self.scores(SHARED_METHOD)
+        else:
+            theirs, _ = self._scored(POLICY_METHOD, fallback)
+        adopts = self.trust[:, 1] > 0
+        return [a if own else b for a, b, own in zip(ours, theirs, adopts, strict=True)], seconds
 
     def _fallback(self) -> np.ndarray:
         """[n, D] what clients without a generated adapter use."""
