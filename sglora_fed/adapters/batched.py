@@ -39,12 +39,15 @@ class AdaptedLinear(nn.Module):
         groups = self._a.shape[0]
         if x.shape[0] % groups:
             raise LayoutError(f"{x.shape[0]} rows cannot be shared equally by {groups} adapters")
-        frozen = self.base(x)
+        frozen: Tensor = self.base(x)
         rows = x.reshape(groups, -1, x.shape[-1])
         low = torch.bmm(rows, self._a.transpose(1, 2))
         wide = frozen.reshape(groups, -1, frozen.shape[-1])
-        out = torch.baddbmm(wide, low, self._b.transpose(1, 2), alpha=self._scaling)
-        return out.view(frozen.shape)
+        b = self._b.transpose(1, 2)
+        if torch.is_grad_enabled():
+            return torch.baddbmm(wide, low, b, alpha=self._scaling).view(frozen.shape)
+        # Nobody else reads what the frozen module has made. With gradients torch would copy theirs.
+        return wide.baddbmm_(low, b, alpha=self._scaling).view(frozen.shape)
 
 
 @contextmanager

@@ -92,7 +92,11 @@ def test_inputs_of_any_number_of_axes() -> None:
             nn.functional.linear(rows, w, base.bias)
             for rows, w in zip(groups, weights, strict=True)
         ]
-        torch.testing.assert_close(AdaptedLinear(base, a, b, 0.5)(x), torch.cat(expected))
+        adapted_ = AdaptedLinear(base, a, b, 0.5)
+        torch.testing.assert_close(adapted_(x), torch.cat(expected))
+        with torch.no_grad():
+            assert torch.equal(adapted_(x), adapted_(x))
+            torch.testing.assert_close(adapted_(x), torch.cat(expected))
 
 
 def test_the_model_is_whole_again_even_after_an_error(
