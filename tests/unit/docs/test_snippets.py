@@ -154,6 +154,8 @@ def overrides_of(words: list[str]) -> list[str]:
         return shlex.split(told[1]) if told else []
     command, rest = typer.main.get_command(app), words[1:]
     while hasattr(command, "commands"):
+        if rest[0] in {name for one in command.params for name in one.opts}:
+            return []  # what the whole command line takes, such as --version
         command = command.commands[rest.pop(0)]
     if not rest:  # only named, not shown with what it takes
         return []
