@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from sglora_fed.errors import AdapterValueError, LayoutError
+from sglora_fed.units import lengths
 
 if TYPE_CHECKING:  # a zoo is read and listed without torch, which costs a second of CPU
     from torch import Tensor, nn
@@ -233,14 +234,12 @@ def check_vectors(vectors: np.ndarray, layout: Layout, max_norm: float | None = 
         raise LayoutError(
             f"vectors have shape {vectors.shape}; the last axis must be {layout.size}"
         )
-    # Adapters are used as float32, where a larger number is infinite.
-    usable = np.abs(vectors) <= np.finfo(np.float32).max
-    if not usable.all():
+    # Adapters are used as float32, where a larger number is infinite. No number of an adapter is
+    # beyond its norm, and the square of a float32 number always fits in float64.
+    norms, most = lengths(vectors), np.finfo(np.float32).max
+    if not (norms <= most).all() and not (usable := np.abs(vectors) <= most).all():
         raise AdapterValueError(
             f"{int((~usable).sum())} of {vectors.size} numbers are NaN, infinite or beyond float32"
         )
-    if max_norm is not None and vectors.size:
-        # The square of a float32 number always fits in float64.
-        largest = float(np.linalg.norm(vectors.astype(np.float64), axis=-1).max())
-        if largest > max_norm:
-            raise AdapterValueError(f"an adapter has norm {largest:.4g}; at most {max_norm:.4g}")
+    if max_norm is not None and (largest := float(norms.max(initial=0.0))) > max_norm:
+        raise AdapterValueError(f"an adapter has norm {largest:.4g}; at most {max_norm:.4g}")

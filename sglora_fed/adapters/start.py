@@ -10,6 +10,7 @@ import numpy as np
 from sglora_fed.adapters.layout import Layout, initial_vector
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.seeds import derive_seed
+from sglora_fed.units import lengths
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +65,7 @@ def within_bound(vectors: np.ndarray, layout: Layout) -> np.ndarray:
     of one liar's numbers may be beyond it.
     """
     most = norm_bound(layout) * (1 - ROUNDING)
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    norms = lengths(vectors)[..., None]
     if (norms <= most).all():
         return vectors
     made: np.ndarray = vectors * np.minimum(1.0, most / np.maximum(norms, most)).astype(np.float32)

@@ -21,6 +21,7 @@ from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import array_bytes, wire_bytes
 from sglora_fed.federation.post import replies as received
 from sglora_fed.federation.roster import Reply, Roster
+from sglora_fed.units import lengths
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class Federation:
         Raises:
             MessageError: when the largest norm is beyond the bound.
         """
-        largest = float(np.linalg.norm(rows.astype(np.float64), axis=-1).max(initial=0.0))
+        largest = float(lengths(rows).max(initial=0.0))
         if largest > (most := times * norm_bound(self.layout)):
             raise MessageError(f"a vector has norm {largest:.4g}; at most {most:.4g}")
 

@@ -7,7 +7,20 @@ import math
 import numpy as np
 import pytest
 
-from sglora_fed.units import UNIT_TOLERANCE, off_unit
+from sglora_fed.units import UNIT_TOLERANCE, lengths, off_unit
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_lengths_are_those_of_the_numbers_as_they_are_stored(kind: type) -> None:
+    rows = np.random.default_rng(0).normal(size=(4, 3, 9000)).astype(kind) * kind(100)
+    exact = [[math.sqrt(math.fsum(float(x) ** 2 for x in row)) for row in some] for some in rows]
+    assert np.allclose(lengths(rows), exact, rtol=1e-12)
+    assert lengths(rows).dtype == np.float64
+    assert lengths(rows[:0]).shape == (0, 3)
+
+
+def test_lengths_beyond_float64_are_infinite() -> None:
+    assert lengths(np.full(2, 1e200)) == math.inf
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])

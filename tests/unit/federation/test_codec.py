@@ -53,6 +53,17 @@ def test_identifiers_that_differ_in_case_are_two() -> None:
     assert Reader(body).identifiers("ids", 2) == ("a", "A")
 
 
+def test_every_half_precision_number_but_nan_and_infinity_passes() -> None:
+    every = np.arange(2**16).astype(np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    read = Reader(pack({}, {"numbers": finite}))
+    np.testing.assert_array_equal(read.array("numbers", "float16", (None,)), finite)
+    for number in every[~np.isfinite(every)]:
+        spoilt = Reader(pack({}, {"numbers": np.array([0, number, 1], np.float16)}))
+        with pytest.raises(MessageError, match="NaN or infinity"):
+            spoilt.array("numbers", "float16", (3,))
+
+
 def npy(descr: str = "'<f8'", order: str = "False", shape: str = "(7,)") -> bytes:
     """Bytes in NumPy's format, version 1.0, with a header of one's own."""
     header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
