@@ -15,7 +15,8 @@ def lengths(rows: np.ndarray) -> np.ndarray:
     beyond float64.
     """
     with np.errstate(over="ignore"):
-        return np.sqrt(np.einsum("...d,...d->...", rows, rows, dtype=np.float64))
+        found: np.ndarray = np.sqrt(np.einsum("...d,...d->...", rows, rows, dtype=np.float64))
+    return found
 
 
 def off_unit(rows: np.ndarray) -> float | None:

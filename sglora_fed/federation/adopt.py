@@ -63,7 +63,7 @@ class AdoptRequest:
         more = optional_arrays(self.places, self.shares, self.generators)
         if len(self.confidence):
             more["confidence"] = self.confidence.astype(np.float32)
-        return pack(fields, {"adapters": self.adapters.astype(np.float16), **more})
+        return pack(fields, {"adapters": self.adapters.astype(np.float16, copy=False), **more})
 
     @classmethod
     def parse(cls, body: RecordDict, size: int) -> AdoptRequest:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.common.constant import SType
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from sglora_fed.errors import MessageError
@@ -29,8 +30,8 @@ STATE_TYPES = ("float32", "float64", "int64")
 MOST_AXES = 4
 """Of an array of a generator's state."""
 
-HALF_EXPONENT = np.uint16(0x7C00)
-"""Bits of the exponent of a number in half precision; all are set in NaN and infinity alone."""
+INFINITY, MINUS_INFINITY = 0x7C00, 0xFC00
+"""Bits in half precision."""
 
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -70,8 +71,16 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def pack(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RecordDict:
     """One message body: named ints, floats, strings and lists of strings; named arrays."""
-    packed = {name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    packed = {name: _packed(np.ascontiguousarray(array)) for name, array in arrays.items()}
     return RecordDict({FIELDS: ConfigRecord(dict(fields)), ARRAYS: ArrayRecord(packed)})
+
+
+def _packed(array: np.ndarray) -> Array:
+    """As ``Array(array)``, which copies the numbers three times."""
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    data = b"".join((header.getvalue(), array.data))
+    return Array(str(array.dtype), array.shape, SType.NUMPY, data)
 
 
 class Reader:
@@ -178,10 +187,15 @@ def _decoded(name: str, data: bytes, dtype: str, shape: tuple[int, ...]) -> np.n
 
 
 def _finite(array: np.ndarray) -> bool:
-    """Whether all floats are finite; told by the exponent in half precision, five times as fast."""
-    if array.dtype == np.float16:
-        return bool(((array.view(np.uint16) & HALF_EXPONENT) != HALF_EXPONENT).all())
-    return bool(np.isfinite(array).all())
+    """Whether all floats are finite; numbers in half precision are compared as whole numbers.
+
+    NumPy looks at them one by one as floats. NaN is what follows the bits of infinity, and with a
+    sign those of minus infinity, which are beyond all without a sign.
+    """
+    if array.dtype != np.float16:
+        return bool(np.isfinite(array).all())
+    unsigned, signed = array.view(np.uint16), array.view(np.int16)
+    return bool(signed.max(initial=0) < INFINITY and unsigned.max(initial=0) < MINUS_INFINITY)
 
 
 def _fits(shape: Sequence[int], wanted: tuple[int | None, ...]) -> bool:

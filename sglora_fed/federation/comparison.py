@@ -58,8 +58,8 @@ class CompareRequest:
         names["generators"] = list(self.generators)
         arrays: dict[str, np.ndarray] = {
             **optional_arrays(self.places, self.shares, self.generators),
-            "adapters": self.adapters.astype(np.float16),
-            "shared": self.shared.astype(np.float16),
+            "adapters": self.adapters.astype(np.float16, copy=False),
+            "shared": self.shared.astype(np.float16, copy=False),
             "confidence": self.confidence.astype(np.float32),
         }
         return pack({"seed": self.seed, **names}, arrays)

@@ -64,6 +64,17 @@ def test_every_half_precision_number_but_nan_and_infinity_passes() -> None:
             spoilt.array("numbers", "float16", (3,))
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int64", "uint16", "uint64"])
+@pytest.mark.parametrize("shape", [(3, 4), (0, 5), (6, 1), (2, 1, 3), ()])
+def test_an_array_is_packed_as_flower_packs_it(kind: str, shape: tuple[int, ...]) -> None:
+    numbers = np.arange(np.prod(shape, dtype=int)).astype(kind).reshape(shape)
+    for array in (numbers, numbers.T):
+        packed = pack({}, {"numbers": array})["arrays"]["numbers"]
+        own = Array(np.ascontiguousarray(array))
+        assert (packed.dtype, packed.shape, packed.stype) == (own.dtype, own.shape, own.stype)
+        assert packed.data == own.data
+
+
 def npy(descr: str = "'<f8'", order: str = "False", shape: str = "(7,)") -> bytes:
     """Bytes in NumPy's format, version 1.0, with a header of one's own."""
     header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
