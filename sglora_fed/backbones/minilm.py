@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ CHUNK = 64
 
 REMEMBERED = 2**30
 """Bytes of activations that are kept: some 16,000 short texts, 900 of the longest."""
+
+DESCRIBED = 256
+"""Descriptions that are embedded together: meanwhile one and its phrases take some 40 KB."""
 
 SENTENCES = 20_000
 """Sentences whose embeddings are kept, 1.5 KB each."""
@@ -206,13 +209,21 @@ class DescriptionEncoder:
         Raises:
             BackboneInputError: for a text without a word piece.
         """
-        return described(texts, self._sentences)
+        starts = range(0, max(len(texts), 1), DESCRIBED)
+        return np.concatenate(
+            [described(texts[i : i + DESCRIBED], partial(self._sentences, first=i)) for i in starts]
+        )
 
-    def _sentences(self, texts: Sequence[str]) -> np.ndarray:
-        """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again."""
+    def _sentences(self, texts: Sequence[str], first: int = 0) -> np.ndarray:
+        """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again.
+
+        Args:
+            texts: n of them.
+            first: number of the first one, for an error.
+        """
         if len(self._remembered) > SENTENCES:
             self._remembered.clear()
-        new = _places_of_new(texts, self._remembered)
+        new = _places_of_new(texts, self._remembered, first)
         self._remembered.update(zip(new, self._encoded(new), strict=True))
         rows = [self._remembered[text] for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
@@ -235,9 +246,11 @@ def _only_texts(items: Sequence[Item]) -> list[str]:
     return texts
 
 
-def _places_of_new(texts: Sequence[str], remembered: Container[str]) -> dict[str, int]:
+def _places_of_new(
+    texts: Sequence[str], remembered: Container[str], first: int = 0
+) -> dict[str, int]:
     """Each text that is not remembered, once, and a place where it stands."""
-    return {text: place for place, text in enumerate(texts) if text not in remembered}
+    return {text: place for place, text in enumerate(texts, first) if text not in remembered}
 
 
 def _tokens(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +103,34 @@ def test_the_number_is_that_of_the_text_among_those_given(minilm_folder: Path) -
     for work in (encoder.prepare_items, describer.encode):
         with pytest.raises(BackboneInputError, match=r"\[3\]"):
             work(["seen", "twice", "twice", " "])
+
+
+def test_a_few_descriptions_at_a_time_are_embedded_as_all_together(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [
+        "Mirrored, and all grey.",
+        "Upside down.",
+        "all grey",
+        "Blurred, and mirrored.",
+        "Red.",
+    ]
+    wanted, seen = DescriptionEncoder(minilm_folder).encode(texts), list[int]()
+    tokens = minilm._tokens
+
+    def counted(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:
+        seen.append(len(places))
+        return tokens(tokenizer, places)
+
+    monkeypatch.setattr(minilm, "_tokens", counted)
+    monkeypatch.setattr(minilm, "DESCRIBED", 2)
+    describer = DescriptionEncoder(minilm_folder)
+    np.testing.assert_allclose(describer.encode(texts), wanted, atol=1e-5)
+    # Two sentences, then their phrases.
+    assert len(seen) == 6
+    assert seen[::2] == [2, 1, 1]
+    with pytest.raises(BackboneInputError, match=r"\[3\]"):
+        describer.encode([*texts[:3], " "])
 
 
 def test_nothing_in_nothing_out(minilm_folder: Path) -> None:
