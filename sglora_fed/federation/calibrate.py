@@ -72,7 +72,7 @@ class CalibrateRequest:
     def pack(self) -> RecordDict:
         """The message body."""
         arrays = {
-            "adapters": self.adapters.astype(np.float16),
+            "adapters": self.adapters.astype(np.float16, copy=False),
             "fallback": self.fallback.astype(np.float16),
         }
         return pack({"seed": self.seed, "ids": list(self.ids)}, arrays)
@@ -190,21 +190,26 @@ def _outcomes(
     rows = {name: row for row, name in enumerate(names)}
     roster, report = federation.roster, federation.reporter("confidence")
     queues, found = roster.by_node(roster.present(names)), dict[str, np.ndarray]()
-    for start in range(0, max(map(len, queues.values()), default=0), EXPERTS_PER_MESSAGE):
-        asked = {}
-        for node, queue in queues.items():
-            if some := queue[start : start + EXPERTS_PER_MESSAGE]:
-                made = within_bound(adapters[[rows[name] for name in some]], federation.layout)
-                asked[node] = CalibrateRequest(
-                    federation.seed, roster.own_ids(some), made, fallback
-                )
-        replies = federation.ask(
-            CALIBRATE,
-            asked,
-            lambda _, body: CalibrateReply.parse(body, adapters.shape[1]),
-            EXPERTS_PER_MESSAGE * (4 * adapters.shape[1] + NAME_BYTES),
-            ONE_REPLY,
-        )
+    rounds = (
+        {
+            node: CalibrateRequest(
+                federation.seed,
+                roster.own_ids(some),
+                within_bound(adapters[[rows[name] for name in some]], federation.layout),
+                fallback,
+            )
+            for node, queue in queues.items()
+            if (some := queue[start : start + EXPERTS_PER_MESSAGE])
+        }
+        for start in range(0, max(map(len, queues.values()), default=0), EXPERTS_PER_MESSAGE)
+    )
+    for replies in federation.ask_ahead(
+        CALIBRATE,
+        rounds,
+        lambda _, body: CalibrateReply.parse(body, adapters.shape[1]),
+        EXPERTS_PER_MESSAGE * (4 * adapters.shape[1] + NAME_BYTES),
+        ONE_REPLY,
+    ):
         for node, reply in replies.items():
             found |= zip(roster.names(node, reply.ids), reply.outcomes, strict=True)
         report(len(found), len(names))

@@ -89,7 +89,7 @@ class Delivery:
 
 
 def _in_half(layout: Layout, vectors: np.ndarray) -> np.ndarray:
-    return within_bound(vectors, layout).astype(np.float16)
+    return within_bound(vectors, layout).astype(np.float16, copy=False)
 
 
 @dataclass(frozen=True)
@@ -113,31 +113,39 @@ def compare(federation: Federation, requests: Requests, delivery: Delivery) -> I
     Raises:
         RepliesError: when too few nodes answer.
     """
-    nodes = requests.nodes[delivery.rows]
-    queues = {node: np.flatnonzero(nodes == node) for node in federation.nodes}
-    step = federation.config.federation.clients_per_message
-    for start in range(0, max(len(queue) for queue in queues.values()), step):
-        chunks = {node: queue[start : start + step] for node, queue in queues.items()}
-        asked = {
-            node: delivery.request(federation, requests, places)
-            for node, places in chunks.items()
-            if len(places)
-        }
-        replies = federation.ask(
-            COMPARE,
-            asked,
-            partial(_parse, federation, asked),
-            step * (8 * len(delivery.methods) * max(map(len, METRIC_SETS)) + 2 * NAME_BYTES + 8),
-        )
-        for node, reply in replies.items():
+    queues = _queues(federation, requests, delivery)
+    rounds = (
+        {node: delivery.request(federation, requests, places) for node, places in chunks.items()}
+        for chunks in queues
+    )
+    replies = federation.ask_ahead(
+        COMPARE,
+        rounds,
+        partial(_parse, federation),
+        federation.config.federation.clients_per_message
+        * (8 * len(delivery.methods) * max(map(len, METRIC_SETS)) + 2 * NAME_BYTES + 8),
+    )
+    for chunks, found in zip(queues, replies, strict=True):
+        for node, reply in found.items():
             rows = delivery.rows[chunks[node]]
             yield Measured(node, tuple(requests.names[row] for row in rows), reply)
 
 
-def _parse(
-    federation: Federation, asked: Mapping[int, CompareRequest], node: int, body: RecordDict
-) -> CompareReply:
-    request, longest = asked[node], federation.config.federation.timeout
+def _queues(
+    federation: Federation, requests: Requests, delivery: Delivery
+) -> list[dict[int, np.ndarray]]:
+    """Message by message, node -> places in the delivery's rows."""
+    nodes = requests.nodes[delivery.rows]
+    step = federation.config.federation.clients_per_message
+    own = {node: np.flatnonzero(nodes == node) for node in federation.nodes}
+    return [
+        {node: some for node, every in own.items() if len(some := every[start : start + step])}
+        for start in range(0, max(map(len, own.values())), step)
+    ]
+
+
+def _parse(federation: Federation, request: CompareRequest, body: RecordDict) -> CompareReply:
+    longest = federation.config.federation.timeout
     judged = POLICY_METHOD in request.methods
     reply = CompareReply.parse(body, len(request.methods), longest, judged)
     if reply.ids != request.ids:

@@ -182,7 +182,7 @@ def enrol(federation: Federation, store: ZooStore) -> None:
         replies = federation.ask(
             ENROL,
             asked,
-            partial(_parse, federation, words, asked),
+            partial(_parse, federation, words),
             limit * _expert_bytes(federation) + _inventory_bytes(federation),
         )
         again = {}
@@ -211,13 +211,12 @@ def _inventory_bytes(federation: Federation) -> int:
 def _parse(
     federation: Federation,
     words: Listed | None,
-    asked: Mapping[int, EnrolRequest],
-    node: int,
+    asked: EnrolRequest,
     body: RecordDict,
 ) -> EnrolReply:
     entries = 0 if words is None else len(words.catalogue.descriptions)
     reply = EnrolReply.parse(body, federation.dim, federation.layout.size, entries)
-    reply = reply.answering(asked[node])
+    reply = reply.answering(asked)
     federation.check_norms(reply.means)
     federation.check_norms(np.sqrt(reply.variances))
     return reply if words is None else replace(reply, wordings=words.wordings(reply.wordings))

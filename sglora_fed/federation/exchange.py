@@ -6,9 +6,10 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -19,6 +20,7 @@ from sglora_fed.adapters.start import norm_bound
 from sglora_fed.config.schema import FederationConfig, RunConfig
 from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import array_bytes, wire_bytes
+from sglora_fed.federation.post import posted
 from sglora_fed.federation.post import replies as received
 from sglora_fed.federation.roster import Reply, Roster
 from sglora_fed.units import lengths
@@ -60,6 +62,22 @@ class Request(Protocol):
         ...
 
 
+Asked = TypeVar("Asked", bound=Request)
+
+
+@dataclass(frozen=True)
+class _Sent(Generic[Asked]):
+    """Messages that are on their way.
+
+    Attributes:
+        requests: node -> what it was asked.
+        waiting: message id -> the node that owes its answer.
+    """
+
+    requests: Mapping[int, Asked]
+    waiting: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class Federation:
     """Who takes part in a run of one seed, and what fits.
@@ -96,8 +114,8 @@ class Federation:
     def ask(
         self,
         kind: str,
-        requests: Mapping[int, Request],
-        parse: Callable[[int, RecordDict], Parsed],
+        requests: Mapping[int, Asked],
+        parse: Callable[[Asked, RecordDict], Parsed],
         most_bytes: int,
         min_replies: float | None = None,
     ) -> dict[int, Parsed]:
@@ -106,7 +124,7 @@ class Federation:
         Args:
             kind: message type.
             requests: node id -> what it is asked.
-            parse: checks and reads a node's reply; what it refuses counts as no reply.
+            parse: checks and reads the reply to a request; what it refuses counts as no reply.
             most_bytes: of the numbers and names that an honest reply holds.
             min_replies: share of all nodes of the run that must not fail; by default the configured
                 one. As many as it spares may fail, also where only a few are asked: else the last
@@ -118,30 +136,71 @@ class Federation:
         Raises:
             RepliesError: when fewer usable replies came than are needed.
         """
-        started = time.monotonic()
+        (found,) = self.ask_ahead(kind, [requests], parse, most_bytes, min_replies)
+        return found
+
+    def ask_ahead(
+        self,
+        kind: str,
+        rounds: Iterable[Mapping[int, Asked]],
+        parse: Callable[[Asked, RecordDict], Parsed],
+        most_bytes: int,
+        min_replies: float | None = None,
+    ) -> Iterator[dict[int, Parsed]]:
+        """As :meth:`ask`, round after round, of which none depends on another's replies.
+
+        The next round is on its way before the replies to one are read: no node waits for the
+        slowest, nor for the server.
+
+        Yields:
+            The replies to each round, in order.
+        """
+        before: _Sent[Asked] | None = None
+        for requests in rounds:
+            sent = self._send(kind, requests)
+            if before is not None:
+                yield self._received(kind, before, parse, most_bytes, min_replies)
+            before = sent
+        if before is not None:
+            yield self._received(kind, before, parse, most_bytes, min_replies)
+
+    def _send(self, kind: str, requests: Mapping[int, Asked]) -> _Sent[Asked]:
         messages = {node: Message(one.pack(), node, kind) for node, one in requests.items()}
         self.traffic[kind, "down"] += sum(array_bytes(one.content) for one in messages.values())
+        return _Sent(requests, posted(self.grid, messages))
+
+    def _received(
+        self,
+        kind: str,
+        sent: _Sent[Asked],
+        parse: Callable[[Asked, RecordDict], Parsed],
+        most_bytes: int,
+        min_replies: float | None,
+    ) -> dict[int, Parsed]:
+        """What has come of a round, when all have answered or the time is over."""
+        started = time.monotonic()
         replies: dict[int, Parsed] = {}
         refused: list[str] = []
-        for node, message in received(self.grid, messages, self.config.federation.timeout):
+        for node, message in received(self.grid, sent.waiting, self.config.federation.timeout):
+            request = sent.requests[node]
             try:
-                about = requests[node].ids
-                replies[node] = self.read(node, message, parse, most_bytes, about)
+                read = partial(parse, request)
+                replies[node] = self.read(node, message, read, most_bytes, request.ids)
                 self.traffic[kind, "up"] += array_bytes(_body(message))
             except MessageError as error:
                 refused.append(str(error))
                 logger.warning("%s: reply refused: %s", kind, error)
         self.refusals.extend(refused)
-        seconds = time.monotonic() - started
-        logger.info("%s: %d of %d nodes, %.1f s", kind, len(replies), len(messages), seconds)
-        self._check_enough(kind, len(replies), len(messages) - self._spared(min_replies), refused)
+        seconds, asked = time.monotonic() - started, len(sent.requests)
+        logger.info("%s: %d of %d nodes, %.1f s", kind, len(replies), asked, seconds)
+        self._check_enough(kind, len(replies), asked - self._spared(min_replies), refused)
         return dict(sorted(replies.items(), key=lambda item: self.roster.place(item[0])))
 
     def read(
         self,
         node: int,
         message: Message | None,
-        parse: Callable[[int, RecordDict], Parsed],
+        parse: Callable[[RecordDict], Parsed],
         most_bytes: int,
         about: Collection[str] | None,
     ) -> Parsed:
@@ -160,7 +219,7 @@ class Federation:
         body = _body(message)
         if (size := wire_bytes(body)) > most_bytes + SLACK_BYTES:
             raise MessageError(f"a reply of {size} bytes; at most {most_bytes + SLACK_BYTES}")
-        reply = parse(node, body)
+        reply = parse(body)
         if about is not None and (foreign := set(reply.ids) - set(about)):
             raise MessageError(f"{len(foreign)} {reply.about} that were not asked")
         self.roster.admit(node, reply)

@@ -28,10 +28,25 @@ MALFORMED = (
 """What Flower raises for objects that it cannot put together: a node may upload any bytes."""
 
 
+def posted(grid: Grid, messages: Mapping[int, Message]) -> dict[str, int]:
+    """Send a message to each node.
+
+    Args:
+        grid: Flower's, or the in-process one.
+        messages: node -> what it is sent.
+
+    Returns:
+        Message id -> the node that owes its answer. Flower names no message that is too large to be
+        sent: that node is as good as silent.
+    """
+    sent = zip(grid.push_messages(list(messages.values())), messages, strict=False)
+    return {name: node for name, node in sent if name}
+
+
 def replies(
-    grid: Grid, messages: Mapping[int, Message], timeout: float
+    grid: Grid, waiting: Mapping[str, int], timeout: float
 ) -> Iterator[tuple[int, Message | None]]:
-    """Send a message to each node; its first answer, as answers come.
+    """The first answer to each of some messages, as answers come.
 
     Each reply is asked for by its message's id: the SuperLink knows which node owes that one, while
     all that a reply says of itself, its sender included, is the sender's own word
@@ -39,22 +54,19 @@ def replies(
 
     Args:
         grid: Flower's, or the in-process one.
-        messages: node -> what it is sent.
+        waiting: message id -> node, as :func:`posted` says.
         timeout: seconds to wait.
 
     Yields:
         Node, and its reply or None for one that cannot be read; nothing for a node that is silent.
     """
-    # Flower names no message that is too large to be sent: that node is as good as silent.
-    sent = zip(grid.push_messages(list(messages.values())), messages, strict=False)
-    waiting = {name: node for name, node in sent if name}
-    started = time.monotonic()
-    while waiting:
-        for name, node in list(waiting.items()):
+    left, started = dict(waiting), time.monotonic()
+    while left:
+        for name, node in list(left.items()):
             if found := pulled(grid, name):
-                del waiting[name]
+                del left[name]
                 yield node, found[0]
-        if not waiting or (waited := time.monotonic() - started) > timeout:
+        if not left or (waited := time.monotonic() - started) > timeout:
             return
         time.sleep(pause(waited))
 

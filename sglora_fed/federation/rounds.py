@@ -220,7 +220,7 @@ def _updates(
     }
 
 
-def _parse(federation: Federation, _: int, body: RecordDict) -> RoundReply:
+def _parse(federation: Federation, _: RoundRequest, body: RecordDict) -> RoundReply:
     reply = RoundReply.parse(body, federation.layout.size)
     federation.check_norms(reply.updates, times=2)
     return reply

@@ -180,7 +180,7 @@ def _weights(federation: Federation, zoo: Zoo) -> dict[str, float]:
     return dict(zip(zoo.ids, np.minimum(zoo.examples, most).astype(float), strict=True))
 
 
-def _parse(federation: Federation, _: int, body: RecordDict) -> SharedReply:
+def _parse(federation: Federation, _: SharedRequest, body: RecordDict) -> SharedReply:
     reply = SharedReply.parse(body, federation.layout.size)
     federation.check_norms(reply.mean[None])
     return reply

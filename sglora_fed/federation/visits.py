@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from flwr.app import Message, RecordDict
@@ -181,7 +182,7 @@ class Service:
         reply = self._federation.read(
             pending.node,
             message,
-            lambda _, body: DescribeReply.parse(body, agreement),
+            partial(DescribeReply.parse, agreement=agreement),
             self._config.clients_per_node * (agreement.mechanism.form.nbytes + NAME_BYTES),
             None,
         )
@@ -191,9 +192,7 @@ class Service:
 
     def _check_confirmed(self, pending: Pending, message: Message | None) -> None:
         most = NAME_BYTES * len(pending.ids)
-        reply = self._federation.read(
-            pending.node, message, lambda _, body: AdoptReply.parse(body), most, pending.ids
-        )
+        reply = self._federation.read(pending.node, message, AdoptReply.parse, most, pending.ids)
         if len(reply.ids) < len(pending.ids):
             raise MessageError(f"{len(reply.ids)} of {len(pending.ids)} clients keep theirs")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sglora_fed.errors import RepliesError
 from sglora_fed.federation.adopt import AdoptRequest
 from sglora_fed.federation.codec import Reader, pack
 from sglora_fed.federation.describe import DESCRIBE, DescribeReply, DescribeRequest
-from sglora_fed.federation.exchange import Federation
+from sglora_fed.federation.exchange import Federation, Request
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.roster import Roster
 
@@ -58,7 +59,7 @@ def federation(harm: Harm, *liars: int, share: float = 0.8) -> Federation:
     return Federation(grid, nodes, config, LAYOUT, DIM, 0, silent, Roster(config.federation))
 
 
-def parse(_: int, body: RecordDict) -> DescribeReply:
+def parse(_: Request, body: RecordDict) -> DescribeReply:
     read = Reader(body)
     nobody = np.empty((0, DIM), np.float32)
     return DescribeReply(read.integer("partition", 0, 9), read.identifiers("ids", 9), nobody)
@@ -167,3 +168,31 @@ def test_as_many_may_fail_as_are_spared_whatever_a_product_is_rounded_to(
     assert len(asked(federation(lost, *liars, share=share))) == NODES - failing
     with pytest.raises(RepliesError):
         asked(federation(lost, *range(1000, 1001 + failing), share=share))
+
+
+def test_the_next_round_is_on_its_way_before_one_is_read_and_no_further() -> None:
+    seen: list[str] = []
+
+    class Watched(LyingGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            seen.append("out")
+            return super().push_messages(messages)
+
+    of = federation(lost)
+    of = replace(of, grid=Watched(lost, (LIAR,)))
+    rounds = [dict.fromkeys(some, DescribeRequest(0)) for some in ([1000, 1001], of.nodes, [1002])]
+    found = []
+    for replies in of.ask_ahead(DESCRIBE, iter(rounds), parse, 0):
+        seen.append("in")
+        found.append(list(replies))
+    assert found == [[1000, 1001], [1000, 1001, 1002, 1003], [1002]]
+    assert seen == ["out", "out", "in", "out", "in", "in"]
+
+
+def test_a_round_that_too_few_answer_ends_the_exchange_at_that_round() -> None:
+    of = federation(lost, LIAR, 1000)
+    rounds = [dict.fromkeys(some, DescribeRequest(0)) for some in ([1001], of.nodes, [1002])]
+    exchange = of.ask_ahead(DESCRIBE, rounds, parse, 0)
+    assert list(next(exchange)) == [1001]
+    with pytest.raises(RepliesError, match="3 usable replies, need 4"):
+        next(exchange)

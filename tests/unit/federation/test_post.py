@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 
 from sglora_fed.federation.codec import pack
 from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.post import MALFORMED, pause, replies
+from sglora_fed.federation.post import MALFORMED, pause, posted, replies
 
 
 def app() -> ClientApp:
@@ -29,7 +29,7 @@ def told(grid: InProcessGrid, timeout: float = 0.0) -> dict[int, int | None]:
     messages = {node: Message(pack({}, {}), node, "query.who") for node in grid.get_node_ids()}
     return {
         node: None if reply is None else int(reply.content["fields"]["number"])  # type: ignore[index]
-        for node, reply in replies(grid, messages, timeout)
+        for node, reply in replies(grid, posted(grid, messages), timeout)
     }
 
 
