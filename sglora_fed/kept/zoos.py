@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,10 +13,15 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.config import home
 from sglora_fed.config.schema import RunConfig
+from sglora_fed.errors import ZooDamagedError
+from sglora_fed.files import write_atomically
 from sglora_fed.kept.facts import task_facts, zoo_facts
-from sglora_fed.kept.store import digest
+from sglora_fed.kept.store import digest, kept_path
 from sglora_fed.kept.withdrawal import note_experts
 from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore, trusted
+
+VERDICT = "screened"
+"""Kind of the files that say whom screening distrusts in a zoo."""
 
 LIBRARIES = ("flwr", "torch", "transformers", "peft", "numpy")
 
@@ -54,10 +60,34 @@ def trusted_zoo(store: ZooStore) -> Zoo:
     Who they are is noted: what is made with them can be found when one is withdrawn.
     """
     zoo, layout = store.load(), Layout.from_dict(store.identity.layout)
-    kept = trusted(zoo.embeddings, zoo.means, layout, zoo.owners)
-    chosen = zoo if kept.all() else zoo.select(np.flatnonzero(kept))
+    distrusted = _distrusted(zoo, layout)
+    chosen = zoo.select(np.setdiff1d(np.arange(len(zoo.ids)), distrusted)) if distrusted else zoo
     note_experts(chosen)
     return chosen
+
+
+def _distrusted(zoo: Zoo, layout: Layout) -> list[int]:
+    """Rows of the experts that contradict: kept from before, or found and kept.
+
+    To screen 100,000 experts takes minutes; their hash is needed anyway.
+
+    Raises:
+        ZooDamagedError: when the kept verdict is none.
+        ResultsError: when it cannot be kept.
+    """
+    facts = {"zoo": zoo.sha256, "layout": layout.fingerprint, "versions": versions()}
+    path = kept_path(VERDICT, facts, ".json")
+    if not path.exists():
+        sound = trusted(zoo.embeddings, zoo.means, layout, zoo.owners)
+        write_atomically(path, json.dumps(np.flatnonzero(~sound).tolist()).encode())
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ZooDamagedError(f"{path} is damaged ({type(error).__name__}); remove it") from error
+    rows = range(len(zoo.ids))
+    if not isinstance(found, list) or not all(type(row) is int and row in rows for row in found):
+        raise ZooDamagedError(f"{path} names no rows of the zoo; remove it")
+    return found
 
 
 def check_signed(config: RunConfig, store: ZooStore) -> None:

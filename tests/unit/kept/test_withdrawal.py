@@ -84,8 +84,9 @@ def test_nothing_of_it_is_left(
     before = shared_facts(config, layout, trusted_zoo(store), seed)
     assert kept_shared(before, layout) is not None
     dropped = withdraw(store, ["e002"], ())
-    # Shared LoRA, generator (whole, and without somebody), confidence, and what each was made from.
-    assert len(dropped) == 4 + 3
+    # Shared LoRA, generator (whole, and without somebody), confidence, and what each was made from;
+    # and whom screening found in either zoo.
+    assert len(dropped) == 4 + 3 + 2
     numbers = zoo.means[2].tobytes()[:256], zoo.wordings[2].tobytes()[:256]
     for path in home.rglob("*"):
         data = path.read_bytes() if path.is_file() else b""
