@@ -108,7 +108,7 @@ class Agreement:
         """
         if self.snap is not None:
             return np.asarray(self.snap.embeddings[_places(released, self.snap)], np.float32)
-        rows = released.astype(np.float32)
+        rows = released.astype(np.float32, copy=False)
         if self.mechanism.epsilon == 0:
             return np.empty((len(rows), 0, 0), np.float32)
         unit_rows(rows)
