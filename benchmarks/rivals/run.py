@@ -74,7 +74,7 @@ LORA = (
     Entry("pfl", PFL, "lora", 24, "pfl"),
     Entry("nvflare", NVFLARE, "lora", 4, "nvflare", once=True),
 )
-OURS = 5000
+OURS = 100_000
 """Our own clients without a model."""
 
 
@@ -87,9 +87,11 @@ def measured(entry: Entry, environments: Path) -> dict[str, Any]:
     python = str(environments / entry.environment / "bin" / "python")
     script = HERE / entry.script
     paths = [str(path) for path in (HERE.parents[1], HERE.parent)]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "found.json"
+        # Ray would join another cluster of this machine, or wait for one that is gone.
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        env |= {"RAY_TMPDIR": folder}
         command = [python if entry.environment else sys.executable, str(script)]
         command += [entry.kind, str(entry.clients), str(output)]
         told = subprocess.run(

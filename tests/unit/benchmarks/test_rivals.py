@@ -58,6 +58,7 @@ def test_the_driver_divides_rates_and_keeps_turns(
     run = script("rivals.run")
     times = {("ours", "batched"): 2.0, ("flower", "lora"): 4.0, ("pfl", "lora"): 6.0}
     times |= {("flower", "noop"): 10.0, ("pfl", "noop"): 2.0}
+    monkeypatch.setattr(run, "OURS", 5000)
     monkeypatch.setattr(run, "ours", lambda: {"seconds": 1.0, "mean": []})
     monkeypatch.setattr(
         run, "measured", lambda e, _: {"seconds": times[e.name, e.kind], "mean": [1.0, 2.0]}
