@@ -1,14 +1,14 @@
 """What a generated adapter tells of the experts' pairs, of the experts, and what a round tells.
 
     python benchmarks/attacks_zoo.py [--experts 12] [--pairs 64] [--rounds 10] [--shadows 16]
-    python benchmarks/attacks_zoo.py --experts 48 --pairs 256 --rounds 20 --epsilon 8 4 2 1
+    python benchmarks/attacks_zoo.py --experts 48 --pairs 256 64 --rounds 20 --epsilon 8 4 2 1
 
 Seventeen federations of the same cameras, each with a random half of every expert's pairs: one is
 attacked, the others are the attacker's shadows. An eighteenth sees none of these pairs: attacks
-that find members there are wrong. With epsilons all of them train by DP-SGD, as
-``experiment=private`` does, once for each. Writes ``results/attacks-zoo.json``, or
-``attacks-zoo-private.json``. Five minutes on one core at the first command's sizes; the second is
-for ``--device cuda``.
+that find members there are wrong. With epsilons all train by DP-SGD, as ``experiment=private``
+does. Every number of pairs meets every epsilon. Writes ``results/attacks-zoo.json``, or
+``attacks-zoo-private.json``. Five minutes on one core at the first sizes, hours at the others:
+``--device cuda``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -375,13 +376,13 @@ def found_in(asked: argparse.Namespace) -> dict[str, Any]:
         rows.append(experts_in_zoo(one))
     for row in rows:
         print(row, flush=True)
-    return {"epsilon": asked.epsilon, "sigma": one.sigma, "rows": rows}
+    return {"pairs": asked.pairs, "epsilon": asked.epsilon, "sigma": one.sigma, "rows": rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experts", type=int, default=12)
-    parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[64], help="of an expert")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--shadows", type=int, default=16)
     parser.add_argument("--epsilon", type=float, nargs="+", help="of each pair, by DP-SGD")
@@ -390,8 +391,9 @@ def main() -> None:
     name = "attacks-zoo-private" if asked.epsilon else "attacks-zoo"
     facts = machine.facts("sglora-fed", "torch") | vars(asked)
     runs = []
-    for epsilon in asked.epsilon or [None]:
-        runs.append(found_in(argparse.Namespace(**{**vars(asked), "epsilon": epsilon})))
+    for pairs, epsilon in product(asked.pairs, asked.epsilon or [None]):
+        one = {**vars(asked), "pairs": pairs, "epsilon": epsilon}
+        runs.append(found_in(argparse.Namespace(**one)))
         machine.write(name, {**facts, "runs": runs})
 
 
