@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -255,6 +256,13 @@ def memory() -> float:
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
+def guided() -> dict[str, Any]:
+    """What ``fuzz_atheris.py`` has found, which stays in the file."""
+    path = machine.RESULTS / "fuzz-serving.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    return {"guided": before["guided"]} if "guided" in before else {}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Send and read, and write how it ended."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -273,7 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     target.service.close()
     machine.write(
         "fuzz-serving",
-        machine.facts("hypothesis", "fastapi", "starlette", "safetensors")
+        guided()
+        | machine.facts("hypothesis", "fastapi", "starlette", "safetensors")
         | {
             "requests": target.statuses.total(),
             "statuses": {str(status): n for status, n in sorted(target.statuses.items())},

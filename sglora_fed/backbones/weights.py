@@ -14,7 +14,6 @@ from huggingface_hub import (
     get_hf_file_metadata,
     hf_hub_download,
     hf_hub_url,
-    snapshot_download,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import HfHubHTTPError
@@ -195,6 +194,8 @@ def _snapshot(name: str, revision: str | None) -> Path:
         raise BackboneMissingError(
             f"{name!r} is no folder; a hub id needs backbone.revision (a commit) beside it"
         )
+    from huggingface_hub import snapshot_download  # takes as long to import as all the rest of it
+
     try:
         folder = snapshot_download(
             name,

@@ -91,6 +91,7 @@ def parse_request(body: bytes, content: str, accepted: Accepted) -> AdapterReque
     """
     if len(body) > LONGEST_BODY:
         raise RequestError(f"{len(body)} bytes; at most {LONGEST_BODY}")
+    values: Sequence[Any] | np.ndarray
     if content == JSON:
         name, values, catalogue = _from_json(body)
     elif content == SAFETENSORS:
@@ -98,10 +99,12 @@ def parse_request(body: bytes, content: str, accepted: Accepted) -> AdapterReque
     else:
         raise RequestError(f"the content is of another type than {JSON} and {SAFETENSORS}")
     if name == EMBEDDING:
-        return AdapterRequest(_embedding(values, accepted.dim))
+        rounded = values if isinstance(values, np.ndarray) else _rounded(values, accepted.dim)
+        return AdapterRequest(_embedding(rounded, accepted.dim))
     if not accepted.places or catalogue != accepted.catalogue:
         raise RequestError("the catalogue is not the one that the endpoint holds")
-    return AdapterRequest(_places(values, accepted.places), catalogue)
+    places = values.tolist() if isinstance(values, np.ndarray) else values
+    return AdapterRequest(_places(places, accepted.places), catalogue)
 
 
 def _from_json(body: bytes) -> tuple[str, Sequence[Any], str]:
@@ -134,7 +137,7 @@ def _no_constant(_: str) -> float:
     raise ValueError("NaN or infinity")
 
 
-def _from_safetensors(body: bytes) -> tuple[str, Sequence[Any], str]:
+def _from_safetensors(body: bytes) -> tuple[str, np.ndarray, str]:
     try:
         header, metadata = header_of(BytesIO(body), len(body))
         name, *others = header
@@ -143,7 +146,7 @@ def _from_safetensors(body: bytes) -> tuple[str, Sequence[Any], str]:
         if others or TYPES.get(name) != kind or len(shape) != 1 or set(metadata) != told:
             raise ValueError("other arrays or metadata")
         # The library checks once more, and where in the file the numbers lie.
-        return name, load(body)[name].tolist(), str(metadata.get(CATALOGUE, ""))
+        return name, load(body)[name], str(metadata.get(CATALOGUE, ""))
     except (ValueError, SafetensorError) as error:
         raise RequestError(
             f"need a safetensors file of {EMBEDDING} (F16) alone, or of {PLACES} (U16) with"
@@ -151,14 +154,20 @@ def _from_safetensors(body: bytes) -> tuple[str, Sequence[Any], str]:
         ) from error
 
 
-def _embedding(numbers: Sequence[Any], dim: int) -> np.ndarray:
-    """[d] float16 of norm 1."""
-    if len(numbers) != dim or not all(type(value) in (int, float) for value in numbers):
+def _rounded(numbers: Sequence[Any], dim: int) -> np.ndarray:
+    """[d] float16 of what was written as JSON."""
+    if len(numbers) != dim or not {int, float}.issuperset(map(type, numbers)):
         raise RequestError(f"need {dim} numbers")
     # A number within [-2, 2] is also one for half precision; a whole one may be of any length.
-    if not all(-2 <= value <= 2 for value in numbers):
+    if not -2 <= min(numbers) <= max(numbers) <= 2:
         raise RequestError("a number is none of a unit vector")
-    rounded = np.array(numbers, np.float16)
+    return np.array(numbers, np.float16)
+
+
+def _embedding(rounded: np.ndarray, dim: int) -> np.ndarray:
+    """[d] float16 of norm 1."""
+    if len(rounded) != dim:
+        raise RequestError(f"need {dim} numbers")
     if off_unit(rounded) is not None:
         raise RequestError("the embedding is no unit vector")
     return rounded
