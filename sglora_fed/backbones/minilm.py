@@ -22,7 +22,7 @@ from sglora_fed.backbones.checkpoint import (
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.packing import Packs, packed
 from sglora_fed.backbones.reading import MINILM_TOKENS
-from sglora_fed.backbones.sentences import PHRASES, described
+from sglora_fed.backbones.sentences import ENCODING, bag, described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
@@ -191,7 +191,7 @@ class DescriptionEncoder:
         BackboneFileError: when the files cannot be read as a BERT checkpoint.
     """
 
-    id = f"{MiniLM.id}+{PHRASES}phrases"
+    id = f"{MiniLM.id}+{ENCODING}"
 
     def __init__(self, folder: Path) -> None:
         bert, self._tokenizer = load_bert(folder, CPU)
@@ -210,9 +210,10 @@ class DescriptionEncoder:
             BackboneInputError: for a text without a word piece.
         """
         starts = range(0, max(len(texts), 1), DESCRIBED)
-        return np.concatenate(
-            [described(texts[i : i + DESCRIBED], partial(self._sentences, first=i)) for i in starts]
-        )
+        return np.concatenate([self._described(texts[i : i + DESCRIBED], i) for i in starts])
+
+    def _described(self, texts: Sequence[str], first: int) -> np.ndarray:
+        return described(texts, partial(self._sentences, first=first), self._words)
 
     def _sentences(self, texts: Sequence[str], first: int = 0) -> np.ndarray:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again.
@@ -227,6 +228,16 @@ class DescriptionEncoder:
         self._remembered.update(zip(new, self._encoded(new), strict=True))
         rows = [self._remembered[text] for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
+
+    @torch.no_grad()
+    def _words(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, dim] float32 unit rows: the words without their context."""
+        table = self._bert.embeddings.word_embeddings.weight
+        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        pieces = [sorted(set(row[1:-1].tolist())) for row in _tokens(self._tokenizer, places)]
+        made = bag([table[ids].numpy() for ids in pieces], self.dim)
+        rows: np.ndarray = made[[places[text] for text in texts]]
+        return rows
 
     @torch.no_grad()
     def _encoded(self, places: Mapping[str, int]) -> np.ndarray:

@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from sglora_fed.backbones.reading import MARKS, MINILM_TOKENS, TOKENIZER_FILE
-from sglora_fed.backbones.sentences import PHRASES, described
+from sglora_fed.backbones.sentences import ENCODING, bag, described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneFileError, BackboneInputError
 
-ID = f"all-MiniLM-L6-v2+{PHRASES}phrases"
+ID = f"all-MiniLM-L6-v2+{ENCODING}"
 """What :class:`~sglora_fed.backbones.minilm.DescriptionEncoder` calls itself: both make the same
 numbers up to rounding."""
 
 MANY = 32
 """Texts from which on torch is worth its import: a catalogue is embedded once and then kept."""
+
+Made = TypeVar("Made")
 
 _LOOKS = ("query", "key", "value")
 _ERF = np.frompyfunc(math.erf, 1, 1)
@@ -66,19 +68,31 @@ class PlainDescriber:
             from sglora_fed.backbones.minilm import DescriptionEncoder
 
             return DescriptionEncoder(self._weights.parent).encode(texts)
-        return described(texts, self._sentences)
+        return described(texts, self._sentences, self._words)
 
     def _sentences(self, texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 unit rows: the mean over each text's tokens."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
+        ids = self._ids(texts)
+        return self._from_file(lambda file: self._forward(file, ids))
+
+    def _words(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, dim] float32 unit rows: the words without their context."""
+        pieces = [sorted(set(row[1:-1])) for row in self._ids(texts)]
+        return bag(self._from_file(lambda file: [_rows(file, row) for row in pieces]), self.dim)
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids = [row.ids for row in self._tokenizer.encode_batch(list(texts))]
         # Numbers only: what a client wrote must not travel in a message.
         if empty := [place for place, row in enumerate(ids) if len(row) <= MARKS]:
             raise BackboneInputError(f"texts number {empty} are empty; each needs a character")
+        return ids
+
+    def _from_file(self, made: Callable[[Any], Made]) -> Made:
         try:
             with safe_open(self._weights, "np") as file:
-                return self._forward(file, ids)
+                return made(file)
         except (OSError, SafetensorError) as error:
             raise BackboneFileError(
                 f"{self._weights} is no BERT checkpoint ({type(error).__name__}); fetch it again"
@@ -95,12 +109,17 @@ class PlainDescriber:
         return unit
 
     def _embedded(self, file: Any, ids: Sequence[int]) -> np.ndarray:
-        """[tokens, dim] of one text; only its own words' rows are read."""
-        words = file.get_slice("embeddings.word_embeddings.weight")
-        rows = np.concatenate([words[word : word + 1] for word in ids])
+        """[tokens, dim] of one text."""
+        rows = _rows(file, ids)
         rows = rows + file.get_tensor("embeddings.position_embeddings.weight")[: len(ids)]
         rows = rows + file.get_tensor("embeddings.token_type_embeddings.weight")[0]
         return _normed(rows, file, "embeddings.LayerNorm", self._tiny)
+
+
+def _rows(file: Any, ids: Sequence[int]) -> np.ndarray:
+    """[n, dim] of the table of word embeddings; no other row is read."""
+    table = file.get_slice("embeddings.word_embeddings.weight")
+    return np.concatenate([table[word : word + 1] for word in ids])
 
 
 class _Layer:

@@ -106,7 +106,7 @@ def test_nothing_in_nothing_out(encoder: DualEncoder) -> None:
 
 def test_descriptions_are_encoded_by_minilm(clip_folder: Path) -> None:
     describer = load_describer(BackboneConfig(name="clip", path=str(clip_folder)))
-    assert (describer.id, describer.dim) == ("all-MiniLM-L6-v2+4phrases", 384)
+    assert (describer.id, describer.dim) == ("all-MiniLM-L6-v2+4phrases+2words", 384)
 
 
 def test_unreadable_images_are_refused(
