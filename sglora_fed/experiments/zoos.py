@@ -32,7 +32,8 @@ def newest_zoo(config: RunConfig) -> ZooStore:
             return store
     raise ZooForeignError(
         f"none of {len(stores)} zoos in {folder} was made with this configuration; name one as"
-        " --zoo, give the overrides that it was made with, or run sglora-fed zoo build"
+        " --zoo, give the overrides that it was made with, or run sglora-fed simulate (zoo build is"
+        " enough for generator=ridge and the merges)"
     )
 
 

@@ -172,6 +172,7 @@ class TestWithoutAZoo:
         code, _, errors = run("generate", WISH, "--out", str(tmp_path / "out"))
         assert code == 1
         assert "none of 1 zoos" in errors
+        assert "run sglora-fed simulate" in errors
         assert "--zoo" in errors
 
     def test_the_configured_one_comes_first(
