@@ -13,11 +13,12 @@ from sglora_fed.adapters.start import norm_bound
 from sglora_fed.backbones import base_with, description_reader, load_describer
 from sglora_fed.backbones.types import Describer
 from sglora_fed.config import RunConfig
-from sglora_fed.errors import ZooForeignError
+from sglora_fed.errors import BackboneInputError, ZooForeignError
 from sglora_fed.experiments.words import check_known
 from sglora_fed.generators import Generated
 from sglora_fed.generators.export import Export
 from sglora_fed.kept.generators import confidence_for, generator_for
+from sglora_fed.tasks.visible import is_visible
 from sglora_fed.zoo import ZooIdentity, ZooStore
 
 
@@ -87,6 +88,8 @@ def _embedding(
     config: RunConfig, where: Path, identity: ZooIdentity, description: str
 ) -> np.ndarray:
     """[1, d] by the very encoder that the experts' descriptions were encoded by."""
+    if not is_visible(description):
+        raise BackboneInputError("the description is empty")
     describer = describer_of(config, where, identity)
     check_known("the description", description_reader(config.backbone).read([description]))
     return np.asarray(describer.encode([description]))

@@ -14,7 +14,7 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.config import RunConfig
 from sglora_fed.edge.settings import OwnNode
-from sglora_fed.edge.shelf import put
+from sglora_fed.edge.shelf import note_contact, put
 from sglora_fed.errors import EndpointError
 from sglora_fed.federation.describe import let_out
 from sglora_fed.federation.terms import Agreement, agree
@@ -92,6 +92,7 @@ def adopt(node: OwnNode, config: RunConfig, client: EndpointClient) -> Answer:
     }
     base = base_model(backbone.path, backbone.revision)
     put(node, made.adapters[0], client.layout, base, told)
+    note_contact(node, "fetch", "done")
     return made
 
 

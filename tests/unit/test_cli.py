@@ -113,6 +113,15 @@ def test_generate_refuses_a_zoo_of_another_encoder(
     assert not out.exists()
 
 
+def test_generate_refuses_a_description_that_says_nothing(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    for nothing in ("", "  ", "\u200b"):
+        code, _, errors = run("generate", nothing, "--zoo", str(folder), "--out", str(tmp_path))
+        assert code == 1
+        assert "the description is empty" in errors
+
+
 def test_generate_refuses_a_zoo_of_another_minilm(run: Run, folder: Path, tmp_path: Path) -> None:
     weights = resolve_minilm(None, None, None)
     other = shutil.copytree(weights, tmp_path / "other")

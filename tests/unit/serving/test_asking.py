@@ -17,7 +17,7 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.edge.settings import OwnNode, node_toml
-from sglora_fed.edge.shelf import adopted
+from sglora_fed.edge.shelf import adopted, last_contact
 from sglora_fed.errors import BudgetError, EndpointError, PromiseError
 from sglora_fed.federation.node import run_layout
 from sglora_fed.federation.terms import agree
@@ -195,6 +195,9 @@ def test_a_node_keeps_its_adapter_whole_or_the_one_before(
     kept = adopted(node)
     assert kept is not None
     assert kept["generator_sha256"] == wanted.generator == endpoint.service.export.sha256
+    contact = last_contact(node)
+    assert contact is not None
+    assert (contact["kind"], contact["outcome"]) == ("fetch", "done")
     code, printed = fetch("127.0.0.1:1")
     assert (code, "SGL-837" in printed) == (1, True)
     assert "SGL-837" in fetch("nonsense")[1]
