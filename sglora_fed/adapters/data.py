@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sglora_fed.adapters.candidates import candidate_texts
@@ -18,6 +19,12 @@ from sglora_fed.tasks.types import Example, Kind, Task
 
 LENGTH_RATIO = 1.2
 """How much longer one task's items may be than another's in one batch: all get as much room."""
+
+MOST = 64
+"""Adapters in one batch on a GPU, which a small model's few do not fill."""
+
+NUMBERS = 2**22
+"""Of the items that a GPU has in one batch: training keeps some hundred times as many."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,22 @@ def few_shot(task: Task, shots: int, seed: int) -> tuple[Example, ...]:
         if len(taken[example.label]) < shots:
             taken[example.label].append(example)
     return tuple(example for examples in taken.values() for example in examples)
+
+
+def together(device: torch.device, parts: Sequence[Prepared], batch_size: int, least: int) -> int:
+    """Adapters that are trained in one batch.
+
+    Args:
+        device: where.
+        parts: one per adapter.
+        batch_size: rows per adapter and step.
+        least: on any device, however large the items.
+    """
+    if device.type == "cpu":
+        return least
+    sizes = (min(batch_size, len(part)) * part.items[0].numel() for part in parts)
+    largest = max(sizes, default=1)
+    return max(least, min(MOST, NUMBERS // largest))
 
 
 def fold_groups(parts: Sequence[Prepared], batch_size: int, most: int) -> list[list[int]]:

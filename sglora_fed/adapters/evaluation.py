@@ -11,12 +11,13 @@ from torch import Tensor
 
 from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.candidates import label_scores
-from sglora_fed.adapters.data import Prepared, fold_groups
+from sglora_fed.adapters.data import MOST, NUMBERS, Prepared, fold_groups
 from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.training import FOLD
 from sglora_fed.backbones.types import DualEncoder
 
 ROWS = 128
-"""Items in one forward: large enough for full matrix products, small enough for the cache."""
+"""Items in one forward on a CPU: enough for full matrix products, few enough for the cache."""
 
 
 @torch.no_grad()
@@ -38,7 +39,7 @@ def score_tasks(
         n tensors [items, labels] of ``scale * cosine``, on the CPU.
     """
     scores: list[Tensor] = [torch.empty(0)] * len(parts)
-    for group in fold_groups(parts, batch_size=2**31, most=8):
+    for group in fold_groups(parts, batch_size=2**31, most=_most(encoder.device)):
         members = [parts[i] for i in group]
         if layout is None or vectors is None:
             context = nullcontext()
@@ -51,10 +52,22 @@ def score_tasks(
     return scores
 
 
+def _most(device: torch.device) -> int:
+    """Adapters in one forward; they share out its items."""
+    return FOLD if device.type == "cpu" else MOST
+
+
+def _rows(encoder: DualEncoder, items: Sequence[Tensor]) -> int:
+    """Items in one forward."""
+    if encoder.device.type == "cpu":
+        return ROWS
+    return max(ROWS, NUMBERS // max(item.numel() for item in items))
+
+
 def _score_group(encoder: DualEncoder, parts: list[Prepared]) -> list[Tensor]:
     groups, count = len(parts), len(parts[0])
     orders = [np.argsort(part.lengths, kind="stable") for part in parts]
-    step = max(1, ROWS // groups)
+    step = max(1, _rows(encoder, parts[0].items) // groups)
     encoded = []
     for start in range(0, count, step):
         rows = [order[start : start + step] for order in orders]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.candidates import label_scores
-from sglora_fed.adapters.data import Prepared, batch_indices, fold_groups
+from sglora_fed.adapters.data import Prepared, batch_indices, fold_groups, together
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.config.schema import TrainConfig
@@ -119,7 +119,8 @@ def train_adapters(
     trained = Trained(*(np.empty((len(parts), layout.size), np.float32) for _ in range(3)))
     # What is held out for early stopping must not depend on who shares the batch: equal sizes.
     size = sys.maxsize if config.patience else config.batch_size
-    for group in fold_groups(parts, size, FOLD):
+    most = together(encoder.device, parts, config.batch_size, FOLD)
+    for group in fold_groups(parts, size, most):
         start = torch.from_numpy(np.array(starts[group], np.float32)).to(encoder.device)
         members = [parts[i] for i in group]
         result = _train_group(encoder, layout, start, members, config, [seeds[i] for i in group])

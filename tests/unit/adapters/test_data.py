@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 
 from sglora_fed.adapters.data import (
     LENGTH_RATIO,
+    MOST,
+    NUMBERS,
     Prepared,
     batch_indices,
     few_shot,
     fold_groups,
     prepare,
+    together,
 )
+from sglora_fed.adapters.training import FOLD
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.types import Example, Task
@@ -38,6 +42,25 @@ def uneven_task(name: str = "uneven") -> Task:
 def pairs_task() -> Task:
     train = tuple(Example(f"w{number}", f"w{number + 20}") for number in range(12))
     return Task("pairs", "anything", {}, train, (), kind="retrieval")
+
+
+def of_size(rows: int, *shape: int) -> Prepared:
+    none = np.zeros(rows, np.int64)
+    return Prepared([torch.empty(shape, device="meta")] * rows, [], none, none, "labelled")
+
+
+def test_a_gpu_trains_more_adapters_together_as_far_as_items_are_small() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    small, large = of_size(40, 17, 64), of_size(40, 50, 768)
+    assert together(cpu, [small], 32, FOLD) == together(cpu, [large], 32, FOLD) == FOLD
+    assert together(gpu, [small], 32, FOLD) == MOST
+    # A ViT-B's 32 pictures are a third of what a batch may hold: as many as on a CPU.
+    assert together(gpu, [small, large], 32, FOLD) == FOLD
+    middle = of_size(10, 100, 128)
+    assert together(gpu, [middle], 32, FOLD) == NUMBERS // (10 * 100 * 128) == 32
+    assert together(gpu, [middle], 5, FOLD) == MOST
+    assert together(gpu, [small], 32, 96) == 96
+    assert together(gpu, [], 32, FOLD) == MOST
 
 
 @pytest.mark.parametrize("shots", [1, 3, 5, 20])
