@@ -75,7 +75,7 @@ def _checked(names: list[str], json_file: Path | None) -> list[str]:
     known += sorted(set(MECHANISMS) - {*known, "shares"})
     names = [one for name in names for one in (NOTHING_LEARNT[1:] if name == "shares" else (name,))]
     if unknown := [name for name in names if name not in known]:
-        raise AuditError(f"unknown mechanism {unknown[0]!r}; there are {', '.join(known)}")
+        raise AuditError(f"unknown mechanism {unknown[0]!r}; there are {known}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise AuditError(f"--json {json_file}: no such folder")
     return names or known

@@ -130,6 +130,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AdapterFileError(f"{folder} is no PEFT folder: it has no {CONFIG_FILE}") from error
     except (OSError, ValueError) as error:
         raise AdapterFileError(f"{path} cannot be read as JSON: {type(error).__name__}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":

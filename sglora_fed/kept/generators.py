@@ -78,8 +78,8 @@ def generator_for(config: RunConfig, store: ZooStore) -> Generator:
     if not (paths := kept_versions(GENERATOR, facts, SAVED)):
         raise GeneratorError(
             f"{name} is trained with the experts, and no run has done so with this zoo and these"
-            f" settings: run `sglora-fed simulate generator={name}` first, or choose"
-            " generator=ridge, which needs the zoo alone"
+            f" settings: give those of the run that did, run `sglora-fed simulate generator={name}`"
+            " first, or choose generator=ridge, which needs the zoo alone"
         )
     return load_generator(paths[0], store.identity)
 

@@ -343,10 +343,13 @@ def test_truncated_files_are_refused(folder: Path, file: str, kept: int) -> None
         read_peft(folder)
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, CONFIG])
-def test_missing_files_are_named(folder: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [(WEIGHTS, f"{WEIGHTS}.*FileNotFound"), (CONFIG, f"is no PEFT folder: it has no {CONFIG}")],
+)
+def test_missing_files_are_named(folder: Path, file: str, words: str) -> None:
     (folder / file).unlink()
-    with pytest.raises(AdapterFileError, match=f"SGL-402.*{file}.*FileNotFound"):
+    with pytest.raises(AdapterFileError, match=f"SGL-402.*{words}"):
         read_peft(folder)
 
 
