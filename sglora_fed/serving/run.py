@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -188,6 +189,9 @@ def serve_export(
         add_page(app, service)
     log_to(sys.stderr)
     server, listening = server_of(app, where.files), where.listening()
+    # What is loaded stays: the collector need not go through it while requests wait.
+    gc.collect()
+    gc.freeze()
     host, port = listening.getsockname()[:2]
     LOG.info(json.dumps({"listening": f"{host}:{port}", "tls": where.files is not None}))
     try:
