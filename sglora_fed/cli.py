@@ -107,8 +107,8 @@ def _study(overrides: list[str], output: Path | None) -> None:
 
     folder = output.absolute() if output else new_folder(Path("results"), f"sweep-{config.name}")
     with _can_go_on(folder):
-        rows = run_study(overrides, folder, say, points())
-    say(f"Report: {write_study(folder, rows)}")
+        settings = run_study(overrides, folder, say, points())
+    say(f"Report: {write_study(folder, settings)}")
     say(str(folder))
 
 

@@ -1,45 +1,30 @@
 """The study of privacy and utility: mechanisms by epsilon, each through the whole loop.
 
-The unmodified apps answer one another in this process: what is measured is what travels, and models
-are loaded once. Zoos, generators and catalogues are made once for each seed and kept, so that a
-point costs the requests, the adapters and their evaluation.
+A setting on one seed is measured by itself (``privacy_point.py``), in as many processes as the
+machine has cores and memory for, and kept: one that is there is never measured again, whichever
+seeds are asked for next, and folders of several machines may be put together.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import psutil
 
-from sglora_fed.backbones import load_describer
-from sglora_fed.config import RunConfig, compose, config_sha256
+from sglora_fed.config import compose
 from sglora_fed.config.schema import PRIVATE_METHODS, SHARED_METHOD
 from sglora_fed.errors import SgloraError, SweepError
-from sglora_fed.experiments.run import measured
-from sglora_fed.federation.compare import delivered_adapters
-from sglora_fed.federation.finetuned import training_of
-from sglora_fed.federation.inprocess import InProcessGrid
-from sglora_fed.federation.terms import Agreement
+from sglora_fed.experiments.privacy_point import Measured, finished, measure
+from sglora_fed.experiments.privacy_table import runs_of, settings_of
 from sglora_fed.files import write_atomically
-from sglora_fed.kept.catalogues import kept_snap
-from sglora_fed.kept.local import own_noise
-from sglora_fed.launching.bundle import app_folder
-from sglora_fed.privacy.attacks.reidentification import reidentify
-from sglora_fed.privacy.families import catalogue_of
-from sglora_fed.report.words import OWN_TUNING
-from sglora_fed.results.metrics import with_mean_recall
-from sglora_fed.results.parts import remove_parts
-from sglora_fed.results.rows import Row
-from sglora_fed.results.statistics import estimate
-from sglora_fed.tasks import load_family
+from sglora_fed.workers import cores, pool
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 DECOYS = {0.5: 50, 1.0: 50, 2.0: 50, 4.0: 26, 8.0: 4, 16.0: 4}
@@ -53,10 +38,13 @@ Chosen on cameras that no study reports (`docs/how-to/privacy.md`)."""
 RANK = 8
 """Directions of the generator that vectors are sent in."""
 
-TRIALS = 500
-"""Requests on which the attack is measured."""
+WORKER_BYTES = 2 * 10**9
+"""Memory that a process needs; with less left for each, fewer are started."""
 
-POINT, SWEEP, SCHEMA = "point.json", "sweep.json", 1
+SWEEP, SCHEMA = "sweep.json", 2
+
+FIRST = "none"
+"""The point that all others come after, and are compared with."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +54,22 @@ class Point:
     Attributes:
         name: of its folder.
         overrides: of the ``privacy`` group, and of what is measured beside.
+        after: name of the point that makes what this one uses too: zoo and generator, shared LoRA.
     """
 
     name: str
     overrides: tuple[str, ...]
+    after: str = FIRST
 
 
 def points() -> list[Point]:
-    """All of them, what is not private first."""
-    plain = [Point(name, (f"privacy={name}",)) for name in ("none", "local", "shares")]
+    """All of them; what is not private first, then what takes longest."""
+    clear = Point(FIRST, ("privacy=none",), after="")
+    plain = [Point(name, (f"privacy={name}",)) for name in ("local", "shares")]
     fewer = Point("subset-4-by-8", (*_subset(4.0), "privacy.choose_by=8"))
-    own = [Point(f"own-{epsilon:g}", own_tuning(epsilon)) for epsilon in EPSILONS]
-    return [*plain, *(point for epsilon in EPSILONS for point in _at(epsilon)), fewer, *own]
+    own = [Point(f"own-{EPSILONS[0]:g}", own_tuning(EPSILONS[0]))]
+    own += [Point(f"own-{e:g}", own_tuning(e), after=own[0].name) for e in EPSILONS[1:]]
+    return [clear, *own, *plain, *(point for e in EPSILONS for point in _at(e)), fewer]
 
 
 def own_tuning(epsilon: float) -> tuple[str, ...]:
@@ -104,155 +96,115 @@ def _subset(epsilon: float) -> tuple[str, ...]:
     return ("privacy=subset", f"privacy.epsilon={epsilon}", f"privacy.replies={DECOYS[epsilon]}")
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """A point on one seed.
+
+    Attributes:
+        point: of the study.
+        seed: one of the study's.
+        overrides: of the run.
+        folder: of this cell alone.
+    """
+
+    point: Point
+    seed: int
+    overrides: tuple[str, ...]
+    folder: Path
+
+    def measure(self) -> list[Measured]:
+        """In a process of its own, or in this one."""
+        try:
+            return measure(self.overrides, self.folder)
+        except SgloraError as error:
+            output = shlex.quote(str(self.folder.parents[1]))
+            raise SweepError(
+                f"point {self.point.name}, seed {self.seed}: {error}; the same command with"
+                f" --output {output} continues where it stopped"
+            ) from error
+
+
 def run_study(
     overrides: Sequence[str], output: Path, say: Callable[[str], None], chosen: Sequence[Point]
 ) -> list[dict[str, Any]]:
-    """Measure every point that has no results yet, and write ``sweep.json``.
+    """Measure every point on every seed that has no results yet, and write ``sweep.json``.
 
     Args:
         overrides: of the study: ``experiment=privacy`` or ``experiment=privacy_assistant``.
-        output: folder; points that are finished there stay.
-        say: told of each point.
-        chosen: to measure; what is not private must come first.
+        output: folder; what is finished there stays.
+        say: told of each point and seed that was measured.
+        chosen: to measure.
 
     Returns:
-        The rows of ``sweep.json``.
+        The settings of ``sweep.json``, each over all seeds.
 
     Raises:
-        SweepError: when a point fails; those before it are kept and not run again.
+        SweepError: when a point fails; what was finished before is kept and not run again.
         ResultsError: when the folder cannot be written.
     """
-    rows: list[dict[str, Any]] = []
-    for number, point in enumerate(chosen, start=1):
-        say(f"{number} of {len(chosen)}: {' '.join(point.overrides)}")
-        rows += _point([*overrides, *point.overrides], output / point.name, output)
-        table = [row | {"share_of_gain": _share(row, rows)} for row in rows]
-        told = json.dumps({"schema": SCHEMA, "runs": table}, indent=1)
-        write_atomically(output / SWEEP, told.encode())
+    cells = _cells(overrides, output, chosen)
+    found = {cell: finished(cell.overrides, cell.folder) for cell in cells}
+    table = _written(list(found.values()), output)
+    missing = [cell for cell, rows in found.items() if rows is None]
+    for number, (cell, rows) in enumerate(_measured(missing), start=1):
+        say(f"{number} of {len(missing)}: {' '.join(cell.point.overrides)} seeds=[{cell.seed}]")
+        found[cell] = rows
+        table = _written(list(found.values()), output)
     return table
 
 
-def _point(overrides: list[str], folder: Path, output: Path) -> list[dict[str, Any]]:
-    config = compose(overrides)
-    facts = {"config_sha256": config_sha256(config)}
-    path = folder / POINT
-    if path.exists() and (kept := json.loads(path.read_text())).get("facts") == facts:
-        return list(kept["rows"])
-    try:
-        rows = _measured(config, overrides, folder)
-    except SgloraError as error:
-        raise SweepError(
-            f"point {folder.name}: {error}; the same command with"
-            f" --output {shlex.quote(str(output))} continues where it stopped"
-        ) from error
-    write_atomically(path, json.dumps({"facts": facts, "rows": rows}, indent=1).encode())
-    return rows
-
-
-def _measured(config: RunConfig, overrides: list[str], folder: Path) -> list[dict[str, Any]]:
-    """The rows of one point."""
-    told = {"overrides": shlex.join(overrides)}
-    grid = InProcessGrid(_client_app(), config.federation.nodes, told)
-    record, found, _ = measured(config, grid, folder, gallery=False)
-    rows = list(with_mean_recall(found))
-    remove_parts(folder)
-    if own := [row for row in rows if row.method in PRIVATE_METHODS]:
-        # What else was measured is in the point without privacy.
-        return list(_rows_of(config, own, partial(_tuned_alone, config, record.wire)))
+def _cells(overrides: Sequence[str], output: Path, chosen: Sequence[Point]) -> list[_Cell]:
+    seeds = compose(overrides).seeds
     return [
-        row
-        for seed, agreement in zip(config.seeds, record.agreements, strict=True)
-        for row in _rows_of(
-            config,
-            [one for one in rows if one.seed == seed],
-            partial(_described, config, record.wire, _attacked(config, agreement, seed)),
+        _Cell(
+            point,
+            seed,
+            (*overrides, *point.overrides, f"seeds=[{seed}]"),
+            output / point.name / f"seed-{seed}",
         )
+        for point in chosen
+        for seed in seeds
     ]
 
 
-def _client_app() -> Any:
-    """The Flower app that a node runs."""
-    if (folder := str(app_folder())) not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module("client.app").app
+def _written(found: Sequence[list[Measured] | None], output: Path) -> list[dict[str, Any]]:
+    """The settings of all that there is so far, which ``sweep.json`` has too."""
+    rows = [row for some in found for row in some or ()]
+    settings = settings_of(rows)
+    told = json.dumps({"schema": SCHEMA, "settings": settings, "runs": runs_of(rows)}, indent=1)
+    write_atomically(output / SWEEP, told.encode())
+    return settings
 
 
-def _attacked(config: RunConfig, agreement: Agreement, seed: int) -> tuple[float, float]:
-    """How often the strongest guess among the catalogue's entries is right, and its ceiling."""
-    told = config.privacy.catalogue
-    catalogue = catalogue_of(config.family.name, Path(told).expanduser() if told else None)
-    candidates = kept_snap(catalogue, load_describer(config.backbone)).embeddings
-    if agreement.mechanism.epsilon == 0:
-        chance = 1 / len(candidates)
-        return chance, chance
-    rng = np.random.default_rng(seed)
-    found = reidentify(agreement.mechanism, np.asarray(candidates), TRIALS, rng)
-    return found.top1, found.ceiling
+def _measured(cells: Sequence[_Cell]) -> Iterator[tuple[_Cell, list[Measured]]]:
+    """Each with its rows, as they get ready."""
+    memory = psutil.virtual_memory().available // WORKER_BYTES
+    workers = min(len(cells), cores(), memory)
+    if workers < 2:
+        yield from ((cell, cell.measure()) for cell in cells)
+        return
+    processes = pool(workers)
+    try:
+        yield from _in(processes, list(cells))
+    except BrokenProcessPool as error:
+        raise SweepError(
+            "a process of the study was killed, perhaps for want of memory;"
+            " the same command with the same --output continues where it stopped"
+        ) from error
+    finally:
+        # What runs is finished and kept; nothing else begins.
+        processes.shutdown(cancel_futures=True)
 
 
-def _rows_of(
-    config: RunConfig, rows: Sequence[Row], told: Callable[[str], dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """A row for each seed, split, method and metric; what is known of a method is ``told``."""
-    groups: dict[tuple[int, str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.seed, row.split, row.method, row.metric), []).append(row)
-    for (seed, split, method, metric), some in groups.items():
-        found = estimate(np.array([[row.value] for row in some]))
-        yield {
-            "family": config.family.name,
-            "split": split,
-            "metric": metric,
-            "value": found.mean,
-            "ci95": list(found.bounds or ()),
-            "share_of_gain": None,
-            "seed": seed,
-        } | told(method)
-
-
-def _described(
-    config: RunConfig, wire: Mapping[str, int], attacked: tuple[float, float], method: str
-) -> dict[str, Any]:
-    """Of a method that starts from what a mechanism makes of the description."""
-    privacy = config.privacy
-    return {
-        "mechanism": privacy.mechanism + (f"_{privacy.rank}" if privacy.rank else ""),
-        "epsilon": privacy.epsilon,
-        "delta": privacy.delta,
-        "decoys": privacy.replies,
-        "method": method if privacy.choose_by == 16 else f"{method}@{privacy.choose_by}",
-        "reidentification": attacked[0],
-        "reidentification_ceiling": attacked[1],
-        "bytes_up": wire["up"],
-        "bytes_down": wire["down"],
-    }
-
-
-def _tuned_alone(config: RunConfig, wire: Mapping[str, int], method: str) -> dict[str, Any]:
-    """Of a method that needs no description: nothing about it can be guessed."""
-    noise, tasks = own_noise(config), load_family(config.family).of_role("client")
-    train = training_of(getattr(config.experiment.tuning, method), config)
-    fewest = min(len(task.train) for task in tasks)
-    return {
-        "mechanism": OWN_TUNING,
-        "epsilon": noise.epsilon,
-        "delta": noise.promise(fewest, train).delta,
-        "decoys": 0,
-        "method": method,
-        "reidentification": None,
-        "reidentification_ceiling": None,
-        "bytes_up": 0,
-        "bytes_down": delivered_adapters(method, config) * wire["down"],
-    }
-
-
-def _share(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:
-    """Of what the same method brings without privacy, on the same split, metric and seed."""
-    same = ("split", "metric", "seed")
-    clear = [r for r in rows if r["mechanism"] == "none" and all(r[k] == row[k] for k in same)]
-    method = row["method"].partition("@")[0]
-    floor = [r["value"] for r in clear if r["method"] == "zero_shot"]
-    full = [r["value"] for r in clear if r["method"] == method]
-    if not floor or not full or full[0] <= floor[0]:
-        return None
-    return float((row["value"] - floor[0]) / (full[0] - floor[0]))
+def _in(
+    processes: ProcessPoolExecutor, waiting: list[_Cell]
+) -> Iterator[tuple[_Cell, list[Measured]]]:
+    """Each begins as soon as what it comes after is there."""
+    running: dict[Future[list[Measured]], _Cell] = {}
+    while waiting or running:
+        unfinished = {(cell.point.name, cell.seed) for cell in (*waiting, *running.values())}
+        ready = [cell for cell in waiting if (cell.point.after, cell.seed) not in unfinished]
+        running |= {processes.submit(cell.measure): cell for cell in ready}
+        waiting = [cell for cell in waiting if cell not in ready]
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future.result()

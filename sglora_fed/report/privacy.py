@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sglora_fed.files import write_atomically
 from sglora_fed.report.drawing import INK, MARKERS, SPLIT_COLOURS, panels, png, short_label
 from sglora_fed.report.page import environment, width
@@ -30,8 +28,12 @@ ADOPTED_ALONE = "zero_shot"
 
 
 @plain_matplotlib()
-def write_study(output: Path, rows: Rows) -> Path:
+def write_study(output: Path, settings: Rows) -> Path:
     """Write ``sweep.html``, which needs no other file.
+
+    Args:
+        output: folder of the study.
+        settings: of ``sweep.json``.
 
     Returns:
         The page.
@@ -39,9 +41,9 @@ def write_study(output: Path, rows: Rows) -> Path:
     Raises:
         ResultsError: when the disk is full.
     """
-    shown, metric = main_rows(rows), main_metric(rows)
+    shown, metric = main_rows(settings), main_metric(settings)
     picture = png(study_figure(shown))
-    lines = table([row for row in rows if row["metric"] == metric])
+    lines = table([one for one in settings if one["metric"] == metric])
     own = [line for line in lines if line["setting"][0] == OWN_TUNING]
     cost = png(cost_figure(lines, metric)) if own else b""
     text = (
@@ -79,17 +81,17 @@ def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
     ]
 
 
-def table(rows: Rows) -> list[dict[str, Any]]:
-    """A line for each setting: means over seeds, and by split value and share of the gain."""
+def table(settings: Rows) -> list[dict[str, Any]]:
+    """A line for each setting, and in it by split value and share of the gain, with intervals."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[k] for k in ("mechanism", "epsilon", "decoys", "method"))].append(row)
+    for one in settings:
+        groups[tuple(one[k] for k in ("mechanism", "epsilon", "decoys", "method"))].append(one)
     return [
         {
             "setting": setting,
-            "splits": {split: _cell(some, split) for split in _splits(some)},
-            "attack": _mean(some, "reidentification"),
-            "ceiling": _mean(some, "reidentification_ceiling"),
+            "splits": {one["split"]: _cell(one) for one in some},
+            "attack": some[0]["reidentification"],
+            "ceiling": some[0]["reidentification_ceiling"],
             "delta": some[0]["delta"],
             "up": some[0]["bytes_up"],
             "down": some[0]["bytes_down"],
@@ -98,15 +100,18 @@ def table(rows: Rows) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(rows: Rows, split: str) -> dict[str, Any]:
-    own = [row for row in rows if row["split"] == split]
-    half = np.mean([(r["ci95"][1] - r["ci95"][0]) / 2 for r in own if r["ci95"]] or [0.0])
-    return {"value": _mean(own, "value"), "half": float(half), "share": _mean(own, "share_of_gain")}
+def _cell(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "value": one["value"],
+        "half": _half(one["ci95"]),
+        "share": one["share_of_gain"],
+        "share_half": _half(one["share_ci95"]),
+    }
 
 
-def _mean(rows: Rows, name: str) -> float | None:
-    found = [row[name] for row in rows if row[name] is not None]
-    return float(np.mean(found)) if found else None
+def _half(bounds: Sequence[float]) -> float:
+    """Half of an interval's width; 0 where there is none."""
+    return (bounds[1] - bounds[0]) / 2 if bounds else 0.0
 
 
 def study_figure(rows: Rows) -> Figure:
@@ -120,7 +125,7 @@ def study_figure(rows: Rows) -> Figure:
         for axis, split in zip(axes, splits, strict=False):
             _line(axis, _shares(own, split), number, name)
         last = axes[len(splits)]
-        _line(last, [(line["setting"][1], line["attack"]) for line in own], number, name)
+        _line(last, [(line["setting"][1], line["attack"], 0.0) for line in own], number, name)
         most = [(line["setting"][1], 100 * line["ceiling"]) for line in own]
         last.plot(*zip(*most, strict=True), color=_colour(number), linestyle=":")
     for axis, title in zip(
@@ -136,10 +141,11 @@ def study_figure(rows: Rows) -> Figure:
     return figure
 
 
-def _shares(lines: Sequence[Mapping[str, Any]], split: str) -> list[tuple[float, float]]:
-    """(epsilon, share of the gain) where there is one."""
+def _shares(lines: Sequence[Mapping[str, Any]], split: str) -> list[tuple[float, float, float]]:
+    """(epsilon, share of the gain, half of its interval) where there is one."""
     cells = [(line["setting"][1], line["splits"].get(split)) for line in lines]
-    return [(e, cell["share"]) for e, cell in cells if cell and cell["share"] is not None]
+    found = [(e, cell) for e, cell in cells if cell and cell["share"] is not None]
+    return [(e, cell["share"], cell["share_half"]) for e, cell in found]
 
 
 def _colour(number: int) -> str:
@@ -151,14 +157,17 @@ def _name(line: Mapping[str, Any]) -> str:
     return str(mechanism + (f" ({method.partition('@')[2]} examples)" if "@" in method else ""))
 
 
-def _line(axis: Axes, pairs: Sequence[tuple[float, float]], number: int, name: str) -> None:
-    axis.plot(
-        [epsilon for epsilon, _ in pairs],
-        [100 * value for _, value in pairs],
+def _line(axis: Axes, points: Sequence[tuple[float, float, float]], number: int, name: str) -> None:
+    """A curve of (epsilon, value, half of its interval), values being fractions."""
+    axis.errorbar(
+        [epsilon for epsilon, _, _ in points],
+        [100 * value for _, value, _ in points],
+        yerr=[100 * half for _, _, half in points],
         color=_colour(number),
         marker=MARKERS[number % len(MARKERS)],
         markersize=3.5,
         linewidth=1.1,
+        elinewidth=0.7,
         label=name,
     )
 

@@ -28,7 +28,7 @@ APART = 1.045
 
 
 def cost_figure(lines: Sequence[Line], metric: str) -> Figure:
-    """A panel for each split: the metric by epsilon, with 95 % intervals over clients.
+    """A panel for each split: the metric by epsilon, with 95 % intervals over clients and seeds.
 
     Args:
         lines: of all settings, own fine-tuning and ``zero_shot`` among them.

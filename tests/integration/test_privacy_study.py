@@ -20,7 +20,7 @@ FIELDS = {
     "bytes_down", "seed",
 }  # fmt: skip
 CHOSEN = [
-    Point("none", ("privacy=none",)),
+    points()[0],
     Point("local", ("privacy=local",)),
     Point("krr-8", ("privacy=krr", "privacy.epsilon=8.0")),
 ]
@@ -40,11 +40,15 @@ def told(tmp_path: Path) -> list[str]:
 def test_a_row_for_each_split_method_and_metric(
     told: list[str], home: Path, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    rows = run_study(told, tmp_path / "study", said.append, CHOSEN)
+    settings = run_study(told, tmp_path / "study", lambda _: None, CHOSEN)
+    kept = json.loads((tmp_path / "study" / "sweep.json").read_text())
+    rows = kept["runs"]
+    assert kept["settings"] == settings
     assert all(set(row) == FIELDS for row in rows)
-    assert len(rows) == len(CHOSEN) * 3 * 2  # splits, methods
-    assert json.loads((tmp_path / "study" / "sweep.json").read_text())["runs"] == rows
+    assert len(rows) == len(settings) == len(CHOSEN) * 3 * 2  # splits, methods
+    # Of one seed both say the same.
+    same = ("mechanism", "split", "method", "value", "ci95", "share_of_gain", "bytes_up")
+    assert [[one[k] for k in same] for one in settings] == [[row[k] for k in same] for row in rows]
     for row in rows:
         assert row["reidentification"] <= row["reidentification_ceiling"] + 0.1
         clear = row["mechanism"] == "none" and row["method"] == "ridge"
@@ -52,7 +56,7 @@ def test_a_row_for_each_split_method_and_metric(
         if row["mechanism"] == "local":
             assert row["reidentification"] == pytest.approx(1 / 5)
         assert row["bytes_up"] <= 2048
-    page = write_study(tmp_path / "study", rows).read_text()
+    page = write_study(tmp_path / "study", settings).read_text()
     assert "krr" in page
     assert "http" not in page.replace("http://www.w3.org", "")
 
@@ -60,7 +64,8 @@ def test_a_row_for_each_split_method_and_metric(
 def test_clients_that_fine_tune_alone_are_rows_of_their_own(
     told: list[str], home: Path, tmp_path: Path
 ) -> None:
-    rows = run_study([*told, *SHORT], tmp_path / "study", lambda _: None, [CHOSEN[0], ALONE])
+    settings = run_study([*told, *SHORT], tmp_path / "study", lambda _: None, [CHOSEN[0], ALONE])
+    rows = json.loads((tmp_path / "study" / "sweep.json").read_text())["runs"]
     assert {(r["mechanism"], r["method"]) for r in rows} == {
         *(("none", method) for method in ("zero_shot", "ridge")),
         *((OWN_TUNING, method) for method in ("dp_oracle", "dp_shared_full")),
@@ -72,18 +77,40 @@ def test_clients_that_fine_tune_alone_are_rows_of_their_own(
     assert {(row["reidentification"], row["bytes_up"]) for row in own} == {(None, 0)}
     down = {row["method"]: row["bytes_down"] for row in own}
     assert down["dp_oracle"] == 0 < down["dp_shared_full"]
-    assert (tmp_path / "study" / "own-4" / "point.json").exists()
+    assert (tmp_path / "study" / "own-4" / "seed-0" / "point.json").exists()
     assert len(list((home / "zoos").iterdir())) == 1
-    assert "What does my privacy cost me?" in write_study(tmp_path / "study", rows).read_text()
+    assert "What does my privacy cost me?" in write_study(tmp_path / "study", settings).read_text()
 
 
 def test_what_is_finished_is_not_run_again(
     told: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_study(told, tmp_path / "study", lambda _: None, CHOSEN[:1])
-    module = "sglora_fed.experiments.privacy_study.measured"
+    module = "sglora_fed.experiments.privacy_point.measured"
     monkeypatch.setattr(module, lambda *_, **__: pytest.fail("measured again"))
     assert run_study(told, tmp_path / "study", lambda _: None, CHOSEN[:1]) == before
+
+
+def test_seeds_and_points_share_the_cores_and_are_kept_each_by_itself(
+    told: list[str], home: Path, tmp_path: Path
+) -> None:
+    both, chosen, said = [*told, "seeds=[0,1]"], [CHOSEN[0], CHOSEN[2]], list[str]()
+    settings = run_study(both, tmp_path / "study", said.append, chosen)
+    assert {tuple(one["seeds"]) for one in settings} == {(0, 1)}
+    ends = [text.partition(": ")[2] for text in said]
+    assert len(ends) == 4
+    for seed in (0, 1):
+        # What makes the zoo of a seed is there before anything else of that seed begins.
+        clear, place = [f"{' '.join(p.overrides)} seeds=[{seed}]" for p in chosen]
+        assert ends.index(clear) < ends.index(place)
+    assert len(list((home / "zoos").iterdir())) == 2
+    rows = json.loads((tmp_path / "study" / "sweep.json").read_text())["runs"]
+    for one in settings:
+        same = ("mechanism", "split", "method", "metric")
+        own = [row["value"] for row in rows if all(row[k] == one[k] for k in same)]
+        assert one["value"] == pytest.approx(sum(own) / 2)
+    again = run_study(told, tmp_path / "study", lambda _: pytest.fail("measured again"), chosen)
+    assert {tuple(one["seeds"]) for one in again} == {(0,)}
 
 
 def test_a_point_that_fails_says_how_to_go_on(told: list[str], home: Path, tmp_path: Path) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from threading import Thread
 
 import numpy as np
 
-from sglora_fed.config.plugins import load_plugins
 from sglora_fed.errors import AuditError
 from sglora_fed.privacy.audit.bounds import certified, check_claim
 from sglora_fed.privacy.audit.events import choose
 from sglora_fed.privacy.mechanisms import Mechanism
+from sglora_fed.workers import cores, pool
 
 FEWEST = 1000
 """Draws; with fewer hardly anything can be certified."""
@@ -110,7 +106,7 @@ def draw_both(subject: Subject, draws: int, report: Report) -> tuple[np.ndarray,
     """
     sizes = [min(BATCH, draws - start) for start in range(0, draws, BATCH)]
     tasks = [(subject, which, size) for which in (0, 1) for size in sizes]
-    workers = min(len(tasks) // 4, len(os.sched_getaffinity(0)))
+    workers = min(len(tasks) // 4, cores())
     found, done = list[np.ndarray](), 0
     if workers < 2:
         for task in tasks:
@@ -118,25 +114,12 @@ def draw_both(subject: Subject, draws: int, report: Report) -> tuple[np.ndarray,
             done += task[2]
             report(done, 2 * draws)
     else:
-        # Not forked: the command line's progress bar is a thread.
-        with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-            for task, values in zip(tasks, pool.map(_statistics, tasks), strict=True):
+        with pool(workers) as processes:
+            for task, values in zip(tasks, processes.map(_statistics, tasks), strict=True):
                 found.append(values)
                 done += task[2]
                 report(done, 2 * draws)
     return np.concatenate(found[: len(sizes)]), np.concatenate(found[len(sizes) :])
-
-
-def _begin() -> None:
-    """In a new process: the plug-ins, and an end with whoever started it, killed or not."""
-    load_plugins()
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _statistics(task: tuple[Subject, int, int]) -> np.ndarray:

@@ -18,9 +18,10 @@ def _row(mechanism: str, epsilon: float | None, method: str, value: float) -> di
         "family": "cameras", "split": "new_combination", "mechanism": mechanism,
         "epsilon": epsilon, "delta": 1e-3 if mechanism == OWN_TUNING else None, "decoys": 1,
         "method": method, "metric": "r1", "value": value, "ci95": [value - 0.1, value + 0.1],
-        "share_of_gain": None, "reidentification": None if mechanism == OWN_TUNING else 0.5,
+        "share_of_gain": None, "share_ci95": [],
+        "reidentification": None if mechanism == OWN_TUNING else 0.5,
         "reidentification_ceiling": None if mechanism == OWN_TUNING else 0.6,
-        "bytes_up": 2, "bytes_down": 9, "seed": 0,
+        "bytes_up": 2, "bytes_down": 9, "seeds": [0],
     }  # fmt: skip
 
 
