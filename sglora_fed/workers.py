@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -22,6 +23,8 @@ def pool(workers: int) -> ProcessPoolExecutor:
 
 def _begin() -> None:
     """In a new process: the plug-ins, and an end with whoever started it, killed or not."""
+    # Ctrl-C reaches all processes of a terminal; a traceback of each would say nothing more.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     load_plugins()
     Thread(target=_end_with_parent, daemon=True).start()
 
