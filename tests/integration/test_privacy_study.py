@@ -29,6 +29,12 @@ SHORT = [f"experiment.tuning.{name}.steps=2" for name in ("dp_oracle", "dp_share
 
 
 @pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in this process: another one would load torch and Flower first."""
+    monkeypatch.setattr("sglora_fed.experiments.privacy_study.cores", lambda: 1)
+
+
+@pytest.fixture
 def told(tmp_path: Path) -> list[str]:
     path = tmp_path / "list.json"
     entries = ("cars", "money and banks", "trips", "food and drink", "music")
@@ -37,6 +43,7 @@ def told(tmp_path: Path) -> list[str]:
     return [*TINY, *FAST, *own, "federation.nodes=2"]
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_row_for_each_split_method_and_metric(
     told: list[str], home: Path, tmp_path: Path
 ) -> None:
@@ -61,6 +68,7 @@ def test_a_row_for_each_split_method_and_metric(
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.usefixtures("one_core")
 def test_clients_that_fine_tune_alone_are_rows_of_their_own(
     told: list[str], home: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +90,7 @@ def test_clients_that_fine_tune_alone_are_rows_of_their_own(
     assert "What does my privacy cost me?" in write_study(tmp_path / "study", settings).read_text()
 
 
+@pytest.mark.usefixtures("one_core")
 def test_what_is_finished_is_not_run_again(
     told: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +122,7 @@ def test_seeds_and_points_share_the_cores_and_are_kept_each_by_itself(
     assert {tuple(one["seeds"]) for one in again} == {(0,)}
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_point_that_fails_says_how_to_go_on(told: list[str], home: Path, tmp_path: Path) -> None:
     broken = Point("shares", ("privacy=shares", "generator=topk", "experiment.methods=[zero_shot]"))
     with pytest.raises(SweepError, match=r"point shares.*not linear.*continues"):
