@@ -73,12 +73,14 @@ def main_metric(rows: Rows) -> str:
 
 def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
     """Those of the main metric, of what clients adopt."""
-    metric, beside = main_metric(rows), (ADOPTED_ALONE, OWN_TUNING)
-    return [
-        row
-        for row in rows
-        if row["metric"] == metric and not {row["method"], row["mechanism"]} & set(beside)
-    ]
+    metric = main_metric(rows)
+    return [row for row in rows if row["metric"] == metric and _is_adopted(row)]
+
+
+def _is_adopted(row: Mapping[str, Any]) -> bool:
+    """Whatever number of examples it was chosen by."""
+    alone = row["method"].partition("@")[0] == ADOPTED_ALONE
+    return not alone and row["mechanism"] != OWN_TUNING
 
 
 def table(settings: Rows) -> list[dict[str, Any]]:

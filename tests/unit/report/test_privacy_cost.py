@@ -32,7 +32,7 @@ ROWS = [
     *(_row("krr", e, "functional", v) for e, v in ((1.0, 0.2), (8.0, 0.7))),
     *(_row("krr", e, "zero_shot", 0.1) for e in (1.0, 8.0)),
     _row("subset", 8.0, "functional", 0.75),
-    _row("subset", 8.0, "functional@8", 0.5),
+    *(_row("subset", 8.0, name, v) for name, v in (("functional@8", 0.5), ("zero_shot@8", 0.1))),
     *(_row(OWN_TUNING, e, "dp_oracle", v) for e, v in ((8.0, 0.4), (1.0, 0.15))),
 ]
 
@@ -57,6 +57,7 @@ def test_each_curve_has_its_points_intervals_and_units() -> None:
 
 def test_own_fine_tuning_is_not_among_the_mechanisms(tmp_path: Path) -> None:
     assert OWN_TUNING not in {row["mechanism"] for row in main_rows(ROWS)}
+    assert {row["method"] for row in main_rows(ROWS)} == {"functional", "functional@8"}
     page = write_study(tmp_path, ROWS).read_text()
     assert "What does my privacy cost me?" in page
     assert "one training example" in page
