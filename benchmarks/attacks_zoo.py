@@ -6,9 +6,8 @@
 Seventeen federations of the same cameras, each with a random half of every expert's pairs: one is
 attacked, the others are the attacker's shadows. An eighteenth sees none of these pairs: attacks
 that find members there are wrong. With epsilons all train by DP-SGD, as ``experiment=private``
-does. Every number of pairs meets every epsilon. Writes ``results/attacks-zoo.json``, or
-``attacks-zoo-private.json``. Five minutes on one core at the first sizes, hours at the others:
-``--device cuda``.
+does. Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``. Five minutes on one core
+at the first sizes, hours at the others: ``--device cuda``.
 """
 
 from __future__ import annotations
@@ -365,11 +364,10 @@ def draw_members(experts: int, pairs: int, shadows: int) -> np.ndarray:
 
 def found_in(asked: argparse.Namespace) -> dict[str, Any]:
     """All attacks on one world."""
-    one = world(asked)
-    members = draw_members(asked.experts, asked.pairs, asked.shadows)
-    everybody = np.pad(members, ((0, 1), (0, 0), (0, asked.pairs)))
-    everybody[-1, :, 2 * asked.pairs :] = True
-    trained = train(one, everybody)
+    one, members = world(asked), draw_members(asked.experts, asked.pairs, asked.shadows)
+    all_parts = np.pad(members, ((0, 1), (0, 0), (0, asked.pairs)))
+    all_parts[-1, :, 2 * asked.pairs :] = True
+    trained = train(one, all_parts)
     rows = [*membership(one, trained, members), *from_update(one, trained, members)]
     if not asked.epsilon:
         # Epsilon is about pairs: that an expert took part is no secret.
@@ -380,6 +378,7 @@ def found_in(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
+    """All attacks on every number of pairs at every epsilon."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experts", type=int, default=12)
     parser.add_argument("--pairs", type=int, nargs="+", default=[64], help="of an expert")
