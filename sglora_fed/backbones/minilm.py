@@ -27,6 +27,7 @@ from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weight
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
+from sglora_fed.memory import give_back
 from sglora_fed.tasks.types import Item, Modality
 
 SCALE = 20.0
@@ -213,7 +214,10 @@ class DescriptionEncoder:
         return np.concatenate([self._described(texts[i : i + DESCRIBED], i) for i in starts])
 
     def _described(self, texts: Sequence[str], first: int) -> np.ndarray:
-        return described(texts, partial(self._sentences, first=first), self._words)
+        made = described(texts, partial(self._sentences, first=first), self._words)
+        if len(texts) == DESCRIBED:
+            give_back()
+        return made
 
     def _sentences(self, texts: Sequence[str], first: int = 0) -> np.ndarray:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,19 +123,17 @@ def test_a_few_descriptions_at_a_time_are_embedded_as_all_together(
         "Red.",
     ]
     wanted, seen = DescriptionEncoder(minilm_folder).encode(texts), list[int]()
-    tokens = minilm._tokens
+    together = minilm.described
 
-    def counted(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:
-        seen.append(len(places))
-        return tokens(tokenizer, places)
+    def counted(some: Sequence[str], *how: Any) -> np.ndarray:
+        seen.append(len(some))
+        return together(some, *how)
 
-    monkeypatch.setattr(minilm, "_tokens", counted)
+    monkeypatch.setattr(minilm, "described", counted)
     monkeypatch.setattr(minilm, "DESCRIBED", 2)
     describer = DescriptionEncoder(minilm_folder)
     np.testing.assert_allclose(describer.encode(texts), wanted, atol=1e-5)
-    # Two sentences, then their phrases.
-    assert len(seen) == 6
-    assert seen[::2] == [2, 1, 1]
+    assert seen == [2, 2, 1]
     with pytest.raises(BackboneInputError, match=r"\[3\]"):
         describer.encode([*texts[:3], " "])
 
