@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ from sglora_fed.federation.terms import agree
 from sglora_fed.generators import make_generator
 from sglora_fed.privacy.mechanisms.shares import SERVERS, combined
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks.types import Task
+from sglora_fed.tasks.types import Example, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,9 +75,9 @@ def chosen(
     """
     few = [_few(task, node.config.privacy.choose_by, seed) for task in tasks]
     best = np.empty(len(tasks), np.int64)
-    bare = np.array([not some.train for some in few], bool)
-    for row in np.flatnonzero(~bare):
-        best[row] = _losses(node, few[row], adapters[row]).argmin()
+    bare = np.array([not some for some in few], bool)
+    for row in np.flatnonzero(~bare).tolist():
+        best[row] = _losses(node, tasks[row], few[row], adapters[row]).argmin()
     if bare.any():
         best[bare] = _nearest(
             node, [tasks[i] for i in np.flatnonzero(bare).tolist()], seed, places[bare]
@@ -86,20 +85,21 @@ def chosen(
     return np.asarray(adapters[np.arange(len(tasks)), best])
 
 
-def _few(task: Task, count: int, seed: int) -> Task:
-    """The task with so many of its training examples, or all that it has."""
+def _few(task: Task, count: int, seed: int) -> list[Example]:
+    """So many of a task's training examples, or all that it has; all may be of one label."""
     rng = np.random.default_rng(derive_seed(seed, "choose", task.id))
-    kept = rng.permutation(len(task.train))[:count]
-    return replace(task, train=tuple(task.train[i] for i in kept))
+    return [task.train[i] for i in rng.permutation(len(task.train))[:count]]
 
 
-def _losses(node: Node, task: Task, adapters: np.ndarray) -> np.ndarray:
-    """[m] the mean loss of some adapters on a task's training examples."""
+def _losses(
+    node: Node, task: Task, examples: Sequence[Example], adapters: np.ndarray
+) -> np.ndarray:
+    """[m] the mean loss of some adapters on examples of a task."""
     # A node that chooses by its description alone loads no model and needs no torch.
     from sglora_fed.adapters.data import prepare
     from sglora_fed.adapters.evaluation import score_tasks
 
-    part = prepare(node.encoder, task, task.train, node.config.adapter.hints)
+    part = prepare(node.encoder, task, examples, node.config.adapter.hints)
     scores = score_tasks(node.encoder, [part] * len(adapters), node.layout, adapters)
     both = part.kind == "retrieval"
     return np.array([_loss(score, part.targets, both) for score in scores])

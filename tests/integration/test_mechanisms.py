@@ -104,6 +104,15 @@ def test_a_client_takes_the_best_of_several_by_its_own_examples(
     assert 2.5 * one < three < 3.1 * one
 
 
+def test_one_example_is_enough_to_choose_by(
+    make_fast: MakeLoop, home: Path, catalogue: str
+) -> None:
+    told = ("privacy=subset", "privacy.replies=2", "privacy.epsilon=1", catalogue)
+    run = make_fast(*RIDGE, *told, "privacy.choose_by=1").run()
+    # All examples that choose are of one label, which a task's own may not be.
+    assert {row["method"] for row in run.rows} >= {"zero_shot", "ridge"}
+
+
 def test_projected_vectors_are_as_short_as_the_rank(make_fast: MakeLoop, home: Path) -> None:
     run = make_fast(*RIDGE, "privacy=privunit", "privacy.epsilon=16", "privacy.rank=4").run()
     sent = arrays(run, DESCRIBE, "embeddings", "reply")
