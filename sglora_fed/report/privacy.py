@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sglora_fed.files import write_atomically
-from sglora_fed.report.drawing import INK, MARKERS, SPLIT_COLOURS, panels, png, short_label
+from sglora_fed.report.drawing import INK, MARKERS, SPLIT_COLOURS, legend, panels, png, short_label
 from sglora_fed.report.page import environment, width
 from sglora_fed.report.plain import plain_matplotlib
 from sglora_fed.report.privacy_cost import cost_figure, epsilon_axis
@@ -103,12 +103,9 @@ def table(settings: Rows) -> list[dict[str, Any]]:
 
 
 def _cell(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "value": one["value"],
-        "half": _half(one["ci95"]),
-        "share": one["share_of_gain"],
-        "share_half": _half(one["share_ci95"]),
-    }
+    # Where the gain itself is not certain, a share of it has no interval and says nothing.
+    share = (one["share_of_gain"], _half(one["share_ci95"])) if one["share_ci95"] else None
+    return {"value": one["value"], "half": _half(one["ci95"]), "share": share}
 
 
 def _half(bounds: Sequence[float]) -> float:
@@ -119,10 +116,9 @@ def _half(bounds: Sequence[float]) -> float:
 def study_figure(rows: Rows) -> Figure:
     """Share of the gain by epsilon in a panel for each split, and the attack beside its ceiling."""
     splits = _splits(rows)
-    figure, axes = panels(len(splits) + 1, 3.2, 2.9)
+    figure, axes = panels(len(splits) + 1, 3.2, 3.2)
     lines = [line for line in table(rows) if line["setting"][1] is not None]
-    names = list(dict.fromkeys(map(_name, lines)))
-    for number, name in enumerate(names):
+    for number, name in enumerate(dict.fromkeys(map(_name, lines))):
         own = [line for line in lines if _name(line) == name]
         for axis, split in zip(axes, splits, strict=False):
             _line(axis, _shares(own, split), number, name)
@@ -130,24 +126,23 @@ def study_figure(rows: Rows) -> Figure:
         _line(last, [(line["setting"][1], line["attack"], 0.0) for line in own], number, name)
         most = [(line["setting"][1], 100 * line["ceiling"]) for line in own]
         last.plot(*zip(*most, strict=True), color=_colour(number), linestyle=":")
-    for axis, title in zip(
-        axes,
-        [*(f"{short_label(s)}: share of the gain, %" for s in splits), "guessed, %; dotted: most"],
-        strict=True,
+    tops = [max((share for _, share, _ in _shares(lines, split)), default=1.0) for split in splits]
+    titles = [f"{short_label(split)}: share of the gain, %" for split in splits]
+    for axis, top, title in zip(
+        axes, [*tops, 1.0], [*titles, "guessed, %; dotted: most"], strict=True
     ):
-        axis.set(xlabel="epsilon", ylim=(-10, 110))
+        axis.set(xlabel="epsilon", ylim=(-10, 100 * max(top, 1.0) + 10))
         epsilon_axis(axis, lines)
         axis.set_title(title, fontsize=9, loc="left", color=INK)
-    if names:
-        axes[0].legend(fontsize=7, frameon=False)
+    if lines:
+        legend(figure, axes[0])
     return figure
 
 
 def _shares(lines: Sequence[Mapping[str, Any]], split: str) -> list[tuple[float, float, float]]:
-    """(epsilon, share of the gain, half of its interval) where there is one."""
+    """(epsilon, share of the gain, half of its interval) where there is a gain."""
     cells = [(line["setting"][1], line["splits"].get(split)) for line in lines]
-    found = [(e, cell) for e, cell in cells if cell and cell["share"] is not None]
-    return [(e, cell["share"], cell["share_half"]) for e, cell in found]
+    return [(epsilon, *cell["share"]) for epsilon, cell in cells if cell and cell["share"]]
 
 
 def _colour(number: int) -> str:

@@ -73,3 +73,13 @@ def test_the_metric_that_people_read_first_is_shown() -> None:
     both = [row | {"metric": name} for row in ROWS for name in ("i2t_r1", "r1")]
     assert main_metric(both) == "r1"
     assert main_metric([ROWS[0] | {"metric": "own"}]) == "own"
+
+
+def test_of_an_uncertain_gain_no_share_is_shown(tmp_path: Path) -> None:
+    unsure, sure = (
+        _row("krr", 8.0, "functional", 0.7) | {"share_of_gain": 1.234, "share_ci95": bounds}
+        for bounds in ([], [1.2, 1.268])
+    )
+    assert "123.4" not in write_study(tmp_path, [*ROWS, unsure]).read_text()
+    shown = [row for row in ROWS if (row["mechanism"], row["epsilon"]) != ("krr", 8.0)]
+    assert "123.4 ± 3.4" in write_study(tmp_path, [*shown, sure]).read_text()
