@@ -16,7 +16,7 @@ from sglora_fed.adapters.data import prepare
 from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.training import task_losses
-from sglora_fed.backbones import load_backbone, load_describer
+from sglora_fed.backbones import load_backbone
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.tasks.everyday import EVERYDAY_TOPICS
@@ -67,7 +67,7 @@ REST = {"k0": "w1, w2", "k1": ("w3",), "k2": "w4 and Everything else"}
 
 
 def test_everything_else_stands_beside_what_nobody_named(tasks: list[Task]) -> None:
-    """Against the embeddings of the description encoder, which adapters never reach."""
+    """Against the sentence embeddings of another MiniLM, which no adapter reaches."""
     words = {
         "k0": "holidays, my bank account",
         "k1": ("pets",),
@@ -78,7 +78,8 @@ def test_everything_else_stands_beside_what_nobody_named(tasks: list[Task]) -> N
     named = ["holidays", "my bank account", "pets", "the doctor"]
     assert texts[:5] == [*named, "Anything else"]
     assert owners.tolist() == [0, 0, 1, 2, *[2] * (1 + UNNAMED)]
-    rows = load_describer(BackboneConfig()).encode([*EVERYDAY_TOPICS, *named])
+    bare = load_backbone(BackboneConfig(), AdapterConfig())
+    rows = bare.encode_texts(bare.prepare_texts([*EVERYDAY_TOPICS, *named]), 1).detach().numpy()
     nearest = (rows[:-4] @ rows[-4:].T).max(axis=1)
     wanted = {EVERYDAY_TOPICS[i] for i in np.argsort(nearest)[:UNNAMED]}
     assert texts[5:] == [topic for topic in EVERYDAY_TOPICS if topic in wanted]
