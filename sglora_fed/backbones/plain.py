@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from sglora_fed.backbones.reading import MARKS, MINILM_TOKENS, TOKENIZER_FILE
-from sglora_fed.backbones.sentences import ENCODING, bag, described
+from sglora_fed.backbones.sentences import ENCODING, bag, described, unit
 from sglora_fed.backbones.weights import WEIGHTS_FILE, weights_hash
 from sglora_fed.errors import BackboneFileError, BackboneInputError
 
@@ -104,9 +104,7 @@ class PlainDescriber:
         for number in range(self._layers):
             layer = _Layer(file, f"encoder.layer.{number}", self._heads, self._tiny)
             hidden = [layer(rows) for rows in hidden]
-        pooled = np.stack([rows.mean(axis=0) for rows in hidden])
-        unit: np.ndarray = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-        return unit
+        return unit(np.stack([rows.mean(axis=0) for rows in hidden]))
 
     def _embedded(self, file: Any, ids: Sequence[int]) -> np.ndarray:
         """[tokens, dim] of one text."""

@@ -6,16 +6,13 @@ A restarted service goes on where it was. Requests are counted beside it in the 
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sglora_fed.config.schema import FederationConfig
-from sglora_fed.errors import ResultsError
+from sglora_fed.databases import connected, usable
 from sglora_fed.privacy.shadow import Shadow
 
 TABLE = """
@@ -23,9 +20,6 @@ CREATE TABLE IF NOT EXISTS nodes (
     node TEXT PRIMARY KEY, due REAL NOT NULL, failures INTEGER NOT NULL, served REAL
 )
 """
-
-PATIENCE = 30.0
-"""Seconds to wait for whoever else looks into the book."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +51,8 @@ class Book:
     def __init__(self, path: Path, config: FederationConfig) -> None:
         self._path, self._config = path, config
         self._shadow = Shadow(path, config.requests_per_node)
-        with self._transaction():
-            self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-            self._connection.execute(TABLE)
+        with usable(path):
+            self._connection = connected(path, TABLE)
             rows = self._connection.execute("SELECT node, due, failures, served FROM nodes")
             self._entries = {int(node): Entry(*rest) for node, *rest in rows}
 
@@ -108,16 +101,9 @@ class Book:
         return self._shadow.admits(str(node), request)
 
     def _write(self, node: int, entry: Entry) -> None:
-        with self._transaction():
+        with usable(self._path):
             self._connection.execute(
                 "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)",
                 (str(node), entry.due, entry.failures, entry.served),
             )
         self._entries[node] = entry
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise ResultsError(f"{self._path} cannot be used: {error}") from error

@@ -9,25 +9,19 @@ same and not what they say. The same release again costs nothing, as in a ledger
 from __future__ import annotations
 
 import hashlib
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from sglora_fed.errors import ResultsError
+from sglora_fed.databases import connected, usable
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS released (
     who TEXT NOT NULL, release BLOB NOT NULL, cost TEXT NOT NULL, PRIMARY KEY (who, release)
 )
 """
-PATIENCE = 30.0
-"""Seconds to wait for whoever else looks into the file."""
 
 
 class Shadow:
@@ -43,14 +37,8 @@ class Shadow:
 
     def __init__(self, path: Path, limit: float) -> None:
         self._path, self._limit = path, _exact(limit)
-        with self._used():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            # Made in one thread and used in another, never in two at once.
-            self._connection = sqlite3.connect(
-                path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute(TABLE)
+        with usable(path):
+            self._connection = connected(path, TABLE)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -69,7 +57,7 @@ class Shadow:
         """
         kind = f"{released.dtype.str} {released.shape}".encode()
         digest = hashlib.sha256(kind + released.tobytes()).digest()
-        with self._used():
+        with usable(self._path):
             query = "SELECT 1 FROM released WHERE who = ? AND release = ?"
             if self._connection.execute(query, (who, digest)).fetchone():
                 return True
@@ -86,16 +74,9 @@ class Shadow:
             ResultsError: when the file cannot be used.
         """
         query = "SELECT cost, count(*) FROM released WHERE who = ? GROUP BY cost"
-        with self._used():
+        with usable(self._path):
             rows = self._connection.execute(query, (who,)).fetchall()
         return sum((Fraction(cost) * count for cost, count in rows), Fraction())
-
-    @contextmanager
-    def _used(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise ResultsError(f"{self._path} cannot be used: {error}") from error
 
 
 def _exact(value: float) -> Fraction:

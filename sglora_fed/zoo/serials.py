@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sglora_fed.config import home
-from sglora_fed.errors import ResultsError, RolledBackError
+from sglora_fed.databases import connected, usable
+from sglora_fed.errors import RolledBackError
 
 FILE = "signed.sqlite"
-PATIENCE = 30.0
-"""Seconds to wait for other processes."""
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS newest (
@@ -108,13 +106,6 @@ def note_seen(signer: str, line: str, serial: int, date: str) -> None:
 def _opened() -> Iterator[sqlite3.Connection]:
     """The file, for its owner alone; each statement is on disk when it returns."""
     path = home() / FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as connection:
-            connection.execute(TABLE)
-            yield connection
-    except (OSError, sqlite3.Error) as error:
-        raise ResultsError(
-            f"{path} cannot be used: {error}; it holds which signed zoos were seen"
-        ) from error
+    holds = "; it holds which signed zoos were seen"
+    with usable(path, holds), closing(connected(path, TABLE)) as connection:
+        yield connection

@@ -26,23 +26,12 @@ from sglora_fed.privacy import (
     ledger_files,
 )
 from sglora_fed.privacy import ledger as module
-from sglora_fed.privacy.ledger import Budget, Ledger, Note, Request, create_ledger
+from sglora_fed.privacy.ledger import Budget, Ledger, Note, Request
 
 DIM = 8
 VECTOR = np.eye(DIM)[1]
 NOISE = PrivUnitMechanism(DIM, 1.0)
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    create_ledger(tmp_path / "node" / "ledger")
-    return tmp_path / "node" / "ledger"
-
-
-@pytest.fixture
-def opened(folder: Path) -> Callable[..., Ledger]:
-    return lambda epsilon=3.0, delta=0.0: Ledger(folder, Budget(epsilon, delta))
 
 
 def ask(number: int = 0, client: str = "ada") -> Request:

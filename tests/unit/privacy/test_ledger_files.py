@@ -20,17 +20,6 @@ VECTOR = np.eye(DIM)[1]
 NOISE = PrivUnitMechanism(DIM, 1.0)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    create_ledger(tmp_path / "node" / "ledger")
-    return tmp_path / "node" / "ledger"
-
-
-@pytest.fixture
-def opened(folder: Path) -> Callable[..., Ledger]:
-    return lambda epsilon=3.0, delta=0.0: Ledger(folder, Budget(epsilon, delta))
-
-
 def ask(number: int = 0) -> Request:
     return Request("ada", f"dogs, way {number}")
 

@@ -7,7 +7,6 @@ import io
 import shutil
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,7 @@ from sglora_fed.serving.revoked import Revoked
 from sglora_fed.serving.run import log_to
 from sglora_fed.serving.tls import client_context
 from sglora_fed.serving.wire import AdapterRequest
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+from tests.unit.serving.waiting import until
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from sglora_fed.serving.limits import Limits
 from sglora_fed.serving.proof import Meaning, proof_of
 from sglora_fed.serving.tls import Files, audience_of, client_context, digest_of
 from sglora_fed.serving.wire import SAFETENSORS, AdapterRequest
+from tests.unit.serving.waiting import until
 
 Issue = Callable[..., Files]
 BODY = AdapterRequest(np.arange(64, dtype=np.uint16), "c" * 64).pack()
@@ -39,13 +40,6 @@ def silent(port: int, files: Files, requests: int) -> ssl.SSLSocket:
         lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
         tls.sendall(f"POST {ADDRESS} HTTP/1.1\r\n{lines}\r\n".encode() + BODY)
     return tls
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
