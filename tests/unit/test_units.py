@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from sglora_fed import units
 from sglora_fed.units import UNIT_TOLERANCE, lengths, off_unit
 
 
@@ -17,6 +18,15 @@ def test_lengths_are_those_of_the_numbers_as_they_are_stored(kind: type) -> None
     assert np.allclose(lengths(rows), exact, rtol=1e-12)
     assert lengths(rows).dtype == np.float64
     assert lengths(rows[:0]).shape == (0, 3)
+    assert lengths(rows[..., :0]).tolist() == [[0.0] * 3] * 4
+
+
+def test_lengths_of_many_rows_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "BLOCK", 10)
+    rows = np.arange(35, dtype=np.float32).reshape(7, 5)  # two rows at a time, one is left over
+    assert lengths(rows) == pytest.approx(np.linalg.norm(rows, axis=1))
+    wide = np.ones((3, 16), np.float16)
+    assert lengths(wide).tolist() == [4.0] * 3
 
 
 def test_lengths_beyond_float64_are_infinite() -> None:
