@@ -2,9 +2,10 @@
 
     python benchmarks/rivals/run.py ENVIRONMENTS [--repeats 3] [--skip nvflare]
 
-Writes ``benchmarks/results/rivals.json``. ENVIRONMENTS is the folder in which ``setup.sh`` made
-``pfl`` and ``nvflare``. Numbers of clients differ, as some take minutes for what others do in one
-second: compared are clients per second, the median of all turns.
+Writes ``benchmarks/results/rivals.json``: every turn in the order in which they ran, and what
+follows from them. ENVIRONMENTS is the folder in which ``setup.sh`` made ``pfl`` and ``nvflare``.
+Numbers of clients differ where some take minutes for what others do in one second: compared are
+clients per second, in the same repeat, and the median of all repeats.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-import bench_overhead
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 import machine
-from sglora_fed.config import compose
-from sglora_fed.federation.layouts import run_layout
 
-SECONDS = 120
+SECONDS = 300
 """After which a turn has failed."""
 
 GOALS = {"pfl": 1.0, "flower": 40.0}
@@ -38,6 +39,9 @@ GOALS = {"pfl": 1.0, "flower": 40.0}
 
 ALIKE = 1e-4
 """Relative distance of two means up to which it was the same training."""
+
+SEVERAL = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+"""What starts a script in several processes at once."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Entry:
         kind: of work, as the script calls it.
         clients: how many.
         environment: folder below ENVIRONMENTS; empty for our own.
-        once: whether it has one turn alone, as it takes longer than all others together.
+        processes: that the script is started in; 1 also where it starts others itself.
     """
 
     name: str
@@ -58,75 +62,158 @@ class Entry:
     kind: str
     clients: int
     environment: str = ""
-    once: bool = False
+    processes: int = 1
 
 
-FLOWER, PFL = "flower/flower_round.py", "pfl/pfl_round.py"
-NVFLARE = "nvflare/nvflare_round.py"
-NOOP = (
+@dataclass(frozen=True)
+class Turn:
+    """What one entry took once.
+
+    Attributes:
+        name: of the entry.
+        kind: of work.
+        clients: how many.
+        repeat: from 0 on; rates of one repeat are compared.
+        load: of the machine just before, mean number of runnable processes in a minute.
+        seconds: of the work, done for the second time.
+        whole: seconds of the process with all starts, both times, and the import of our library.
+        distance: of its mean from the one found without any framework, relative; None where no
+            model runs.
+    """
+
+    name: str
+    kind: str
+    clients: int
+    repeat: int
+    load: float
+    seconds: float
+    whole: float
+    distance: float | None
+
+
+OURS, FLOWER = "ours/ours_round.py", "flower/flower_round.py"
+PFL, NVFLARE = "pfl/pfl_round.py", "nvflare/nvflare_round.py"
+ENTRIES = (
+    Entry("ours", OURS, "noop", 20_000),
     Entry("flower", FLOWER, "noop", 500),
-    Entry("pfl", PFL, "noop", 5000, "pfl"),
-    Entry("nvflare", NVFLARE, "noop", 4, "nvflare", once=True),
-)
-LORA = (
-    Entry("ours", FLOWER, "batched", 24),
+    Entry("pfl", PFL, "noop", 20_000, "pfl", processes=2),
+    Entry("pfl_alone", PFL, "noop", 20_000, "pfl"),
+    Entry("nvflare", NVFLARE, "noop", 8, "nvflare"),
+    Entry("ours", OURS, "lora", 24),
     Entry("flower", FLOWER, "lora", 24),
-    Entry("pfl", PFL, "lora", 24, "pfl"),
-    Entry("nvflare", NVFLARE, "lora", 4, "nvflare", once=True),
+    Entry("pfl", PFL, "lora", 24, "pfl", processes=2),
+    Entry("pfl_alone", PFL, "lora", 24, "pfl"),
+    Entry("nvflare", NVFLARE, "lora", 8, "nvflare"),
 )
-OURS = 100_000
-"""Our own clients without a model."""
+
+
+def command(entry: Entry, environments: Path, output: Path) -> list[str]:
+    """What does an entry's work and writes to ``output``."""
+    own = environments.absolute() / entry.environment / "bin" / "python"
+    several = [*SEVERAL, str(entry.processes)] if entry.processes > 1 else []
+    python = str(own) if entry.environment else sys.executable
+    script = str(HERE / entry.script)
+    return [python, *several, script, entry.kind, str(entry.clients), str(output)]
 
 
 def measured(entry: Entry, environments: Path) -> dict[str, Any]:
-    """One turn: seconds and the mean, in a process of its own.
+    """The seconds and the mean that a process of its own finds, with the same settings for all.
 
     Raises:
         SystemExit: when it fails, with the end of what it said.
     """
-    python = str(environments / entry.environment / "bin" / "python")
-    script = HERE / entry.script
-    paths = [str(path) for path in (HERE.parents[1], HERE.parent)]
+    paths = os.pathsep.join(str(path) for path in (HERE.parents[1], HERE.parent))
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "found.json"
         # Ray would join another cluster of this machine, or wait for one that is gone.
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        env |= {"RAY_TMPDIR": folder}
-        command = [python if entry.environment else sys.executable, str(script)]
-        command += [entry.kind, str(entry.clients), str(output)]
-        told = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=SECONDS, cwd=folder
-        )
+        env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "RAY_TMPDIR": folder}
+        said = finished(command(entry, environments, output), env, folder)
         if not output.exists():
-            raise SystemExit(f"{entry.name}, {entry.kind}: {told.stderr[-2000:]}")
+            raise SystemExit(f"{entry.name}, {entry.kind}: {said[-2000:]}")
         found: dict[str, Any] = json.loads(output.read_text())
         return found
 
 
-def ours() -> dict[str, Any]:
-    """One turn of our own exchanges through Flower, without a model."""
-    size = run_layout(compose()).size
-    seconds = bench_overhead.exchanged(bench_overhead.through_flower, OURS, size, 2)
-    return {"seconds": sum(seconds[1]), "mean": []}
+def finished(words: Sequence[str], env: Mapping[str, str], folder: str) -> str:
+    """What a command said until its end; after ``SECONDS`` its whole process group is killed."""
+    with (Path(folder) / "said.txt").open("w+") as said:
+        told = subprocess.Popen(
+            words, env=env, cwd=folder, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            told.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            said.write(f"killed after {SECONDS} s")
+        finally:
+            if told.poll() is None:
+                os.killpg(told.pid, signal.SIGKILL)
+                told.wait()
+        said.seek(0)
+        return said.read()
 
 
-def rates(clients: int, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Clients per second."""
-    found = [clients / turn["seconds"] for turn in turns]
-    return {
-        "clients": clients,
-        "turns": [round(rate, 2) for rate in found],
-        "clients_per_second": round(statistics.median(found), 2),
+def turn(entry: Entry, environments: Path, repeat: int) -> Turn:
+    """Have an entry do its work.
+
+    Raises:
+        SystemExit: when it fails, or was not the same training.
+    """
+    load, started = os.getloadavg()[0], perf_counter()
+    found = measured(entry, environments)
+    whole = perf_counter() - started
+    distance = None
+    if entry.kind == "lora":
+        distance = distance_of(found["mean"], expected(entry.clients))
+        if not distance <= ALIKE:
+            raise SystemExit(f"{entry.name} has another mean: distance {distance:.2g}")
+    return Turn(
+        entry.name,
+        entry.kind,
+        entry.clients,
+        repeat,
+        round(load, 2),
+        found["seconds"],
+        round(whole, 1),
+        distance,
+    )
+
+
+@cache
+def expected(clients: int) -> np.ndarray:
+    """[D] the mean of the first clients' LoRAs, without any framework."""
+    from rivals import work
+
+    return work.trained(work.names(clients), work.start())
+
+
+def distance_of(mean: Sequence[float], wanted: np.ndarray) -> float:
+    """How far a mean is from another, relative."""
+    return float(np.linalg.norm(np.array(mean) - wanted) / np.linalg.norm(wanted))
+
+
+def in_turn(entries: Sequence[Entry], repeat: int) -> list[Entry]:
+    """All entries, every other time from the last to the first: nobody is always after the same."""
+    return list(entries if repeat % 2 == 0 else reversed(entries))
+
+
+def summary(turns: Sequence[Turn]) -> dict[str, Any]:
+    """Rates of one kind of work, ours as multiples of each rival's in the same repeat."""
+    rates: dict[str, dict[int, float]] = {}
+    for one in turns:
+        rates.setdefault(one.name, {})[one.repeat] = one.clients / one.seconds
+    own = rates["ours"]
+    times = {
+        name: statistics.median(
+            own[repeat] / rate for repeat, rate in some.items() if repeat in own
+        )
+        for name, some in rates.items()
+        if name != "ours" and own.keys() & some.keys()
     }
-
-
-def ratios(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """How many times each rival's rate ours is."""
-    own = found["ours"]["clients_per_second"]
     return {
-        name: round(own / one["clients_per_second"], 2)
-        for name, one in found.items()
-        if name != "ours"
+        "clients_per_second": {
+            name: round(statistics.median(some.values()), 2) for name, some in rates.items()
+        },
+        "ours_times": {name: round(ratio, 3) for name, ratio in times.items()},
     }
 
 
@@ -139,38 +226,27 @@ def reached(times: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     }
 
 
-def distances(entries: Sequence[Entry], turns: Mapping[str, Sequence[Any]]) -> dict[str, float]:
-    """How far each mean is from ours, relative, where the same clients took part.
-
-    Raises:
-        SystemExit: when it was not the same training.
-    """
-    own = np.array(turns["ours"][0]["mean"])
-    clients = {entry.name: entry.clients for entry in entries}
-    found = {
-        name: float(np.linalg.norm(np.array(some[0]["mean"]) - own) / np.linalg.norm(own))
-        for name, some in turns.items()
-        if clients[name] == clients["ours"] and name != "ours"
-    }
-    if far := {name: one for name, one in found.items() if one > ALIKE}:
-        raise SystemExit(f"other means than ours: {far}")
-    return found
+def summaries(turns: Sequence[Turn]) -> dict[str, Any]:
+    """Of both kinds of work, once ours have had a turn, and the goals."""
+    kinds = [
+        kind for kind in ("noop", "lora") if ("ours", kind) in {(t.name, t.kind) for t in turns}
+    ]
+    found = {kind: summary([one for one in turns if one.kind == kind]) for kind in kinds}
+    return found | {"goals": reached(found.get("noop", {"ours_times": {}})["ours_times"])}
 
 
-def compared(
-    noops: Sequence[Entry],
-    loras: Sequence[Entry],
-    without: Mapping[str, Sequence[Any]],
-    trained: Mapping[str, Sequence[Any]],
-) -> dict[str, Any]:
-    """Rates of all turns so far, ours as multiples of them, and the goals."""
-    clients = {entry.name: entry.clients for entry in noops} | {"ours": OURS}
-    noop = {name: rates(clients[name], turns) for name, turns in without.items()}
-    lora = {entry.name: rates(entry.clients, trained[entry.name]) for entry in loras}
-    times = ratios(noop)
+def versions(entries: Sequence[Entry], environments: Path) -> dict[str, str]:
+    """Of the rivals that have an environment, which is called as they are."""
+    own = {entry.environment: entry for entry in entries if entry.environment}
+    ask = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
     return {
-        "noop": noop | {"ours_times": times, "goals": reached(times)},
-        "lora": lora | {"ours_times": ratios(lora), "distance": distances(loras, trained)},
+        name: subprocess.run(
+            [command(entry, environments, Path())[0], "-c", ask, name],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for name, entry in own.items()
     }
 
 
@@ -181,16 +257,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--skip", nargs="*", default=[])
     given = parser.parse_args(arguments)
-    noops, loras = ([e for e in some if e.name not in given.skip] for some in (NOOP, LORA))
-    without: dict[str, list[Any]] = {"ours": []} | {e.name: [] for e in noops}
-    trained: dict[str, list[Any]] = {e.name: [] for e in loras}
-    for turn in range(given.repeats):
-        without["ours"].append(ours())
-        for entries, turns in ((noops, without), (loras, trained)):
-            for entry in (e for e in entries if not (turn and e.once)):
-                turns[entry.name].append(measured(entry, given.environments))
-        found = compared(noops, loras, without, trained)
-        machine.write("rivals", machine.facts("flwr", "ray", "numpy", "torch") | found)
+    entries = [entry for entry in ENTRIES if entry.name not in given.skip]
+    facts = machine.facts("flwr", "ray", "numpy", "torch")
+    facts["versions"] |= versions(entries, given.environments)
+    turns: list[Turn] = []
+    for repeat in range(given.repeats):
+        for entry in in_turn(entries, repeat):
+            turns.append(turn(entry, given.environments, repeat))
+            found = {"turns": [asdict(one) for one in turns], **summaries(turns)}
+            machine.write("rivals", facts | found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.constant import SType
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    no_object_id_recompute,
+)
 
 from sglora_fed.errors import MessageError
 from sglora_fed.tasks.types import IDENTIFIER
@@ -54,7 +57,9 @@ HEADER_ERRORS = (
 
 def wire_bytes(body: RecordDict) -> int:
     """Bytes of a message body as Flower sends it: every object once, with its headers."""
-    return sum(len(part.deflate()) for part in get_all_nested_objects(body).values())
+    # Else every object is packed and hashed again for each one that it lies in.
+    with no_object_id_recompute():
+        return sum(len(part.deflate()) for part in get_all_nested_objects(body).values())
 
 
 def array_bytes(body: RecordDict) -> int:
@@ -162,7 +167,7 @@ class Reader:
                 f"{name} claims {packed.dtype}{tuple(packed.shape)}; need {dtype}{shape}"
             )
         array = _decoded(name, packed.data, dtype, tuple(packed.shape))
-        if array.dtype.kind == "f" and not _finite(array):
+        if array.dtype.kind == "f" and not finite(array):
             raise MessageError(f"{name} holds NaN or infinity")
         return array
 
@@ -186,7 +191,7 @@ def _decoded(name: str, data: bytes, dtype: str, shape: tuple[int, ...]) -> np.n
     return np.frombuffer(body, dtype).reshape(shape).copy()
 
 
-def _finite(array: np.ndarray) -> bool:
+def finite(array: np.ndarray) -> bool:
     """Whether all floats are finite; numbers in half precision are compared as whole numbers.
 
     NumPy looks at them one by one as floats. NaN is what follows the bits of infinity, and with a

@@ -1,15 +1,12 @@
 """Plain Flower: every virtual client is a node of its own and has messages of its own.
 
-    PYTHONPATH=.:benchmarks python benchmarks/rivals/flower/flower_round.py noop 200 OUT
-
-``batched`` is our round beside it: the same runtime, two nodes that train several clients at once.
+PYTHONPATH=.:benchmarks python benchmarks/rivals/flower/flower_round.py noop 200 OUT
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from rivals import work
 
-CORES = 2
 client = ClientApp()
 
 
@@ -38,7 +34,7 @@ def compare(message: Message, context: Context) -> Message:
 
 @client.train("lora")
 def train(message: Message, context: Context) -> Message:
-    """The mean of the LoRAs of the clients that are named."""
+    """The LoRA of the client that is named."""
     ids: Any = message.content.config_records["told"]["ids"]
     return Message(arrays(work.trained(tuple(ids), vector(message))), reply_to=message)
 
@@ -87,50 +83,46 @@ def noop(grid: Grid, count: int) -> work.Round:
     return once
 
 
-def lora(grid: Grid, groups: Sequence[Sequence[str]]) -> work.Round:
-    """One round; a group has a node."""
-    weights = np.array([len(group) for group in groups], float)
+def lora(grid: Grid, names: Sequence[str]) -> work.Round:
+    """One round; each client has a node."""
 
     def once() -> np.ndarray:
-        bodies = [told(work.start(), group) for group in groups]
+        bodies = [told(work.start(), (name,)) for name in names]
         replies = asked(grid, "train.lora", bodies)
-        by_node = {reply.metadata.src_node_id: vector(reply) for reply in replies}
-        means = np.stack([by_node[node] for node in sorted(by_node)])
-        return np.asarray(np.average(means, axis=0, weights=weights))
+        return np.asarray(np.mean([vector(reply) for reply in replies], axis=0))
 
     return once
 
 
-def groups_of(kind: str, count: int) -> list[tuple[str, ...]]:
-    """Who shares a message."""
-    every = work.names(count)
-    if kind == "batched":
-        return [every[first::CORES] for first in range(CORES)]
-    return [(name,) for name in every]
-
-
-def main() -> None:
-    """In Flower's simulation, with as many nodes as messages."""
+def simulated(client: ClientApp, nodes: int, made: Callable[[Grid], work.Round]) -> None:
+    """The work in Flower's simulation, a core for each worker."""
     from flwr.simulation import run_simulation
 
-    from rivals.flower import (
-        flower_round,  # workers import it: what belongs to __main__ would be copied
-    )
-
-    kind, count = sys.argv[1], int(sys.argv[2])
-    groups = [] if kind == "noop" else groups_of(kind, count)
     server = ServerApp()
 
     @server.main()
     def serve(grid: Grid, context: Context) -> None:
-        made: Callable[[int], work.Round] = partial(noop, grid)
-        work.report({kind: made if kind == "noop" else lambda _: lora(grid, groups)})
+        work.report({sys.argv[1]: lambda _: made(grid)})
 
     run_simulation(
         server,
-        flower_round.client,
-        len(groups) or count,
+        client,
+        nodes,
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+    )
+
+
+def main() -> None:
+    """As many nodes as clients."""
+    # Workers import it: what belongs to __main__ would be copied.
+    from rivals.flower import flower_round
+
+    kind, count = sys.argv[1], int(sys.argv[2])
+    names = () if kind == "noop" else work.names(count)
+    flower_round.simulated(
+        flower_round.client,
+        count,
+        lambda grid: noop(grid, count) if kind == "noop" else lora(grid, names),
     )
 
 

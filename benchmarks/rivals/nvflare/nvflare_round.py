@@ -27,6 +27,8 @@ from nvflare.app_common.workflows.model_controller import ModelController
 from rivals import work
 
 POLL_SECONDS = 0.005
+"""After which the controller looks for answers, and a client for its next task: unless told,
+NVFlare's server asks it to come back after 2 s, which would be nearly all of the time here."""
 
 
 class Client(Executor):  # type: ignore[misc]
@@ -55,7 +57,7 @@ class Server(ModelController):  # type: ignore[misc]
     """
 
     def __init__(self, kind: str, output: str) -> None:
-        super().__init__()
+        super().__init__(task_check_period=POLL_SECONDS)
         self.kind, self.output = kind, output
 
     def run(self) -> None:
@@ -96,6 +98,8 @@ def main() -> None:
     kind, count, output = sys.argv[1], int(sys.argv[2]), str(Path(sys.argv[3]).absolute())
     job = FedJob(name="round")
     job.to_server(nvflare_round.Server(kind, output))
+    job.to_server({"server": {"task_request_interval": POLL_SECONDS}})
+    job.to_clients({"default_task_fetch_interval": POLL_SECONDS})
     job.to_clients(nvflare_round.Client(), tasks=["describe", "compare", "lora"])
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "local"

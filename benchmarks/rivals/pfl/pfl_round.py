@@ -1,6 +1,9 @@
-"""pfl-research: one process, each virtual client a call; what clients find is summed at once.
+"""pfl-research: each virtual client a call; what clients find is summed at once.
 
-PYTHONPATH=.:benchmarks ENV/bin/python benchmarks/rivals/pfl/pfl_round.py noop 200 OUT
+    PYTHONPATH=.:benchmarks ENV/bin/python benchmarks/rivals/pfl/pfl_round.py noop 200 OUT
+
+With ``-m torch.distributed.run --standalone --nproc-per-node 2`` behind ``python`` two processes
+share the clients, as pfl-research's own guide to distributed simulations has it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+import torch
 from pfl.aggregate.simulate import SimulatedBackend
 from pfl.algorithm.base import FederatedAlgorithm
 from pfl.common_types import Population
@@ -17,7 +21,7 @@ from pfl.context import CentralContext
 from pfl.data.dataset import Dataset
 from pfl.data.federated_dataset import FederatedDataset
 from pfl.hyperparam.base import AlgorithmHyperParams, ModelHyperParams
-from pfl.internal.ops import numpy_ops
+from pfl.internal.ops import pytorch_ops
 from pfl.internal.ops.selector import set_framework_module
 from pfl.metrics import Metrics, Weighted
 from pfl.stats import MappedVectorStatistics
@@ -55,11 +59,15 @@ class Asked(FederatedAlgorithm):  # type: ignore[misc]
         metrics = Metrics([("accuracy", Weighted(value, 1))])
         if vector is None:
             return None, metrics
-        return MappedVectorStatistics({"row": vector}, weight=1.0), metrics
+        return MappedVectorStatistics({"row": torch.from_numpy(vector)}, weight=1.0), metrics
 
 
 def gathered(data: list[Any], answer: Answer) -> np.ndarray | None:
-    """The mean of all clients' vectors."""
+    """The mean of all clients' vectors, in each process.
+
+    Raises:
+        SystemError: when another number of clients has answered.
+    """
     turns = cycle(range(len(data)))
     clients = FederatedDataset(
         lambda number: Dataset([np.asarray(data[number])[None]], user_id=str(number)),
@@ -75,7 +83,9 @@ def gathered(data: list[Any], answer: Answer) -> np.ndarray | None:
         model_eval_params=ModelHyperParams(),
     )
     backend = SimulatedBackend(clients, clients)
-    found, _ = backend.gather_results(None, Asked(answer), central_context=context)
+    found, metrics = backend.gather_results(None, Asked(answer), central_context=context)
+    if (answered := metrics["accuracy"].weight) != len(data):
+        raise SystemError(f"{len(data)} clients, {answered} answered")
     if found is None:
         return None
     found.average()
@@ -106,5 +116,5 @@ def lora(count: int) -> work.Round:
 
 
 if __name__ == "__main__":
-    set_framework_module(numpy_ops)
+    set_framework_module(pytorch_ops)
     work.report({"noop": noop, "lora": lora})

@@ -7,11 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord
+from flwr.supercore.inflatable import inflatable_object
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglora_fed.errors import MessageError
-from sglora_fed.federation.codec import Reader, pack
+from sglora_fed.federation.codec import Reader, pack, wire_bytes
 
 NUMBERS = np.arange(7.0)
 
@@ -137,3 +138,25 @@ def test_a_claim_of_much_memory_takes_none() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_bytes_on_the_wire_are_those_of_the_body_as_it_is_now() -> None:
+    body = pack({"seed": 1}, {"numbers": NUMBERS})
+    before = wire_bytes(body)
+    assert before > NUMBERS.nbytes
+    body["fields"]["more"] = "x" * 1000
+    assert before + 1000 < wire_bytes(body) < before + 1100
+
+
+def test_every_object_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[bytes] = []
+    plain = inflatable_object.get_object_id
+
+    def counted(content: bytes) -> str:
+        hashed.append(content)
+        return plain(content)
+
+    monkeypatch.setattr(inflatable_object, "get_object_id", counted)
+    body = pack({"seed": 1}, {"numbers": NUMBERS, "others": NUMBERS + 1})
+    assert wire_bytes(body) == sum(map(len, hashed))
+    assert len(set(hashed)) == len(hashed) > 4
