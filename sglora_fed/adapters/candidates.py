@@ -2,24 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.errors import TaskError
 from sglora_fed.tasks.everyday import EVERYDAY_TOPICS, means_the_rest
 from sglora_fed.tasks.phrases import said_of
-from sglora_fed.tasks.types import Task
+from sglora_fed.tasks.types import Example, Modality, Task
 from sglora_fed.tasks.wording import join_names
+
+if TYPE_CHECKING:  # a node of one's own measures a few examples without torch
+    from torch import Tensor
+
 
 UNNAMED = len(EVERYDAY_TOPICS) // 2
 """Everyday topics that stand beside a phrase such as "everything else"."""
 
 
-def candidate_texts(encoder: DualEncoder, task: Task, hints: str) -> tuple[list[str], np.ndarray]:
+class Encoder(Hashable, Protocol):
+    """What dual encoders in torch and in NumPy have in common for texts."""
+
+    id: str
+    modality: Modality
+
+    def prepare_texts(self, texts: Sequence[str]) -> Any:
+        """Tensors or arrays, one per text."""
+        ...
+
+    def encode_texts(self, prepared: Any, groups: int) -> Any:
+        """[n, dim] unit rows, a tensor or an array."""
+        ...
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What some examples' items are compared with.
+
+    Attributes:
+        texts: candidate texts (labelled) or captions (retrieval).
+        owners: [texts] int64, the number of each text's label; captions are labels of their own.
+        targets: [n] int64, the number of the label that is right for each item.
+    """
+
+    texts: list[str]
+    owners: np.ndarray
+    targets: np.ndarray
+
+
+def compared(encoder: Encoder, task: Task, examples: Sequence[Example], hints: str) -> Compared:
+    """The texts that some of a task's examples meet.
+
+    Args:
+        encoder: the bare dual encoder.
+        task: whose labels are the candidates.
+        examples: which of the task's examples.
+        hints: as for :func:`candidate_texts`.
+
+    Raises:
+        TaskError: without examples, or when the backbone takes other items.
+    """
+    if task.modality != encoder.modality:
+        raise TaskError(
+            f"task {task.id!r} has {task.modality} items; {encoder.id} takes {encoder.modality}:"
+            " choose another backbone"
+        )
+    if not examples:
+        raise TaskError(f"task {task.id!r} has no examples to prepare; at least 1 is needed")
+    if task.kind == "retrieval":
+        numbers = np.arange(len(examples))
+        return Compared([example.label for example in examples], numbers, numbers)
+    keys = list(task.labels)
+    texts, owners = candidate_texts(encoder, task, hints)
+    return Compared(texts, owners, np.array([keys.index(example.label) for example in examples]))
+
+
+def candidate_texts(encoder: Encoder, task: Task, hints: str) -> tuple[list[str], np.ndarray]:
     """A labelled task's candidate texts and, for each, the number of its label.
 
     With ``phrases`` the client's own words stand in for the label, which may be any private word,
@@ -52,7 +113,7 @@ def _whole(task: Task, key: str, hints: str) -> str:
     return said if named else f"{label}: {said}"
 
 
-def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str]]:
+def _with_the_rest(encoder: Encoder, said: list[list[str]]) -> list[list[str]]:
     """Topics for the one label that means the rest: two would get the same and be alike."""
     rests = [any(map(means_the_rest, texts)) for texts in said]
     named = [phrase for texts in said for phrase in texts if not means_the_rest(phrase)]
@@ -63,7 +124,7 @@ def _with_the_rest(encoder: DualEncoder, said: list[list[str]]) -> list[list[str
 
 
 @lru_cache(maxsize=1024)
-def unnamed_topics(encoder: DualEncoder, named: tuple[str, ...]) -> tuple[str, ...]:
+def unnamed_topics(encoder: Encoder, named: tuple[str, ...]) -> tuple[str, ...]:
     """The everyday topics that are least like any of the named things.
 
     Remembered, since a task is prepared anew for every method that trains on it.
@@ -72,12 +133,15 @@ def unnamed_topics(encoder: DualEncoder, named: tuple[str, ...]) -> tuple[str, .
 
 
 def least_similar(
-    encoder: DualEncoder, topics: tuple[str, ...], named: tuple[str, ...], count: int
+    encoder: Encoder, topics: tuple[str, ...], named: tuple[str, ...], count: int
 ) -> tuple[str, ...]:
     """So many topics, those whose greatest similarity to any of the named things is smallest."""
     rows = encoder.encode_texts(encoder.prepare_texts([*topics, *named]), 1)
-    nearest = (rows[: len(topics)] @ rows[len(topics) :].T).amax(dim=1)
-    return tuple(topics[i] for i in sorted(nearest.argsort()[:count].tolist()))
+    similar = rows[: len(topics)] @ rows[len(topics) :].T
+    if not isinstance(similar, np.ndarray):
+        similar = similar.cpu().numpy()
+    order = similar.max(axis=1).argsort(kind="stable")
+    return tuple(topics[i] for i in sorted(order[:count].tolist()))
 
 
 def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:
@@ -94,6 +158,8 @@ def label_scores(scores: Tensor, owners: Sequence[np.ndarray]) -> Tensor:
     Returns:
         [G, B, L].
     """
+    import torch
+
     numbers = np.stack(owners)
     groups, texts = numbers.shape
     labels = int(numbers.max()) + 1

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sglora_fed.adapters.candidates import candidate_texts
+from sglora_fed.adapters.candidates import compared
 from sglora_fed.backbones.types import DualEncoder
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
@@ -69,22 +69,10 @@ def prepare(
     Raises:
         TaskError: without examples, or when the backbone takes other items.
     """
-    if task.modality != encoder.modality:
-        raise TaskError(
-            f"task {task.id!r} has {task.modality} items; {encoder.id} takes {encoder.modality}:"
-            " choose another backbone"
-        )
-    if not examples:
-        raise TaskError(f"task {task.id!r} has no examples to prepare; at least 1 is needed")
+    said = compared(encoder, task, examples, hints)
     items = encoder.prepare_items([example.item for example in examples])
-    if task.kind == "retrieval":
-        captions = encoder.prepare_texts([example.label for example in examples])
-        numbers = np.arange(len(examples))
-        return Prepared(items, captions, numbers, numbers, "retrieval")
-    keys = list(task.labels)
-    texts, owners = candidate_texts(encoder, task, hints)
-    targets = np.array([keys.index(example.label) for example in examples])
-    return Prepared(items, encoder.prepare_texts(texts), owners, targets, "labelled")
+    texts = encoder.prepare_texts(said.texts)
+    return Prepared(items, texts, said.owners, said.targets, task.kind)
 
 
 def prepare_separable(

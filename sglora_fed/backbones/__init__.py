@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sglora_fed.backbones.reading import (
+    MINILM_SCALE,
     MINILM_TOKENS,
     TOKENIZER_FILE,
     TextReader,
@@ -28,7 +29,7 @@ from sglora_fed.errors import ConfigError
 from sglora_fed.tasks.types import Modality
 
 if TYPE_CHECKING:
-    from sglora_fed.backbones.types import Describer, DualEncoder
+    from sglora_fed.backbones.types import Describer, DualEncoder, PlainEncoder
 
 
 def register_backbone(
@@ -108,6 +109,32 @@ def light_describer(backbone: BackboneConfig) -> Describer:
     from sglora_fed.backbones.plain import PlainDescriber
 
     return PlainDescriber(folder)
+
+
+def light_backbone(backbone: BackboneConfig) -> PlainEncoder | None:
+    """The configured backbone in NumPy: for a process that measures some examples and ends.
+
+    Returns:
+        None where only torch reads it: a backbone of somebody's own, on a GPU, or with files that
+        do not say all that the arithmetic needs.
+
+    Raises:
+        BackboneMissingError: when the weights are nowhere to be found.
+        BackboneHashError: when the weights found are others.
+        BackboneFileError: when the checkpoint cannot be read.
+    """
+    if backbone.name not in ("minilm", "clip") or backbone.device == "cuda":
+        return None
+    folder = checkpoint_folder(backbone)
+    if backbone.name == "clip":
+        from sglora_fed.backbones.plain_clip import plain_clip
+
+        return plain_clip(folder, backbone.scale)
+    if not (folder / TOKENIZER_FILE).is_file():
+        return None
+    from sglora_fed.backbones.plain import PlainMiniLM
+
+    return PlainMiniLM(folder, MINILM_SCALE if backbone.scale is None else backbone.scale)
 
 
 @lru_cache(maxsize=2)

@@ -22,7 +22,7 @@ from sglora_fed.backbones.checkpoint import (
 )
 from sglora_fed.backbones.clip_text import CHUNK, embed, tokenize
 from sglora_fed.backbones.device import available_device
-from sglora_fed.backbones.pictures import read_picture
+from sglora_fed.backbones.pictures import pixels_of
 from sglora_fed.backbones.pixels import looked_up, value_table
 from sglora_fed.backbones.quick_gelu import with_fused_activations
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
@@ -168,7 +168,7 @@ class Clip:
 
     def _pixels(self, items: Sequence[Item]) -> Tensor:
         """[n, 3, side, side] by the checkpoint's own preprocessor."""
-        pictures = [_read(item) for item in items]
+        pictures = [pixels_of(item) for item in items]
         pixels = np.empty((len(items), 3, self._side, self._side), np.float32)
         own = [n for n, one in enumerate(pictures) if one.shape == (self._side, self._side, 3)]
         if self._table is None:
@@ -215,14 +215,3 @@ def _class_token(layer: Any, hidden: Tensor) -> Tensor:
     token = hidden[:, :1] + attention.out_proj(context.transpose(1, 2).flatten(2))
     after: Tensor = token + layer.mlp(layer.layer_norm2(token))
     return after[:, 0]
-
-
-def _read(item: Item) -> np.ndarray:
-    """[height, width, 3] uint8."""
-    if isinstance(item, str):
-        return np.asarray(read_picture(item))
-    if item.ndim != 3 or item.shape[2] != 3 or not item.size or item.dtype != np.uint8:
-        raise BackboneInputError(
-            f"a picture in memory is {item.dtype} {list(item.shape)}; need [height, width, 3] uint8"
-        )
-    return item

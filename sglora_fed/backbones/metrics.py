@@ -1,13 +1,17 @@
-"""What is measured: accuracy for labelled tasks, recall at k in both directions for retrieval."""
+"""What is measured: accuracy for labelled tasks, recall at k in both directions for retrieval.
+
+In NumPy, for those who score without torch; scores may be tensors on the CPU as well.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RECALL_AT = (1, 5, 10)
 ROUNDING = 2.0**-17
@@ -27,7 +31,7 @@ METRIC_SETS = (
 
 def task_metrics(
     kind: Literal["labelled", "retrieval"],
-    scores: Tensor,
+    scores: Tensor | np.ndarray,
     targets: np.ndarray,
     pairs: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, float]:
@@ -44,16 +48,17 @@ def task_metrics(
         Metric name -> fraction. Retrieval: ``i2t_r1``, ... (item to text), ``t2i_r1``, ...
     """
     if kind == "labelled":
-        return {"accuracy": accuracy(scores, torch.from_numpy(np.asarray(targets)))}
+        return {"accuracy": accuracy(scores, targets)}
+    numbers = np.asarray(scores)
     if pairs is None:
-        relevant = _one_hot(torch.from_numpy(np.asarray(targets)), scores.shape[1])
+        relevant = _one_hot(targets, numbers.shape[1])
     else:
-        scores, relevant = distinct(scores, pairs)
-    found = (*_recalls(scores, relevant, RECALL_AT), *_recalls(scores.T, relevant.T, RECALL_AT))
+        numbers, relevant = distinct(numbers, pairs)
+    found = (*_recalls(numbers, relevant, RECALL_AT), *_recalls(numbers.T, relevant.T, RECALL_AT))
     return dict(zip(METRIC_SETS[1], found, strict=True))
 
 
-def accuracy(scores: Tensor, targets: Tensor) -> float:
+def accuracy(scores: Tensor | np.ndarray, targets: Tensor | np.ndarray) -> float:
     """Share of rows whose target has the strictly highest score; a tie counts as wrong.
 
     Args:
@@ -63,7 +68,7 @@ def accuracy(scores: Tensor, targets: Tensor) -> float:
     return recall_at(scores, _one_hot(targets, scores.shape[1]), 1)
 
 
-def recall_at(scores: Tensor, relevant: Tensor, k: int) -> float:
+def recall_at(scores: Tensor | np.ndarray, relevant: Tensor | np.ndarray, k: int) -> float:
     """Share of rows with a relevant column among the k best.
 
     Ties count against the model: a column that is not relevant and scores the same up to
@@ -75,20 +80,20 @@ def recall_at(scores: Tensor, relevant: Tensor, k: int) -> float:
         relevant: [rows, columns] bool; a hit is the best of a row's relevant columns.
         k: places counted.
     """
-    return _recalls(scores, relevant, (k,))[0]
+    return _recalls(np.asarray(scores), np.asarray(relevant), (k,))[0]
 
 
-def _recalls(scores: Tensor, relevant: Tensor, places: Sequence[int]) -> list[float]:
+def _recalls(scores: np.ndarray, relevant: np.ndarray, places: Sequence[int]) -> list[float]:
     """:func:`recall_at` for several k: what ranks ahead of a row's best is looked for once."""
-    best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1)
-    largest = scores.abs().nan_to_num(0.0, posinf=0.0).max()
+    best = np.where(relevant, scores, -np.inf).max(axis=1)
+    largest = np.nan_to_num(np.abs(scores), nan=0.0, posinf=0.0).max()
     # A negated comparison, because NaN compares false.
-    ahead = (~(scores < best[:, None] - ROUNDING * largest) & ~relevant).sum(dim=1)
-    usable = relevant.any(dim=1) & ~best.isnan()
-    return [float(((ahead < k) & usable).double().mean()) for k in places]
+    ahead = (~(scores < best[:, None] - ROUNDING * largest) & ~relevant).sum(axis=1)
+    usable = relevant.any(axis=1) & ~np.isnan(best)
+    return [float(((ahead < k) & usable).mean()) for k in places]
 
 
-def mutual_choices(scores: Tensor) -> float:
+def mutual_choices(scores: Tensor | np.ndarray) -> float:
     """Share of items and texts that choose one another, of the most that can: the fewer of both.
 
     An item's best text whose own best item is that one (mutual nearest neighbours). The order of
@@ -97,12 +102,15 @@ def mutual_choices(scores: Tensor) -> float:
     Args:
         scores: [items, texts], neither empty.
     """
-    texts, items = scores.argmax(dim=1), scores.argmax(dim=0)
-    mutual = items[texts] == torch.arange(len(texts), device=scores.device)
-    return float(mutual.double().sum()) / min(scores.shape)
+    numbers = np.asarray(scores)
+    texts, items = numbers.argmax(axis=1), numbers.argmax(axis=0)
+    mutual = items[texts] == np.arange(len(texts))
+    return float(mutual.sum() / min(numbers.shape))
 
 
-def distinct(scores: Tensor, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+def distinct(
+    scores: Tensor | np.ndarray, pairs: Sequence[tuple[str, str]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores and relevance of distinct items against distinct captions.
 
     Data sets with several captions per image repeat the image in each pair; the usual protocol
@@ -121,9 +129,9 @@ def distinct(scores: Tensor, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, 
     captions = _first_places([caption for _, caption in pairs])
     row = {pairs[place][0]: index for index, place in enumerate(items)}
     column = {pairs[place][1]: index for index, place in enumerate(captions)}
-    relevant = torch.zeros(len(items), len(captions), dtype=torch.bool, device=scores.device)
+    relevant = np.zeros((len(items), len(captions)), bool)
     relevant[[row[item] for item, _ in pairs], [column[caption] for _, caption in pairs]] = True
-    return scores[items][:, captions], relevant
+    return np.asarray(scores)[items][:, captions], relevant
 
 
 def _first_places(names: Sequence[str]) -> list[int]:
@@ -133,5 +141,6 @@ def _first_places(names: Sequence[str]) -> list[int]:
     return list(places.values())
 
 
-def _one_hot(targets: Tensor, columns: int) -> Tensor:
-    return nn.functional.one_hot(targets.long(), columns).bool()
+def _one_hot(targets: Tensor | np.ndarray, columns: int) -> np.ndarray:
+    made: np.ndarray = np.asarray(targets)[:, None] == np.arange(columns)
+    return made

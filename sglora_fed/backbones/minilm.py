@@ -21,7 +21,7 @@ from sglora_fed.backbones.checkpoint import (
 )
 from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.packing import Packs, packed
-from sglora_fed.backbones.reading import MINILM_TOKENS
+from sglora_fed.backbones.reading import MINILM, MINILM_SCALE, MINILM_TOKENS, only_texts
 from sglora_fed.backbones.sentences import ENCODING, bag, described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
@@ -29,9 +29,6 @@ from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.memory import give_back
 from sglora_fed.tasks.types import Item, Modality
-
-SCALE = 20.0
-"""Factor on cosines where the configuration names none."""
 
 CHUNK = 64
 """Texts in one forward without gradient."""
@@ -58,7 +55,7 @@ def configured(backbone: BackboneConfig, adapter: AdapterConfig) -> MiniLM:
         checkpoint_folder(backbone),
         adapter.targets,
         adapter.layers,
-        SCALE if backbone.scale is None else backbone.scale,
+        MINILM_SCALE if backbone.scale is None else backbone.scale,
         available_device(backbone.device),
     )
 
@@ -89,7 +86,7 @@ class MiniLM:
         LayoutError: for a layer or target that the model lacks.
     """
 
-    id = "all-MiniLM-L6-v2"
+    id = MINILM
     modality: Modality = "text"
 
     def __init__(
@@ -97,7 +94,7 @@ class MiniLM:
         folder: Path,
         targets: Sequence[str] = ("query", "value"),
         layers: Sequence[int] = (),
-        scale: float = 20.0,
+        scale: float = MINILM_SCALE,
         device: torch.device = CPU,
     ) -> None:
         bert, self._tokenizer = load_bert(folder, device)
@@ -128,7 +125,7 @@ class MiniLM:
         Raises:
             BackboneInputError: for a text without a word piece, or a picture.
         """
-        return self._remembering(_only_texts(items))
+        return self._remembering(only_texts(items))
 
     def _remembering(self, items: Sequence[str]) -> list[Tensor]:
         new = _places_of_new(items, self._remembered)
@@ -214,38 +211,42 @@ class DescriptionEncoder:
         return np.concatenate([self._described(texts[i : i + DESCRIBED], i) for i in starts])
 
     def _described(self, texts: Sequence[str], first: int) -> np.ndarray:
-        made = described(texts, partial(self._sentences, first=first), self._words)
+        places = {text: place for place, text in enumerate(texts, first)}
+        # A sentence and its words are of the same pieces; its phrases are texts of their own.
+        read = dict(zip(places, _tokens(self._tokenizer, places), strict=True))
+        made = described(texts, partial(self._sentences, read=read), partial(self._words, read))
         if len(texts) == DESCRIBED:
             give_back()
         return made
 
-    def _sentences(self, texts: Sequence[str], first: int = 0) -> np.ndarray:
+    def _sentences(self, texts: Sequence[str], read: Mapping[str, Tensor]) -> np.ndarray:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again.
 
         Args:
             texts: n of them.
-            first: number of the first one, for an error.
+            read: the tokens of some.
         """
         if len(self._remembered) > SENTENCES:
             self._remembered.clear()
-        new = _places_of_new(texts, self._remembered, first)
-        self._remembered.update(zip(new, self._encoded(new), strict=True))
+        new = _places_of_new(texts, self._remembered)
+        unread = {text: place for text, place in new.items() if text not in read}
+        ids = {**read, **dict(zip(unread, _tokens(self._tokenizer, unread), strict=True))}
+        self._remembered.update(zip(new, self._encoded([ids[text] for text in new]), strict=True))
         rows = [self._remembered[text] for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     @torch.no_grad()
-    def _words(self, texts: Sequence[str]) -> np.ndarray:
+    def _words(self, read: Mapping[str, Tensor], texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 unit rows: the words without their context."""
         table = self._bert.embeddings.word_embeddings.weight
-        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        pieces = [sorted(set(row[1:-1].tolist())) for row in _tokens(self._tokenizer, places)]
+        pieces = [sorted(set(row[1:-1].tolist())) for row in read.values()]
         made = bag([table[ids].numpy() for ids in pieces], self.dim)
+        places = {text: row for row, text in enumerate(read)}
         rows: np.ndarray = made[[places[text] for text in texts]]
         return rows
 
     @torch.no_grad()
-    def _encoded(self, places: Mapping[str, int]) -> np.ndarray:
-        ids = _tokens(self._tokenizer, places)
+    def _encoded(self, ids: Sequence[Tensor]) -> np.ndarray:
         embeddings = np.empty((len(ids), self.dim), np.float32)
         every = range(int(self._bert.config.num_hidden_layers))
         for chunk in _by_length(ids):
@@ -254,18 +255,9 @@ class DescriptionEncoder:
         return embeddings
 
 
-def _only_texts(items: Sequence[Item]) -> list[str]:
-    texts = [item for item in items if isinstance(item, str)]
-    if len(texts) < len(items):
-        raise BackboneInputError(f"{len(items) - len(texts)} items are pictures; texts are read")
-    return texts
-
-
-def _places_of_new(
-    texts: Sequence[str], remembered: Container[str], first: int = 0
-) -> dict[str, int]:
+def _places_of_new(texts: Sequence[str], remembered: Container[str]) -> dict[str, int]:
     """Each text that is not remembered, once, and a place where it stands."""
-    return {text: place for place, text in enumerate(texts, first) if text not in remembered}
+    return {text: place for place, text in enumerate(texts) if text not in remembered}
 
 
 def _tokens(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:

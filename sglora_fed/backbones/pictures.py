@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 from sglora_fed.errors import BackboneInputError
+from sglora_fed.tasks.types import Item
 
 PIXEL_LIMIT = 50_000_000
 """Pixels of the largest picture read: beyond it a small file can fill the memory."""
@@ -42,6 +43,21 @@ def read_picture(path: str) -> Image.Image:
         ImageOps.exif_transpose(image, in_place=True)
         scaled = _SCALES.get(image.mode)
         return _opaque(scaled(image) if scaled else image)
+
+
+def pixels_of(item: Item) -> np.ndarray:
+    """[height, width, 3] uint8 of a file, as :func:`read_picture` sees it, or of such an array.
+
+    Raises:
+        BackboneInputError: for a file that is no readable picture, or another array.
+    """
+    if isinstance(item, str):
+        return np.asarray(read_picture(item))
+    if item.ndim != 3 or item.shape[2] != 3 or not item.size or item.dtype != np.uint8:
+        raise BackboneInputError(
+            f"a picture in memory is {item.dtype} {list(item.shape)}; need [height, width, 3] uint8"
+        )
+    return item
 
 
 def check_picture(path: str) -> None:

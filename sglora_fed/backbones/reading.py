@@ -10,9 +10,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from sglora_fed.errors import BackboneFileError
+from sglora_fed.errors import BackboneFileError, BackboneInputError
+from sglora_fed.tasks.types import Item
 
 TOKENIZER_FILE = "tokenizer.json"
+MINILM = "all-MiniLM-L6-v2"
+
+MINILM_SCALE = 20.0
+"""Factor on its cosines where the configuration names none."""
+
 MINILM_TOKENS = 256
 """Word pieces that MiniLM was trained for (its model card); longer texts are cut."""
 
@@ -60,6 +66,18 @@ class TextReader:
         return [Reading(row, row.count(self._unknown)) for row in cut]
 
 
+def only_texts(items: Sequence[Item]) -> list[str]:
+    """Items that must be texts.
+
+    Raises:
+        BackboneInputError: for a picture.
+    """
+    texts = [item for item in items if isinstance(item, str)]
+    if len(texts) < len(items):
+        raise BackboneInputError(f"{len(items) - len(texts)} items are pictures; texts are read")
+    return texts
+
+
 def text_length(folder: Path) -> int:
     """Word pieces, marks included, that a CLIP checkpoint's text tower takes.
 
@@ -76,19 +94,29 @@ def text_length(folder: Path) -> int:
         ) from error
 
 
-Encode = Callable[[list[str]], list[list[int]]]
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer in a checkpoint's ``tokenizer.json``, of the tokenizers library.
 
-
-def _from_file(path: Path) -> tuple[Encode, int]:
-    """By the tokenizers library, which is imported in a hundredth of the time of transformers."""
+    Raises:
+        BackboneFileError: when the file cannot be read.
+    """
+    path = folder / TOKENIZER_FILE
     try:
         json.loads(path.read_bytes())
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     # The library raises no class of its own.
     except Exception as error:
         raise BackboneFileError(
             f"{path} cannot be read ({type(error).__name__}); fetch the checkpoint again"
         ) from error
+
+
+Encode = Callable[[list[str]], list[list[int]]]
+
+
+def _from_file(path: Path) -> tuple[Encode, int]:
+    """By the tokenizers library, which is imported in a hundredth of the time of transformers."""
+    tokenizer = tokenizer_of(path.parent)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     unknown = getattr(tokenizer.model, "unk_token", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from sglora_fed.tasks.types import Item, Modality
 if TYPE_CHECKING:  # who only describes a task needs no torch
     import torch
     from torch import Tensor, nn
+
+    from sglora_fed.backbones.arithmetic import Adapter
 
 
 class Describer(Protocol):
@@ -80,4 +82,41 @@ class DualEncoder(Hashable, Protocol):
 
     def encode_texts(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
         """[n, dim] unit rows."""
+        ...
+
+
+class PlainEncoder(Hashable, Protocol):
+    """A frozen model that maps items and texts to one space in NumPy, for a few of them.
+
+    The numbers are those of a :class:`DualEncoder` of the same checkpoint up to rounding, and so is
+    what the methods do. ``groups`` is 1: it carries one adapter, or none.
+
+    Attributes:
+        id: name of the model.
+        modality: of its items; texts are texts.
+        scale: logits are ``scale * cosine(item, text)``.
+    """
+
+    id: str
+    modality: Modality
+    scale: float
+
+    def carrying(self, adapter: Adapter) -> Self:
+        """The same model with an adapter; what was prepared is good for both."""
+        ...
+
+    def prepare_items(self, items: Sequence[Item]) -> list[np.ndarray]:
+        """One array per item."""
+        ...
+
+    def prepare_texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """One array per text."""
+        ...
+
+    def encode_items(self, prepared: Sequence[np.ndarray], groups: int) -> np.ndarray:
+        """[n, dim] float32 unit rows."""
+        ...
+
+    def encode_texts(self, prepared: Sequence[np.ndarray], groups: int) -> np.ndarray:
+        """[n, dim] float32 unit rows."""
         ...

@@ -61,3 +61,28 @@ def test_an_app_does_not_load_what_its_run_does_not_use(app: str, besides: set[s
     found = loaded(f"import sys, {app}; print(*sys.modules, sep='\\n')")
     assert app in found
     assert not found & ({"sglora_fed.backbones.clip", "dp_accounting", "mlflow"} | besides)
+
+
+EXCHANGES = """
+import sys
+import numpy as np
+import client.app
+from sglora_fed.config import compose
+from sglora_fed.edge.answering import OwnersNode
+from sglora_fed.edge.measuring import measured
+from sglora_fed.privacy.floor import UNTOLD
+from sglora_fed.tasks import load_family
+config = compose([f"experiment={sys.argv[1]}"])
+task = load_family(config.family).of_role("client")[0]
+node = OwnersNode(config, 0, 1, None, UNTOLD, task)
+node.embed([task.description])
+measured(node, task, np.zeros(node.layout.size, np.float32))
+print(*sys.modules, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("experiment", ["assistant", "cameras"])
+def test_a_node_of_ones_own_describes_and_measures_without_torch(experiment: str) -> None:
+    found = loaded(EXCHANGES, experiment)
+    assert "sglora_fed.backbones.arithmetic" in found
+    assert not found & (NOT_ON_A_NODE | {"torch", "transformers", "scipy", "peft"})
