@@ -72,13 +72,12 @@ class Delivery:
         shared = [half(vector) for vector in self.common.values()]
         size = federation.layout.size
         sure = np.empty(0) if self.confidence is None else self.confidence[places]
-        none = np.empty((len(places), 0, size), np.float16)
         return CompareRequest(
             seed=federation.seed,
             ids=requests.called(self.rows[places]),
             methods=self.methods,
             made=tuple(self.made),
-            adapters=np.concatenate(made, axis=1) if made else none,
+            adapters=_beside(made, len(places), size),
             common=tuple(self.common),
             shared=np.stack(shared) if shared else np.empty((0, size), np.float16),
             confidence=sure,
@@ -90,6 +89,13 @@ class Delivery:
 
 def _in_half(layout: Layout, vectors: np.ndarray) -> np.ndarray:
     return within_bound(vectors, layout).astype(np.float16, copy=False)
+
+
+def _beside(made: Sequence[np.ndarray], count: int, size: int) -> np.ndarray:
+    """[n, M m, D] of M arrays [n, m, D]; one alone, which is most of a message, is not copied."""
+    if len(made) == 1:
+        return made[0]
+    return np.concatenate([np.empty((count, 0, size), np.float16), *made], axis=1)
 
 
 @dataclass(frozen=True)
