@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -26,13 +25,19 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import psutil
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 import machine
+from sglora_fed.launching.processes import end
 
-SECONDS = 300
+SECONDS = 180
 """After which a turn has failed."""
+
+TRIES = 3
+"""Turns of an entry in one repeat until it has done its work: NVFlare's simulator gives its sites
+ports that another one may take before they do, and waits for such a site without end."""
 
 GOALS = {"pfl": 1.0, "flower": 40.0}
 """How many times a rival's clients per second ours are to be, without a model."""
@@ -77,6 +82,7 @@ class Turn:
         load: of the machine just before, mean number of runnable processes in a minute.
         seconds: of the work, done for the second time.
         whole: seconds of the process with all starts, both times, and the import of our library.
+        tries: of which all but the last have failed.
         distance: of its mean from the one found without any framework, relative; None where no
             model runs.
     """
@@ -88,7 +94,12 @@ class Turn:
     load: float
     seconds: float
     whole: float
+    tries: int
     distance: float | None
+
+
+class TurnError(RuntimeError):
+    """A turn that has not done its work."""
 
 
 OURS, FLOWER = "ours/ours_round.py", "flower/flower_round.py"
@@ -120,7 +131,7 @@ def measured(entry: Entry, environments: Path) -> dict[str, Any]:
     """The seconds and the mean that a process of its own finds, with the same settings for all.
 
     Raises:
-        SystemExit: when it fails, with the end of what it said.
+        TurnError: when it fails, with the end of what it said.
     """
     paths = os.pathsep.join(str(path) for path in (HERE.parents[1], HERE.parent))
     with tempfile.TemporaryDirectory() as folder:
@@ -129,24 +140,22 @@ def measured(entry: Entry, environments: Path) -> dict[str, Any]:
         env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "RAY_TMPDIR": folder}
         said = finished(command(entry, environments, output), env, folder)
         if not output.exists():
-            raise SystemExit(f"{entry.name}, {entry.kind}: {said[-2000:]}")
+            raise TurnError(f"{entry.name}, {entry.kind}: {said[-2000:]}")
         found: dict[str, Any] = json.loads(output.read_text())
         return found
 
 
 def finished(words: Sequence[str], env: Mapping[str, str], folder: str) -> str:
-    """What a command said until its end; after ``SECONDS`` its whole process group is killed."""
+    """What a command said until its end; after ``SECONDS`` it is ended, with all it started."""
     with (Path(folder) / "said.txt").open("w+") as said:
-        told = subprocess.Popen(
-            words, env=env, cwd=folder, stdout=said, stderr=said, start_new_session=True
-        )
+        told = subprocess.Popen(words, env=env, cwd=folder, stdout=said, stderr=said)
         try:
             told.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            said.write(f"killed after {SECONDS} s")
+            said.write(f"ended after {SECONDS} s")
         finally:
             if told.poll() is None:
-                os.killpg(told.pid, signal.SIGKILL)
+                end([psutil.Process(told.pid)])
                 told.wait()
         said.seek(0)
         return said.read()
@@ -156,10 +165,18 @@ def turn(entry: Entry, environments: Path, repeat: int) -> Turn:
     """Have an entry do its work.
 
     Raises:
-        SystemExit: when it fails, or was not the same training.
+        TurnError: when it fails as often as it may.
+        SystemExit: when it was not the same training.
     """
-    load, started = os.getloadavg()[0], perf_counter()
-    found = measured(entry, environments)
+    for tries in range(1, TRIES + 1):
+        load, started = os.getloadavg()[0], perf_counter()
+        try:
+            found = measured(entry, environments)
+            break
+        except TurnError as error:
+            print(error, file=sys.stderr)
+            if tries == TRIES:
+                raise
     whole = perf_counter() - started
     distance = None
     if entry.kind == "lora":
@@ -174,6 +191,7 @@ def turn(entry: Entry, environments: Path, repeat: int) -> Turn:
         round(load, 2),
         found["seconds"],
         round(whole, 1),
+        tries,
         distance,
     )
 

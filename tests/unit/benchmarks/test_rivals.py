@@ -103,7 +103,7 @@ def test_turns_are_kept_and_every_other_repeat_runs_backwards(
 def test_only_turns_of_the_same_repeat_are_compared(script: Load) -> None:
     """The machine is three times as fast in the second repeat; who has no third counts nothing."""
     run = script("rivals.run")
-    one = run.Turn("ours", "noop", 12, 0, 0.0, 1.0, 1.0, None)
+    one = run.Turn("ours", "noop", 12, 0, 0.0, 1.0, 1.0, 1, None)
     turns = [replace(one, repeat=0, seconds=3.0), replace(one, repeat=1), replace(one, repeat=2)]
     turns += [
         replace(one, name="pfl", repeat=number, seconds=s) for number, s in ((0, 6.0), (1, 2.0))
@@ -136,19 +136,41 @@ def test_another_mean_is_not_the_same_training(
 
 def test_a_turn_that_fails_says_why(script: Load, tmp_path: Path) -> None:
     run = script("rivals.run")
-    with pytest.raises(SystemExit, match=r"nobody, noop: .*can't open file"):
+    with pytest.raises(run.TurnError, match=r"nobody, noop: .*can't open file"):
         run.measured(run.Entry("nobody", "nowhere.py", "noop", 1), tmp_path)
 
 
-def test_a_turn_without_end_is_killed_with_what_it_started(
+@pytest.mark.parametrize("failures", [0, 2, 3])
+def test_a_turn_that_fails_has_another(
+    script: Load, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    run = script("rivals.run")
+    ends = iter([False] * failures + [True])
+
+    def measured(*_: Any) -> dict[str, Any]:
+        if not next(ends):
+            raise run.TurnError("a port is taken")
+        return {"seconds": 2.0, "mean": []}
+
+    monkeypatch.setattr(run, "measured", measured)
+    entry = run.Entry("nvflare", run.NVFLARE, "noop", 8, "nvflare")
+    if failures == run.TRIES:
+        with pytest.raises(run.TurnError, match="a port is taken"):
+            run.turn(entry, Path("nowhere"), 0)
+    else:
+        one = run.turn(entry, Path("nowhere"), 0)
+        assert (one.tries, one.seconds) == (failures + 1, 2.0)
+
+
+def test_a_turn_without_end_is_ended_with_what_it_started(
     script: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = script("rivals.run")
     monkeypatch.setattr(run, "SECONDS", 3)
-    words = ["sh", "-c", "sleep 600 & echo $!; wait"]
+    words = ["sh", "-c", "setsid sleep 600 & echo $!; wait"]
     said = run.finished(words, os.environ, str(tmp_path))
     child, last = said.splitlines()
-    assert last == "killed after 3 s"
+    assert last == "ended after 3 s"
     deadline = time.monotonic() + 60
     while alive(int(child)):
         assert time.monotonic() < deadline
