@@ -39,7 +39,7 @@ TRIES = 3
 """Turns of an entry in one repeat until it has done its work: NVFlare's simulator gives its sites
 ports that another one may take before they do, and waits for such a site without end."""
 
-GOALS = {"pfl": 1.0, "flower": 40.0}
+GOALS = {"pfl": 1.0, "pfl_alone": 1.0, "flower": 40.0}
 """How many times a rival's clients per second ours are to be, without a model."""
 
 ALIKE = 1e-4
