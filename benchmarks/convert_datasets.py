@@ -17,7 +17,8 @@ from typing import Any
 
 from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.errors import ConfigError, SgloraError, TaskFileError
-from sglora_fed.tasks import build_family, write_family
+from sglora_fed.tasks.export import write_family
+from sglora_fed.tasks.family import build_family
 from sglora_fed.tasks.jsonl import choice_of, read_lines, text_of
 from sglora_fed.tasks.topics import (
     Part,

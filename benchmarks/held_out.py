@@ -34,7 +34,7 @@ from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.shared import shared_lora
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.seeds import derive_seed
-from sglora_fed.tasks import write_family
+from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.types import Task, TaskFamily
 
 SHARE = 4

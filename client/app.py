@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shlex
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,11 +45,21 @@ def answered_by_owner(message: Message, context: Context, call_next: ClientAppCa
 
     if not is_own(path):
         return call_next(message, context)
+    _spare_collector()
     from sglora_fed.edge.answering import Answers
 
     config = _composed(_overrides(context), "")
     body = Answers(read_node(path), config).answer(message.metadata.message_type, message.content)
     return Message(body, reply_to=message)
+
+
+@cache
+def _spare_collector() -> None:
+    """What Flower has loaded is here until the process ends: no work for the collector.
+
+    Every import makes it walk through all there is, a tenth of a second for one message.
+    """
+    gc.freeze()
 
 
 app = ClientApp(mods=[sanitised, answered_by_owner])

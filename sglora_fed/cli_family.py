@@ -29,7 +29,8 @@ def export(
     from sglora_fed.config import compose
 
     config = compose(overrides or [])
-    from sglora_fed.tasks import load_family, write_family
+    from sglora_fed.tasks import load_family
+    from sglora_fed.tasks.export import write_family
 
     family = load_family(config.family)
     write_family(family, folder)

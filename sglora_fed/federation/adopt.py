@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from flwr.app import RecordDict
@@ -24,9 +24,11 @@ from sglora_fed.federation.answers import (
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation
-from sglora_fed.federation.making import Made
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part
+
+if TYPE_CHECKING:  # of the server: a node has no generators, let alone a zoo
+    from sglora_fed.federation.making import Made
 
 ADOPT = "evaluate.adopt"
 

@@ -18,7 +18,6 @@ from sglora_fed.federation.codec import Reader
 from sglora_fed.federation.describe import words
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.terms import agree
-from sglora_fed.generators import make_generator
 from sglora_fed.privacy.mechanisms.shares import SERVERS, combined
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
@@ -132,6 +131,8 @@ def made_here(
     Raises:
         GeneratorError: when the arrays are not those of the generator.
     """
+    from sglora_fed.generators import make_generator  # few servers send one
+
     generator = make_generator(node.config.generator, name)
     generator.restore(state)
     own = node.embed([words(task, seed) for task in tasks])

@@ -7,8 +7,6 @@ from functools import lru_cache
 
 from sglora_fed.config.schema import FAMILIES, FamilyConfig
 from sglora_fed.tasks.digest import tasks_sha256
-from sglora_fed.tasks.export import write_family
-from sglora_fed.tasks.family import build_family
 from sglora_fed.tasks.local import configured_folder
 from sglora_fed.tasks.types import Example, Task, TaskFamily
 
@@ -16,12 +14,10 @@ __all__ = [
     "Example",
     "Task",
     "TaskFamily",
-    "build_family",
     "known_tasks_sha256",
     "load_family",
     "register_family",
     "unspoilt_family",
-    "write_family",
 ]
 
 

@@ -11,7 +11,8 @@ import pytest
 from sglora_fed.config import compose
 from sglora_fed.federation.calibrate import CALIBRATE
 from sglora_fed.federation.compare import COMPARE
-from sglora_fed.tasks import load_family, write_family
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.export import write_family
 
 FAMILY = (
     "family=cameras",

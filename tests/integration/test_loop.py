@@ -27,7 +27,7 @@ from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.rounds import ROUND
 from sglora_fed.federation.shared import SHARED
-from sglora_fed.tasks import write_family
+from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.types import TaskFamily
 from sglora_fed.zoo import read_store
 from tests.integration.comparing import (

@@ -15,7 +15,8 @@ from sglora_fed.errors import BudgetError, LedgerError, PromiseError, RepliesErr
 from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.privacy.floor import read_floor
 from sglora_fed.privacy.ledger import create_ledger
-from sglora_fed.tasks import load_family, write_family
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.export import write_family
 from tests.integration.conftest import TINY
 
 MakeLoop = Callable[..., Any]

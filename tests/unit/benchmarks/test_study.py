@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 from sglora_fed.config import compose
-from sglora_fed.tasks import load_family, write_family
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.export import write_family
 
 CAMERAS = ("family=cameras", "backbone=cameras", "adapter=cameras")
 TINY = (

@@ -13,7 +13,7 @@ from sglora_fed.backbones.weights import resolve_minilm
 from sglora_fed.config import compose
 from sglora_fed.errors import BackboneInputError, ConfigError, TaskError, TextsAlikeError
 from sglora_fed.experiments.checks import check_runnable
-from sglora_fed.tasks import write_family
+from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.types import Example, Role, Task, TaskFamily
 
 LABELS = {"a": "now", "b": "later"}

@@ -18,7 +18,8 @@ from sglora_fed.kept.adapters import keep_shared, kept_shared
 from sglora_fed.kept.facts import confidence_facts, generator_facts, shared_facts
 from sglora_fed.kept.store import digest, kept_path, kept_versions
 from sglora_fed.kept.zoos import zoo_identity, zoo_path
-from sglora_fed.tasks import load_family, write_family
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.export import write_family
 from sglora_fed.zoo import Zoo
 
 MakeZoo = Callable[..., Zoo]

@@ -8,8 +8,10 @@ import pytest
 
 from sglora_fed.config.schema import FamilyConfig
 from sglora_fed.errors import TaskError
-from sglora_fed.tasks import build_family, load_family, write_family
+from sglora_fed.tasks import load_family
 from sglora_fed.tasks.assistant.content import load_topics
+from sglora_fed.tasks.export import write_family
+from sglora_fed.tasks.family import build_family
 from sglora_fed.tasks.local import local_family
 from sglora_fed.tasks.splits import seeded_roles
 from sglora_fed.tasks.styles import STYLES

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from sglora_fed.config.schema import FamilyConfig
-from sglora_fed.tasks import build_family
 from sglora_fed.tasks.assistant.content import load_topics
 from sglora_fed.tasks.everyday import EVERYDAY_TOPICS
+from sglora_fed.tasks.family import build_family
 from sglora_fed.tasks.other_author import OTHER_AUTHOR
 from sglora_fed.tasks.phrases import phrases, said_of
 from sglora_fed.tasks.styles import STYLES

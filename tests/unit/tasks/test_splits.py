@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglora_fed.config.schema import FamilyConfig
-from sglora_fed.tasks import build_family
 from sglora_fed.tasks.assistant.content import load_topics
+from sglora_fed.tasks.family import build_family
 from sglora_fed.tasks.other_author import OTHER_AUTHOR
 from sglora_fed.tasks.splits import seeded_roles
 from sglora_fed.tasks.types import Task, TaskFamily
