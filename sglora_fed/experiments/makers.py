@@ -18,7 +18,7 @@ from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.making import Made, make_for, server_projection
-from sglora_fed.federation.terms import Agreement, agree
+from sglora_fed.federation.terms import Agreement, agree, configured_readings
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.generators.export import GENERATOR, read_export
@@ -116,7 +116,9 @@ def _exported(config: RunConfig, folder: Path) -> LoadedMaker:
 
 def _agreed(config: RunConfig, generator: Generator, zoo: Zoo | None) -> Agreement:
     projection = server_projection(config.privacy, generator, zoo)
-    return agree(config, light_describer(config.backbone), projection)
+    describer = light_describer(config.backbone)
+    agreement = agree(config, describer, projection)
+    return replace(agreement, readings=configured_readings(config, describer))
 
 
 def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ from sglora_fed.federation.making import generate, make_for, server_projection
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
 from sglora_fed.federation.shared import shared_lora
-from sglora_fed.federation.terms import Agreement, agree
+from sglora_fed.federation.terms import Agreement, agree, configured_readings
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
@@ -52,7 +52,7 @@ SOUP = "soup"
 NOT_GENERATED = (*LOCAL_METHODS, SHARED_METHOD, POLICY_METHOD, SHUFFLED)
 
 GENERATED_AT_ONCE = 512
-"""Clients whose adapters are in memory together, whatever the number of clients."""
+"""Adapters of one method that are in memory together, whatever the number of clients."""
 
 
 def run_experiment(config: RunConfig, grid: Grid, output: Path) -> Path:
@@ -186,8 +186,7 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
     if SHUFFLED in tools.methods:
         others = least_alike(requests.embeddings, zoo.wordings, federation.seed)
     report = federation.reporter("evaluate")
-    for number, start in enumerate(range(0, len(requests.names), GENERATED_AT_ONCE)):
-        rows = np.arange(start, min(start + GENERATED_AT_ONCE, len(requests.names)))
+    for number, rows in enumerate(batches(federation.config, len(requests.names))):
         delivery = _delivery(federation, tools, requests, rows, others, record)
         if (part := parts.get(number)) is None:
             with record.timed("evaluate"):
@@ -201,6 +200,13 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
         if gallery and federation.seed == federation.config.seeds[0]:
             record.exhibits += exhibits(federation, requests, delivery)
     return parts
+
+
+def batches(config: RunConfig, clients: int) -> list[np.ndarray]:
+    """Rows of the requests that adapters are made for together."""
+    each = max(config.generator.readings, config.privacy.replies)
+    starts = range(0, clients, max(1, GENERATED_AT_ONCE // each))
+    return np.split(np.arange(clients), starts[1:]) if clients else []
 
 
 def _made_for(config: RunConfig, zoo: Zoo, tools: _Tools) -> str:
@@ -266,8 +272,12 @@ def agreed(federation: Federation, generator: Generator, zoo: Zoo) -> Agreement:
         GeneratorError: when shares are for a generator that is not linear.
     """
     config = federation.config
-    projection = server_projection(config.privacy, generator, zoo)
-    return agree(config, load_describer(config.backbone), projection)
+    projection, describer = (
+        server_projection(config.privacy, generator, zoo),
+        load_describer(config.backbone),
+    )
+    agreement = agree(config, describer, projection)
+    return replace(agreement, readings=configured_readings(config, describer))
 
 
 def _methods(federation: Federation) -> tuple[str, ...]:
@@ -288,7 +298,8 @@ def _beyond(method: str, federation: Federation) -> bool:
     config, privacy = federation.config, federation.config.privacy
     blind = privacy.mechanism in UNSPENT
     if method == POLICY_METHOD:
-        return federation.roster.kind == "labelled" and (blind or privacy.replies > 1)
+        several = privacy.replies > 1 or federation.config.generator.readings > 1
+        return federation.roster.kind == "labelled" and (blind or several)
     if method == SHUFFLED:
         return blind
     others = method not in (*NOT_GENERATED, config.generator.name)
@@ -330,7 +341,7 @@ def _delivery(
     record.weigh(requests, made, rows, federation)
     adapters = dict(made.adapters)
     if others is not None:
-        theirs = requests.embeddings[others[rows]]
+        theirs = tools.agreement.read(requests.embeddings[others[rows]])
         adapters[SHUFFLED] = generate(tools.generators[adopted], theirs, seed).adapters
     common = {SOUP: adapters.pop(SOUP)[0, 0]} if SOUP in adapters else {}
     if tools.shared is not None:

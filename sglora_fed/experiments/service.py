@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 from flwr.serverapp import Grid
 
 from sglora_fed.adapters.start import configured_start
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.progress import ProgressLog
-from sglora_fed.experiments.run import GENERATED_AT_ONCE, agreed, enrolled, fitted, open_federation
+from sglora_fed.experiments.run import agreed, batches, enrolled, fitted, open_federation
 from sglora_fed.federation.adopt import deliver
 from sglora_fed.federation.describe import collect_requests
 from sglora_fed.federation.making import make_for
@@ -46,8 +45,7 @@ def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
     agreement = agreed(federation, generator, zoo)
     requests, report = collect_requests(federation, agreement), federation.reporter("adopt")
     adopted, made_by = 0, generator_sha256(generator)
-    for first in range(0, len(requests.names), GENERATED_AT_ONCE):
-        rows = np.arange(first, min(first + GENERATED_AT_ONCE, len(requests.names)))
+    for rows in batches(config, len(requests.names)):
         made = make_for(federation, {name: generator}, agreement, requests, rows)
         adopted += sum(map(len, deliver(federation, requests, rows, made, made_by).values()))
         report(adopted, len(requests.names))

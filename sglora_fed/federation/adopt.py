@@ -20,6 +20,7 @@ from sglora_fed.federation.answers import (
     made_here,
     optional_arrays,
     read_optional,
+    replies_of,
 )
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.describe import Requests
@@ -42,7 +43,7 @@ class AdoptRequest:
         adapters: [n m, D] half precision: m for each client, of which it takes one; none where the
             client makes its own, or adds two answers.
         seed: of the run.
-        places: [n, m] of the catalogue that the adapters are for; None where there is no choice.
+        places: [n, m] of the catalogue that the adapters are for; None where clients named none.
         shares: [n, 2, D] two servers' answers, or None.
         generators: name -> state of the generator with which the clients make their own.
         made_by: sha256 of the generator; empty where the server does not say.
@@ -73,9 +74,8 @@ class AdoptRequest:
         read = Reader(body)
         ids = read.identifiers("ids", MOST_CLIENTS)
         places, shares, generators = read_optional(read, len(ids), size)
-        replies = 1 if places is None else places.shape[1]
-        count = 0 if shares is not None or generators else len(ids) * replies
-        adapters = read.array("adapters", "float16", (count, size))
+        adapters = read.array("adapters", "float16", (None, size))
+        replies_of(len(adapters), 0 if shares is not None or generators else len(ids), places)
         told = "confidence" in read
         sure = read.array("confidence", "float32", (len(ids),)) if told else np.empty(0, np.float32)
         if ((sure < 0) | (sure > 1)).any():
@@ -196,7 +196,5 @@ def taken(node: Node, request: AdoptRequest) -> np.ndarray:
     if request.shares is not None:
         return added(node, request.shares)
     adapters = request.adapters.astype(np.float32)
-    if request.places is None:
-        return adapters
-    several = adapters.reshape(*request.places.shape, -1)
+    several = adapters.reshape(len(tasks), len(adapters) // len(tasks), adapters.shape[1])
     return chosen(node, tasks, request.seed, several, request.places)

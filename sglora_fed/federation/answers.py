@@ -1,13 +1,15 @@
 """What a server sends beside plain adapters, and what a client makes of it.
 
-A client that asked with several places of a catalogue gets an adapter for each and keeps one; it
-never says which. One that sent nothing gets the generator. One that sent shares adds two answers.
+A client that asked with several places of a catalogue, or whose description was read in several
+ways, gets an adapter for each and keeps one; it never says which. One that sent nothing gets the
+generator. One that sent shares adds two answers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +19,7 @@ from sglora_fed.errors import GeneratorError, MessageError
 from sglora_fed.federation.codec import Reader
 from sglora_fed.federation.describe import words
 from sglora_fed.federation.node import Node
-from sglora_fed.federation.terms import agree
+from sglora_fed.federation.terms import agree, configured_readings
 from sglora_fed.privacy.mechanisms.shares import SERVERS, combined
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
@@ -57,31 +59,67 @@ def read_optional(
     return places, shares, {n: read.state(f"generator/{n}/", MOST_ARRAYS) for n in names}
 
 
+def replies_of(count: int, parts: int, places: np.ndarray | None) -> int:
+    """How many adapters came for each client, m.
+
+    Args:
+        count: adapters in all.
+        parts: clients, or methods of each client.
+        places: [n, m] that they are for, where clients named some.
+
+    Raises:
+        MessageError: when they are not as many for all, or for the places.
+    """
+    replies = count // max(parts, 1)
+    asked = replies if places is None or not parts else places.shape[1]
+    if count != asked * parts or (parts and not replies):
+        raise MessageError(f"{count} adapters do not give as many as were asked to {parts} parts")
+    return replies
+
+
 def chosen(
-    node: Node, tasks: Sequence[Task], seed: int, adapters: np.ndarray, places: np.ndarray
+    node: Node, tasks: Sequence[Task], seed: int, adapters: np.ndarray, places: np.ndarray | None
 ) -> np.ndarray:
     """[n, D] of m adapters for each client the one that it keeps.
 
-    That with the least loss on a few of its own labelled examples; without any, that for the
-    catalogue's entry nearest to its own description. Which one it was stays here.
+    A client that named places takes that with the least loss on a few of its labelled examples. Of
+    several readings, or without such examples, one of a retrieval task takes that under which its
+    items and captions choose one another most often, which needs no labels. Who can do neither
+    takes that for the place nearest to its own description, or for the description itself. Which
+    one it was stays here.
 
     Args:
         node: that carries the clients.
         tasks: n of its clients.
         seed: of the run.
         adapters: [n, m, D].
-        places: [n, m] of the catalogue.
+        places: [n, m] of the catalogue; None: for the description itself and for readings of it.
+
+    Raises:
+        MessageError: for another number of readings than was asked for, or unknown places.
     """
-    few = [_few(task, node.config.privacy.choose_by, seed) for task in tasks]
-    best = np.empty(len(tasks), np.int64)
-    bare = np.array([not some for some in few], bool)
-    for row in np.flatnonzero(~bare).tolist():
-        best[row] = _losses(node, tasks[row], few[row], adapters[row]).argmin()
-    if bare.any():
-        best[bare] = _nearest(
-            node, [tasks[i] for i in np.flatnonzero(bare).tolist()], seed, places[bare]
-        )
+    replies, by = adapters.shape[1], node.config.privacy.choose_by
+    if replies == 1:
+        return np.asarray(adapters[:, 0])
+    if places is None and replies != node.config.generator.readings:
+        raise MessageError(f"{replies} readings; {node.config.generator.readings} were asked for")
+    best = np.full(len(tasks), -1)
+    for row, task in enumerate(tasks):
+        labelled = places is not None or task.kind == "labelled"
+        if labelled and (few := _few(task, by, seed)):
+            best[row] = _losses(node, task, few, adapters[row]).argmin()
+    _fill(best, [_can_try(task) for task in tasks], partial(_tried, node, tasks, seed, adapters))
+    _fill(best, [True] * len(tasks), partial(_nearest, node, tasks, seed, places))
     return np.asarray(adapters[np.arange(len(tasks)), best])
+
+
+def _fill(
+    best: np.ndarray, able: Sequence[bool], choose: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Let those choose who have not and can; ``choose`` takes their rows."""
+    rows = np.flatnonzero((best < 0) & np.array(able, bool))
+    if len(rows):
+        best[rows] = choose(rows)
 
 
 def _few(task: Task, count: int, seed: int) -> list[Example]:
@@ -113,13 +151,35 @@ def _loss(scores: Tensor, targets: np.ndarray, both: bool) -> float:
     return float((loss + F.cross_entropy(scores.T, right)) / 2 if both else loss)
 
 
-def _nearest(node: Node, tasks: Sequence[Task], seed: int, places: np.ndarray) -> np.ndarray:
-    """[n] which of the places [n, m] is nearest to each client's own description."""
+def _can_try(task: Task) -> bool:
+    """Whether it has items and captions that can choose one another."""
+    return task.kind == "retrieval" and len(task.train) > 1
+
+
+def _tried(
+    node: Node, tasks: Sequence[Task], seed: int, adapters: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Of m adapters the one that suits a client's items and captions best, for some rows."""
+    from sglora_fed.adapters.unpaired import agreements, unpaired
+
+    some = [tasks[row] for row in rows.tolist()]
+    pools = [unpaired(task, seed) for task in some]
+    candidates = adapters[rows].swapaxes(0, 1)
+    found = agreements(node.encoder, node.layout, some, pools, list(candidates))
+    return np.asarray(found.argmax(axis=0))
+
+
+def _nearest(
+    node: Node, tasks: Sequence[Task], seed: int, places: np.ndarray | None, rows: np.ndarray
+) -> np.ndarray:
+    """Of m places the one nearest to a client's own description, for some rows; else the first."""
+    if places is None:
+        return np.zeros(len(rows), np.int64)
     snap = agree(node.config, node.describer, None, node.catalogue).snap
     if snap is None or places.max(initial=0) >= len(snap.rows):
         raise MessageError("places of a catalogue that this node does not use")
-    own = node.embed([words(task, seed) for task in tasks])
-    pairs = zip(own, places, strict=True)
+    own = node.embed([words(tasks[row], seed) for row in rows.tolist()])
+    pairs = zip(own, places[rows], strict=True)
     return np.array([int((snap.rows[some] @ snap.down(row)).argmax()) for row, some in pairs])
 
 
@@ -135,12 +195,16 @@ def made_here(
 
     generator = make_generator(node.config.generator, name)
     generator.restore(state)
-    own = node.embed([words(task, seed) for task in tasks])
+    own = node.embed([words(task, seed) for task in tasks])[:, None]
+    readings = configured_readings(node.config, node.describer, node.catalogue)
+    asked = own if readings is None else readings.of(own[:, 0])
+    flat = asked.reshape(-1, asked.shape[-1])
     with np.errstate(over="ignore", invalid="ignore"):
-        made = generator.generate(own, 1, derive_seed(seed, "generate", name)).adapters[:, 0]
+        made = generator.generate(flat, 1, derive_seed(seed, "generate", name)).adapters[:, 0]
     if made.shape[1] != node.layout.size:
         raise GeneratorError(f"{name} makes {made.shape[1]} numbers; need {node.layout.size}")
-    return _usable(node, made)
+    several = _usable(node, made).reshape(len(tasks), asked.shape[1], -1)
+    return chosen(node, tasks, seed, several, None)
 
 
 def added(node: Node, shares: np.ndarray) -> np.ndarray:

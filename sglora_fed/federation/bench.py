@@ -188,9 +188,7 @@ class Bench:
     def _choice(self, number: int) -> np.ndarray:
         """[n, D] of the adapters that came for a method, by its number."""
         request = self._request
-        if request.places is None:
-            return request.adapters[:, number].astype(np.float32)
-        replies = request.places.shape[1]
+        replies = request.adapters.shape[1] // len(request.made)
         own = request.adapters[:, number * replies : (number + 1) * replies].astype(np.float32)
         return chosen(self._node, self.tasks, request.seed, own, request.places)
 

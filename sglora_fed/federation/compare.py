@@ -49,7 +49,7 @@ class Delivery:
         common: method -> [D], one adapter for all.
         confidence: [n], or None where nobody needs it: without the policy, or for clients who can
             tell for themselves.
-        places: [n, m] of the catalogue that the adapters are for; None where there is no choice.
+        places: [n, m] of the catalogue that the adapters are for; None where clients named none.
         shares: [n, 2, D] two servers' answers, or None.
         generators: method -> state of a generator with which the clients make their own.
     """

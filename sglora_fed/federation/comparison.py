@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from sglora_fed.backbones.metrics import METRIC_SETS
 from sglora_fed.config.schema import POLICY_METHOD
 from sglora_fed.errors import MessageError
-from sglora_fed.federation.answers import States, optional_arrays, read_optional
+from sglora_fed.federation.answers import States, optional_arrays, read_optional, replies_of
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.roster import Part
 
@@ -35,7 +35,7 @@ class CompareRequest:
         shared: [C, D] half precision.
         confidence: [n] probability that the configured generator's adapter beats the fall-back;
             [0] when the policy is not among the methods, or the clients can tell for themselves.
-        places: [n, m] of the catalogue that the adapters are for; None where there is no choice.
+        places: [n, m] of the catalogue that the adapters are for; None where clients named none.
         shares: [n, 2, D] two servers' answers with the configured generator, or None.
         generators: method -> state of a generator with which the clients make their own.
     """
@@ -79,11 +79,7 @@ class CompareRequest:
             raise MessageError(f"{len(confidence)} confidences of {len(ids)} clients")
         places, shares, generators = read_optional(read, len(ids), size)
         adapters = read.array("adapters", "float16", (len(ids), None, size))
-        replies = 1 if places is None else places.shape[1]
-        if adapters.shape[1] != len(made) * replies:
-            raise MessageError(
-                f"{adapters.shape[1]} adapters for a client; need {replies} of {len(made)} methods"
-            )
+        replies_of(adapters.shape[1], len(made), places)
         return cls(
             seed=read.integer("seed", 0, MOST_SEED),
             ids=ids,

@@ -27,7 +27,7 @@ class Made:
 
     Attributes:
         adapters: generator -> [n, m, D], m for each client, of which it takes one.
-        places: [n, m] of the catalogue that they are for; None where there is no choice.
+        places: [n, m] of the catalogue that they are for; None where clients named none.
         shares: [n, 2, D] two servers' answers with the configured generator, or None.
         generators: generator -> state, with which the clients make their own.
         generated: generator -> the same adapters, and how far to trust them.
@@ -98,9 +98,9 @@ def make_for(
     if agreement.mechanism.name == "shares":
         own = generators[federation.config.generator.name]
         return Made(shares=answered(own, agreement, requests.released[rows]))
+    asked = agreement.read(requests.embeddings[rows])
     generated = {
-        name: generate(generator, requests.embeddings[rows], federation.seed)
-        for name, generator in generators.items()
+        name: generate(generator, asked, federation.seed) for name, generator in generators.items()
     }
     several = requests.embeddings.shape[1] > 1
     return Made(

@@ -13,6 +13,7 @@ from sglora_fed.backbones.types import Describer
 from sglora_fed.config.schema import IN_CLEAR, RunConfig
 from sglora_fed.errors import CatalogueError, MessageError, PrivacyError
 from sglora_fed.federation.codec import Reader, unit_rows
+from sglora_fed.federation.readings import UNREAD, Readings
 from sglora_fed.kept.catalogues import kept_snap
 from sglora_fed.privacy.catalogue import Catalogue
 from sglora_fed.privacy.families import catalogue_of
@@ -86,12 +87,14 @@ class Agreement:
     Attributes:
         terms: as the server says them.
         mechanism: of every release.
-        snap: of the catalogue; None where none is used.
+        snap: of the catalogue that releases are places of; None where they are none.
+        readings: of what a server has decoded; None where it makes one adapter of it.
     """
 
     terms: Terms
     mechanism: Mechanism
     snap: Snap | None = None
+    readings: Readings | None = None
 
     def public(self, describer: Describer) -> str:
         """What a ledger notes that a release refers to: under other terms it is another release."""
@@ -117,6 +120,10 @@ class Agreement:
             up = [self.terms.projection.up(row) for row in rows.astype(np.float64)]
             rows = np.array(up, np.float32).reshape(len(rows), dim)
         return rows[:, None]
+
+    def read(self, embeddings: np.ndarray) -> np.ndarray:
+        """[n, m, d] all that adapters are made for, of what was decoded."""
+        return embeddings if self.readings is None else self.readings.of(embeddings[:, 0])
 
 
 def _places(released: np.ndarray, snap: Snap) -> np.ndarray:
@@ -175,6 +182,26 @@ def agree_on_experts(
         return Agreement(Terms(catalogue.sha256), NoMechanism(describer.dim), snap)
     mechanism = ProjectedMechanism(snap, KrrMechanism(snap.rows, epsilon))
     return Agreement(Terms(catalogue.sha256), mechanism, snap)
+
+
+def configured_readings(
+    config: RunConfig, describer: Describer, own_catalogue: Path | None = None
+) -> Readings | None:
+    """How whoever holds the generator reads descriptions; None: as they are.
+
+    Args:
+        config: of the run.
+        describer: the description encoder.
+        own_catalogue: file that a node of its own uses in place of the configured one.
+
+    Raises:
+        CatalogueError: when there is no catalogue for the family, it cannot be used, or has too few
+            entries.
+    """
+    count = config.generator.readings
+    if count == 1 or config.privacy.mechanism in UNREAD:
+        return None
+    return Readings(kept_snap(run_catalogue(config, own_catalogue), describer), count)
 
 
 def run_catalogue(config: RunConfig, own: Path | None = None) -> Catalogue:

@@ -18,8 +18,11 @@ from sglora_fed.errors import CatalogueError
 from sglora_fed.privacy.catalogue import check_rows
 from sglora_fed.privacy.mechanisms.base import checked
 
-RIDGE = 0.03
-"""Of the mean variance, added in every direction: there are fewer wordings than directions."""
+RIDGE = 0.2
+"""Of the mean variance, added in every direction: there are fewer wordings than directions.
+
+The more, the better strangers are understood and the worse the catalogue's own author
+(docs/decisions/0016-readings.md)."""
 
 NOTHING_LEFT = 1e-6
 """Length below which an embedding has no direction."""
@@ -61,6 +64,18 @@ class Snap:
         if length < NOTHING_LEFT:
             return np.asarray(np.eye(1, len(moved))[0])
         return np.asarray(moved / length)
+
+    def nearest(self, embedding: np.ndarray, count: int) -> np.ndarray:
+        """[count] places of the entries that are nearest to an embedding [d], nearest first.
+
+        Raises:
+            PrivacyError: when it is no unit vector of the right length.
+            CatalogueError: when there are not so many entries.
+        """
+        if count > len(self.rows):
+            raise CatalogueError(f"the catalogue has {len(self.rows)} entries; {count} are wanted")
+        order = np.argsort(-(self.rows @ self.down(embedding)), kind="stable")
+        return np.asarray(order[:count])
 
 
 def snap_to(wordings: Sequence[np.ndarray]) -> Snap:

@@ -34,6 +34,13 @@ class GeneratorConfig(Group):
     name: str = option(
         "functional", "the generator whose adapters clients adopt", one_of(GENERATORS)
     )
+    readings: int = option(
+        1,
+        "adapters that a client gets and chooses among: for its own description, and for the"
+        " entries of the family's catalogue that are nearest to it; not with `subset`, which has"
+        " `privacy.replies`, or `shares`",
+        at_least(1),
+    )
     neighbours: int = option(
         4, "K: nearest experts in the weights of `adapter_soup`, `topk` and `sglora`", at_least(1)
     )
