@@ -23,13 +23,21 @@ from sglora_fed.tasks.types import Example, Task
 MOST_ITEMS = 64
 """Items that are tried: with 32 to 100 clients are told apart alike (docs/decisions/0014)."""
 
+FIRST_ITEMS = 16
+"""Items with which each of many adapters is tried; the best of them are tried with all."""
 
-def unpaired(task: Task, seed: int) -> tuple[Example, ...]:
+FINALISTS = 2
+"""Adapters that are tried with all items: with more the choice is the same
+(docs/decisions/0016)."""
+
+
+def unpaired(task: Task, seed: int, most: int = MOST_ITEMS) -> tuple[Example, ...]:
     """Some training items of a retrieval task, each beside *a* caption: the captions are sorted.
 
     Args:
         task: of a client.
-        seed: of the choice, if there are more than ``MOST_ITEMS``.
+        seed: of the choice.
+        most: items that are taken; fewer are a part of more.
 
     Raises:
         TaskError: when there are fewer than two.
@@ -42,7 +50,7 @@ def unpaired(task: Task, seed: int) -> tuple[Example, ...]:
     order = np.random.default_rng(derive_seed(seed, "unpaired", task.id)).permutation(
         len(task.train)
     )
-    chosen = [task.train[place] for place in sorted(order[:MOST_ITEMS])]
+    chosen = [task.train[place] for place in sorted(order[:most])]
     captions = sorted(example.label for example in chosen)
     return tuple(
         Example(example.item, caption) for example, caption in zip(chosen, captions, strict=True)
@@ -81,3 +89,40 @@ def agreements(
             for vectors in candidates
         ]
     )
+
+
+def most_suited(
+    encoder: DualEncoder,
+    layout: Layout,
+    tasks: Sequence[Task],
+    seed: int,
+    adapters: np.ndarray,
+) -> np.ndarray:
+    """Which of several adapters suits each client best, told without labels.
+
+    All are tried with a few items, and the best of them with more.
+
+    Args:
+        encoder: frozen dual encoder.
+        layout: of the vectors.
+        tasks: of n clients, of which each has two items or more.
+        seed: of the choice of items.
+        adapters: [n, m, D].
+
+    Returns:
+        [n] of the m; of equals the first.
+
+    Raises:
+        TaskError: as for :func:`unpaired`.
+    """
+
+    def tried(some: np.ndarray, most: int) -> np.ndarray:
+        pools = [unpaired(task, seed, most) for task in tasks]
+        return agreements(encoder, layout, tasks, pools, list(some.swapaxes(0, 1)))
+
+    few = tried(adapters, FIRST_ITEMS)
+    # In their own order, so that of equals it is the first that stays.
+    finalists = np.sort(np.argsort(-few, axis=0, kind="stable")[:FINALISTS], axis=0)
+    clients = np.arange(len(tasks))
+    last = tried(adapters[clients[:, None], finalists.T], MOST_ITEMS)
+    return np.asarray(finalists[last.argmax(axis=0), clients])

@@ -160,13 +160,11 @@ def _tried(
     node: Node, tasks: Sequence[Task], seed: int, adapters: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
     """Of m adapters the one that suits a client's items and captions best, for some rows."""
-    from sglora_fed.adapters.unpaired import agreements, unpaired
+    # A node that chooses by its description alone loads no model and needs no torch.
+    from sglora_fed.adapters.unpaired import most_suited
 
     some = [tasks[row] for row in rows.tolist()]
-    pools = [unpaired(task, seed) for task in some]
-    candidates = adapters[rows].swapaxes(0, 1)
-    found = agreements(node.encoder, node.layout, some, pools, list(candidates))
-    return np.asarray(found.argmax(axis=0))
+    return most_suited(node.encoder, node.layout, some, seed, adapters[rows])
 
 
 def _nearest(
