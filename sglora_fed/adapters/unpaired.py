@@ -28,7 +28,7 @@ FIRST_ITEMS = 16
 
 FINALISTS = 2
 """Adapters that are tried with all items: with more the choice is the same
-(docs/decisions/0016)."""
+(docs/decisions/0017)."""
 
 
 def unpaired(task: Task, seed: int, most: int = MOST_ITEMS) -> tuple[Example, ...]:

@@ -22,7 +22,7 @@ RIDGE = 0.2
 """Of the mean variance, added in every direction: there are fewer wordings than directions.
 
 The more, the better strangers are understood and the worse the catalogue's own author
-(docs/decisions/0016-readings.md)."""
+(docs/decisions/0017-readings.md)."""
 
 NOTHING_LEFT = 1e-6
 """Length below which an embedding has no direction."""

@@ -180,3 +180,21 @@ def test_no_byte_that_leaves_holds_words_embedding_or_place(
     )
     assert "place" not in json.dumps(run.summary)
     assert all(words(task, 0) not in written for task in load_family(node.config.family).tasks)
+
+
+@pytest.mark.parametrize("mechanism", ["none", "local"])
+def test_a_description_is_read_in_several_ways(
+    make_fast: MakeLoop, home: Path, catalogue: str, mechanism: str
+) -> None:
+    told = (*RIDGE, "generator.readings=3", catalogue)
+    run = make_fast(*told, f"privacy={mechanism}").run()
+    # Whoever makes them: the labels that choose are the client's, and the choice is the same.
+    assert values_of(run.rows) == values_of(make_fast(*told, output="other").run().rows)
+    if mechanism == "none":
+        made = arrays(run, COMPARE, "adapters", "request")
+        plain = make_fast(*RIDGE, output="one").run()
+        np.testing.assert_array_equal(made[:, :1], arrays(plain, COMPARE, "adapters", "request"))
+        assert made.shape[1] == 3
+        assert "places" not in run.of_kind(COMPARE)[0].request.content["arrays"]
+        down = [one.summary["bytes_per_client"]["down"] for one in (plain, run)]
+        assert 2.5 * down[0] < down[1] < 3.1 * down[0]

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from sglora_fed.adapters.layout import Layout
-from sglora_fed.adapters.unpaired import MOST_ITEMS, agreements, unpaired
+from sglora_fed.adapters.unpaired import (
+    FINALISTS,
+    FIRST_ITEMS,
+    MOST_ITEMS,
+    agreements,
+    most_suited,
+    unpaired,
+)
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import TaskError
 from sglora_fed.tasks.types import Example, Task
@@ -78,3 +85,33 @@ def test_one_item_chooses_its_caption_whatever_the_adapter(make_task: MakeTask, 
     task = client(make_task, 0, 4)
     with pytest.raises(TaskError, match=f"{count} training examples"):
         unpaired(replace(task, train=task.train[:count]), 0)
+
+
+def test_few_are_a_part_of_many(make_task: MakeTask) -> None:
+    task = client(make_task, 0, 2 * MOST_ITEMS)
+    few, many = unpaired(task, 0, FIRST_ITEMS), unpaired(task, 0)
+    assert len(few) == FIRST_ITEMS
+    for part in ("item", "label"):
+        assert {getattr(one, part) for one in few} < {getattr(one, part) for one in many}
+
+
+def test_the_best_of_several_is_that_of_two_heats(
+    encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any, make_task: MakeTask
+) -> None:
+    tasks = [client(make_task, number, 40 + number) for number in range(3)]
+    many = [np.roll(vectors, shift, axis=0)[:3] for shift in range(4)]
+    adapters = np.stack([*many, np.zeros_like(many[0])], axis=1)
+
+    def share(task: Task, vector: np.ndarray, most: int) -> float:
+        pool = unpaired(task, 5, most)
+        reference.load(vector)
+        captions = list(dict.fromkeys(one.label for one in pool))
+        scores = reference.scores(list(dict.fromkeys(one.item for one in pool)), captions)
+        return counted(scores.detach().numpy())
+
+    best = most_suited(encoder, layout, tasks, 5, adapters)
+    for task, own, place in zip(tasks, adapters, best, strict=True):
+        heat = [share(task, vector, FIRST_ITEMS) for vector in own]
+        ranked = sorted(range(len(own)), key=lambda i: (-heat[i], i))
+        final = {i: share(task, own[i], MOST_ITEMS) for i in sorted(ranked[:FINALISTS])}
+        assert place == max(final, key=lambda i: (final[i], -i))

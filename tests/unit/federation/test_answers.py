@@ -20,7 +20,11 @@ LAYOUT, DIM = Layout((ModuleShape("query", 3, 2),), 1, 1.0), 4
 def asking(words: np.ndarray) -> Node:
     """A node whose client's words have this embedding."""
     told: Any = SimpleNamespace(
-        config=compose(["generator=ridge"]), layout=LAYOUT, embed=lambda _: words[None]
+        config=compose(["generator=ridge", "generator.readings=1"]),
+        layout=LAYOUT,
+        describer=None,
+        catalogue=None,
+        embed=lambda _: words[None],
     )
     return cast(Node, told)
 

@@ -1,0 +1,136 @@
+"""A description in several readings, and which of the adapters for them a client keeps."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from sglora_fed.config import compose
+from sglora_fed.errors import CatalogueError, MessageError
+from sglora_fed.federation.answers import chosen, replies_of
+from sglora_fed.federation.node import Node
+from sglora_fed.federation.readings import Readings
+from sglora_fed.federation.terms import Agreement, Terms, configured_readings
+from sglora_fed.privacy.mechanisms import NoMechanism
+from sglora_fed.privacy.snapping import Snap, snap_to
+from sglora_fed.tasks.types import Example, Task
+
+ENTRIES, WAYS, DIM, CLIENTS, SIZE = 9, 5, 12, 4, 3
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True))
+
+
+@pytest.fixture
+def snap() -> Snap:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(ENTRIES, 1, DIM))
+    return snap_to(list(unit(means + 0.3 * rng.normal(size=(ENTRIES, WAYS, DIM)))))
+
+
+@pytest.fixture
+def said() -> np.ndarray:
+    rows = unit(np.random.default_rng(1).normal(size=(CLIENTS, DIM)))
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [2, 4, ENTRIES + 1])
+def test_the_description_comes_first_and_then_what_is_nearest(
+    snap: Snap, said: np.ndarray, count: int
+) -> None:
+    read = Readings(snap, count).of(said)
+    assert read.shape == (CLIENTS, count, DIM)
+    assert read.dtype == np.float32
+    for own, rows in zip(said, read, strict=True):
+        np.testing.assert_array_equal(rows[0], own)
+        moved = unit((own - snap.mean) @ snap.matrix)
+        distances = np.linalg.norm(snap.rows - moved, axis=1)
+        for row, place in zip(rows[1:], np.argsort(distances), strict=False):
+            np.testing.assert_allclose(row, snap.embeddings[place], rtol=1e-6)
+
+
+def test_nobody_asks_in_no_reading(snap: Snap) -> None:
+    assert Readings(snap, 3).of(np.empty((0, DIM), np.float32)).shape == (0, 3, DIM)
+
+
+@pytest.mark.parametrize("count", [0, 1, ENTRIES + 2])
+def test_more_readings_than_there_are_entries(snap: Snap, count: int) -> None:
+    with pytest.raises(CatalogueError, match=f"generator.readings={count}: .* 2 to {ENTRIES + 1}"):
+        Readings(snap, count)
+
+
+def test_what_was_decoded_is_read_where_readings_are_wanted(snap: Snap, said: np.ndarray) -> None:
+    plain = Agreement(Terms(), NoMechanism(DIM))
+    decoded = plain.decoded(said.astype(np.float16))
+    assert plain.read(decoded).shape == (CLIENTS, 1, DIM)
+    wide = Agreement(Terms(), NoMechanism(DIM), readings=Readings(snap, 3))
+    np.testing.assert_array_equal(wide.read(decoded)[:, :1], decoded)
+    assert wide.read(decoded).shape == (CLIENTS, 3, DIM)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["generator.readings=1"],
+        ["generator.readings=3", "privacy=shares"],
+        ["generator.readings=3", "privacy=subset", "privacy.epsilon=1", "privacy.replies=2"],
+    ],
+)
+def test_who_is_not_read_needs_no_catalogue(told: list[str]) -> None:
+    unused: Any = None
+    assert configured_readings(compose(told), unused) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "places", "replies"),
+    [
+        (6, 2, None, 3),
+        (6, 2, np.zeros((2, 3)), 3),
+        (6, 2, np.zeros((2, 2)), None),
+        (0, 0, None, 0),
+        (0, 2, None, None),
+        (3, 2, None, None),
+        (3, 0, None, None),
+    ],
+)
+def test_as_many_adapters_for_each(
+    count: int, parts: int, places: np.ndarray | None, replies: int | None
+) -> None:
+    if replies is None:
+        with pytest.raises(MessageError, match=f"{count} adapters"):
+            replies_of(count, parts, places)
+    else:
+        assert replies_of(count, parts, places) == replies
+
+
+def owner(pairs: int, kind: Any = "retrieval") -> Task:
+    train = tuple(Example(f"item {i}", f"caption {i}") for i in range(pairs))
+    labels = {"a": "A", "b": "B"} if kind == "labelled" else {}
+    return Task("own", "words", labels, train, (), "client", "own", kind=kind)
+
+
+def node(*told: str) -> Node:
+    """A node that has no model: whoever tries an adapter on it fails."""
+    made: Any = SimpleNamespace(config=compose(["generator.readings=3", *told]))
+    return cast(Node, made)
+
+
+@pytest.mark.parametrize("task", [owner(0), owner(1), owner(0, "labelled")])
+def test_who_has_nothing_to_try_them_on_keeps_that_for_the_description(task: Task) -> None:
+    adapters = np.arange(3 * SIZE, dtype=np.float32).reshape(1, 3, SIZE)
+    np.testing.assert_array_equal(chosen(node(), [task], 0, adapters, None), adapters[:, 0])
+
+
+def test_other_than_the_wanted_readings_are_refused() -> None:
+    adapters = np.zeros((1, 4, SIZE), np.float32)
+    with pytest.raises(MessageError, match="4 readings; 3 were asked for"):
+        chosen(node(), [owner(0)], 0, adapters, None)
+
+
+def test_one_adapter_is_no_choice() -> None:
+    adapters = np.ones((1, 1, SIZE), np.float32)
+    np.testing.assert_array_equal(chosen(node(), [owner(9)], 0, adapters, None), adapters[:, 0])
