@@ -7,18 +7,23 @@ none is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sglora_fed.adapters.data import prepare
-from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.layout import Layout
+from sglora_fed.backbones.arithmetic import Adapter
 from sglora_fed.backbones.metrics import distinct, mutual_choices
-from sglora_fed.backbones.types import DualEncoder
+from sglora_fed.backbones.types import DualEncoder, PlainEncoder
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
+
+Pools = Sequence[tuple[Example, ...]]
+"""For each client what :func:`unpaired` gives."""
+
+Agree = Callable[[Sequence[Task], Pools, Sequence[np.ndarray]], np.ndarray]
+"""Tasks of n clients, their pools, K times [n, D] adapters -> [K, n] shares of mutual choices."""
 
 MOST_ITEMS = 64
 """Items that are tried: with 32 to 100 clients are told apart alike (docs/decisions/0014)."""
@@ -61,7 +66,7 @@ def agreements(
     encoder: DualEncoder,
     layout: Layout,
     tasks: Sequence[Task],
-    pools: Sequence[tuple[Example, ...]],
+    pools: Pools,
     candidates: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Share of mutual choices among each client's items and captions, for several adapters.
@@ -70,44 +75,63 @@ def agreements(
         encoder: frozen dual encoder.
         layout: of the vectors.
         tasks: of n clients.
-        pools: for each what :func:`unpaired` gives.
+        pools: of the clients.
         candidates: K times [n, D], an adapter for each client.
 
     Returns:
         [K, n] fractions.
     """
+    # A node of its owner tries a few adapters without torch.
+    from sglora_fed.adapters.data import prepare
+    from sglora_fed.adapters.evaluation import score_tasks
+
     parts = [prepare(encoder, task, pool) for task, pool in zip(tasks, pools, strict=True)]
+    scored = [score_tasks(encoder, parts, layout, vectors) for vectors in candidates]
+    return _shares([[score.numpy() for score in scores] for scores in scored], pools)
+
+
+def plain_agreements(
+    plain: PlainEncoder,
+    layout: Layout,
+    _: Sequence[Task],
+    pools: Pools,
+    candidates: Sequence[np.ndarray],
+) -> np.ndarray:
+    """As :func:`agreements`, in NumPy."""
+    scored: list[list[np.ndarray]] = [[] for _ in candidates]
+    for row, pool in enumerate(pools):
+        items = plain.prepare_items([one.item for one in pool])
+        texts = plain.prepare_texts([one.label for one in pool])
+        for scores, vectors in zip(scored, candidates, strict=True):
+            own = plain.carrying(Adapter(layout, np.asarray(vectors[row], np.float32)))
+            scores.append(own.encode_items(items, 1) @ own.encode_texts(texts, 1).T)
+    return _shares(scored, pools)
+
+
+def _shares(scored: Sequence[Sequence[np.ndarray]], pools: Pools) -> np.ndarray:
+    """[K, n] of K times the scores of n clients."""
     names = [[(one.key, one.label) for one in pool] for pool in pools]
     return np.array(
         [
             [
-                mutual_choices(distinct(scores, own)[0])
-                for scores, own in zip(
-                    score_tasks(encoder, parts, layout, vectors), names, strict=True
-                )
+                mutual_choices(distinct(score, own)[0])
+                for score, own in zip(scores, names, strict=True)
             ]
-            for vectors in candidates
+            for scores in scored
         ]
     )
 
 
-def most_suited(
-    encoder: DualEncoder,
-    layout: Layout,
-    tasks: Sequence[Task],
-    seed: int,
-    adapters: np.ndarray,
-) -> np.ndarray:
+def most_suited(tasks: Sequence[Task], seed: int, adapters: np.ndarray, agree: Agree) -> np.ndarray:
     """Which of several adapters suits each client best, told without labels.
 
     All are tried with a few items, and the best of them with more.
 
     Args:
-        encoder: frozen dual encoder.
-        layout: of the vectors.
         tasks: of n clients, of which each has two items or more.
         seed: of the choice of items.
         adapters: [n, m, D].
+        agree: tells the shares of mutual choices.
 
     Returns:
         [n] of the m; of equals the first.
@@ -118,7 +142,7 @@ def most_suited(
 
     def tried(some: np.ndarray, most: int) -> np.ndarray:
         pools = [unpaired(task, seed, most) for task in tasks]
-        return agreements(encoder, layout, tasks, pools, list(some.swapaxes(0, 1)))
+        return agree(tasks, pools, list(some.swapaxes(0, 1)))
 
     few = tried(adapters, FIRST_ITEMS)
     # In their own order, so that of equals it is the first that stays.

@@ -14,8 +14,8 @@ from flwr.app import RecordDict
 
 from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.adapters.start import norm_bound
-from sglora_fed.backbones import light_describer
-from sglora_fed.backbones.types import Describer
+from sglora_fed.backbones import light_backbone, light_describer
+from sglora_fed.backbones.types import Describer, PlainEncoder
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.config.schema import ITEMS, RunConfig
 from sglora_fed.edge.data import own_task
@@ -44,6 +44,11 @@ class OwnersNode(Node):
     def describer(self) -> Describer:
         """The description encoder, in NumPy."""
         return light_describer(self.config.backbone)
+
+    @cached_property
+    def plain(self) -> PlainEncoder | None:
+        """The backbone in NumPy, for an adapter or a few and some hundred examples."""
+        return light_backbone(self.config.backbone)
 
     @cached_property
     def clients(self) -> dict[str, Task]:

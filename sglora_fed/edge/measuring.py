@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from sglora_fed.adapters.candidates import compared
-from sglora_fed.backbones import light_backbone
 from sglora_fed.backbones.arithmetic import Adapter
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.backbones.types import PlainEncoder
@@ -33,7 +32,7 @@ def measured(node: Node, task: Task, vector: np.ndarray) -> dict[str, dict[str, 
     Raises:
         SgloraError: when the examples or the backbone cannot be read.
     """
-    plain = light_backbone(node.config.backbone) if len(task.test) <= FEW else None
+    plain = node.plain if len(task.test) <= FEW else None
     if plain is None:
         bare, ours, targets = _by_torch(node, task, vector)
     else:

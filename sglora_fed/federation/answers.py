@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sglora_fed.adapters.start import within_bound
+from sglora_fed.adapters.unpaired import Agree, agreements, most_suited, plain_agreements
 from sglora_fed.errors import GeneratorError, MessageError
 from sglora_fed.federation.codec import Reader
 from sglora_fed.federation.describe import words
@@ -160,11 +161,11 @@ def _tried(
     node: Node, tasks: Sequence[Task], seed: int, adapters: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
     """Of m adapters the one that suits a client's items and captions best, for some rows."""
-    # A node that chooses by its description alone loads no model and needs no torch.
-    from sglora_fed.adapters.unpaired import most_suited
-
-    some = [tasks[row] for row in rows.tolist()]
-    return most_suited(node.encoder, node.layout, some, seed, adapters[rows])
+    if node.plain is None:
+        agree: Agree = partial(agreements, node.encoder, node.layout)
+    else:
+        agree = partial(plain_agreements, node.plain, node.layout)
+    return most_suited([tasks[row] for row in rows.tolist()], seed, adapters[rows], agree)
 
 
 def _nearest(

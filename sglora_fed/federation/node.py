@@ -12,7 +12,7 @@ import numpy as np
 
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones import load_backbone, load_describer
-from sglora_fed.backbones.types import Describer, DualEncoder
+from sglora_fed.backbones.types import Describer, DualEncoder, PlainEncoder
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import LISTED, RunConfig
 from sglora_fed.errors import CatalogueError, MessageError
@@ -57,6 +57,11 @@ class Node:
     def encoder(self) -> DualEncoder:
         """The frozen backbone."""
         return load_backbone(self.config.backbone, self.config.adapter)
+
+    @property
+    def plain(self) -> PlainEncoder | None:
+        """The frozen backbone in NumPy, where that is done sooner; None: use ``encoder``."""
+        return None
 
     @cached_property
     def layout(self) -> Layout:

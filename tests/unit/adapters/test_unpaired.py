@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_the_best_of_several_is_that_of_two_heats(
         scores = reference.scores(list(dict.fromkeys(one.item for one in pool)), captions)
         return counted(scores.detach().numpy())
 
-    best = most_suited(encoder, layout, tasks, 5, adapters)
+    best = most_suited(tasks, 5, adapters, partial(agreements, encoder, layout))
     for task, own, place in zip(tasks, adapters, best, strict=True):
         heat = [share(task, vector, FIRST_ITEMS) for vector in own]
         ranked = sorted(range(len(own)), key=lambda i: (-heat[i], i))
