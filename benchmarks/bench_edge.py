@@ -5,8 +5,9 @@ of random numbers, and one node after the other. Run with::
 
     python benchmarks/bench_edge.py --output benchmarks/results/edge.json
 
-CPU and memory are reliable on a busy machine; seconds are not. Memory is the sum over all of a
-node's processes of their proportional set sizes: pages that several share count once.
+CPU and memory are reliable on a busy machine; seconds are not. Memory is that of all of a node's
+processes as if it had the machine to itself: pages of a file that several of them have count once,
+whoever else has mapped the file. (Proportional set sizes would be less where others run torch.)
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -49,7 +51,7 @@ class Look:
 
     Attributes:
         date: seconds since 1970.
-        mb: proportional set size of all, in 2^20 bytes.
+        mb: memory of all (:func:`memory`).
         cpu: seconds of all so far, those that have ended included.
     """
 
@@ -78,6 +80,21 @@ class Cost:
     idle_mb: float
 
 
+def memory(members: Sequence[psutil.Process]) -> float:
+    """What processes have in memory together, in 2^20 bytes: a file's pages are counted once.
+
+    Of each file those of the process that has most of it, as if the others had no further ones.
+    """
+    own, files = 0, defaultdict[str, int](int)
+    for one in members:
+        # One that has ended stays in the list, without memory, until its parent asks after it.
+        with suppress(psutil.ZombieProcess):
+            for mapped in one.memory_maps(grouped=True):
+                own += mapped.anonymous
+                files[mapped.path] = max(files[mapped.path], mapped.rss - mapped.anonymous)
+    return (own + sum(files.values())) / 2**20
+
+
 class Watch:
     """Looks at a node's processes until told to stop."""
 
@@ -94,9 +111,9 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._done.wait(EVERY):
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            with suppress(psutil.NoSuchProcess):
                 members = self._trial.members(self._name)
-                mb = sum(one.memory_full_info().pss for one in members) / 2**20
+                mb = memory(members)
                 # A process counts those of its children that have ended.
                 cpu = sum(sum(one.cpu_times()[:4]) for one in members)
                 self.looks.append(Look(time.time(), mb, cpu))
@@ -191,8 +208,7 @@ def bench(folder: Path, overrides: Sequence[str], data: Path) -> dict[str, dict[
         trial.wait(lambda: (trial.output / "counters.json").exists(), LIMIT, "no service")
         found = {"adopts": asdict(measure(trial, "adopts", []))}
         found["measures"] = asdict(measure(trial, "measures", ["--data", str(data)]))
-        service = sum(one.memory_full_info().pss for one in trial.members("superlink")) / 2**20
-        return {**found, "server": {"mb": round(service)}}
+        return {**found, "server": {"mb": round(memory(trial.members("superlink")))}}
 
 
 def main() -> None:
