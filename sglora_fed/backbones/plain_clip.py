@@ -170,7 +170,7 @@ def plain_clip(folder: Path, scale: float | None) -> PlainClip | None:
         told = all(key in text for key in TEXT) and all(key in vision for key in VISION)
         acts = {text.get("hidden_act"), vision.get("hidden_act")}
         prepared = preprocessing(folder, vision.get("image_size"))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     if not told or not acts <= set(ACTIVATIONS) or prepared is None:
         return None

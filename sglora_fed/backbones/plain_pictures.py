@@ -15,6 +15,9 @@ FILE = "preprocessor_config.json"
 STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
 """What is done to a picture, in this order."""
 
+OLDER = {"do_rescale": True, "rescale_factor": 1 / 255}
+"""What files of before there was a choice do not say; sizes are plain numbers in them."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -63,14 +66,16 @@ def preprocessing(folder: Path, side: int) -> Preprocessing | None:
         None where the file does not say all of it, or says more.
     """
     try:
-        told = json.loads((folder / FILE).read_bytes())
-        return _usual(told, side)
+        told = dict(json.loads((folder / FILE).read_bytes()))
+        return _usual(OLDER | told, side)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def _usual(told: dict[str, Any], side: int) -> Preprocessing | None:
     size, crop = told["size"], told["crop_size"]
+    size = {"shortest_edge": size} if isinstance(size, int) else size
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
     if not all(told[step] is True for step in STEPS) or told.get("do_pad"):
         return None
     if set(size) != {"shortest_edge"} or crop != {"height": side, "width": side}:

@@ -183,6 +183,21 @@ def test_pictures_become_what_the_preprocessor_makes_of_them(
     np.testing.assert_array_equal(made.transpose(2, 0, 1), wanted)
 
 
+def test_older_files_say_the_same_in_fewer_words(tmp_path: Path) -> None:
+    told = {"size": 20, "crop_size": 16, "resample": 3, "image_mean": [0.5] * 3}
+    steps = {"do_resize": True, "do_center_crop": True, "do_normalize": True}
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(told | steps | {"image_std": [0.3, 0.4, 0.5]}))
+    own = preprocessing(tmp_path, 16)
+    assert own is not None
+    picture = np.random.default_rng(0).integers(256, size=(31, 50, 3), dtype=np.uint8)
+    processor = CLIPImageProcessorPil.from_pretrained(tmp_path)
+    (wanted,) = processor([Image.fromarray(picture)])["pixel_values"]
+    np.testing.assert_array_equal(
+        own.values(own.middle(picture)[None])[0].transpose(2, 0, 1), wanted
+    )
+
+
 def test_the_quick_error_function_is_as_near_as_it_says() -> None:
     rows = np.linspace(-12, 12, 400_001, dtype=np.float32)
     # Half of 1.5e-7, and five roundings to float32 of at most 6e-8 each.
