@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ BODY_SECONDS = 5.0
 """For a request's body to come to its end."""
 
 HELD = 1.0
-"""Seconds before a client is told that it asks too often: who asks at once again, waits with it."""
+"""Seconds before a client is told that it asks too often, and up to as many more: who asks at once
+again waits with it, and those who were refused in one moment do not come again in one."""
 
 STATUS: dict[type[SgloraError], int] = {
     RequestError: 400,
@@ -148,7 +150,7 @@ class Service:
                     self.doorkeeper.check(meaning, request.headers, client.key)
                 parsed = parse_request(body, content, self.accepted)
                 self._count(name, parsed)
-                made = await self._made(parsed)
+                made = await self._made(name, parsed)
                 reply: Response = Taken(pack_reply(made, self.export.sha256), held.pop_all())
             adapters = len(made)
         except Exception as error:  # noqa: BLE001 - no request may end the service
@@ -185,14 +187,14 @@ class Service:
         if self._shadow is not None:
             self._shadow.close()
 
-    async def _made(self, request: AdapterRequest) -> np.ndarray:
+    async def _made(self, name: str, request: AdapterRequest) -> np.ndarray:
         """[m, D] float16."""
         released, rows = request.released, self.export.rows
         if request.form.dtype == "uint16" and rows is not None:
             embeddings = rows[released]
         else:
             embeddings = released.astype(np.float32)[None]
-        return await self.batcher.adapters(embeddings)
+        return await self.batcher.adapters(name, embeddings)
 
     def answerable(self, error: Exception) -> SgloraError:
         """An error that a client is told; of a fault of this side it is told that there is one.
@@ -207,7 +209,7 @@ class Service:
 
     async def _refusal(self, error: SgloraError) -> Response:
         if isinstance(error, RateError):
-            await asyncio.sleep(HELD)
+            await asyncio.sleep(random.uniform(HELD, 2 * HELD))
         return self.refused(error)
 
     def refused(self, error: SgloraError, code: int | None = None) -> Response:

@@ -11,13 +11,17 @@ import numpy as np
 from sglora_fed.adapters.start import within_bound
 from sglora_fed.generators.export import Export
 from sglora_fed.seeds import derive_seed
+from sglora_fed.serving.fair import FairQueue
+
+Waiting = tuple[np.ndarray, asyncio.Future[np.ndarray]]
+"""Embeddings [m, d], and where their adapters are told."""
 
 WAIT = 0.002
 """Seconds for which the first request of a batch waits for others."""
 
-MOST_ROWS = 32
-"""Adapters that are made at once: more gain nothing, and what they need for a moment stays the
-process's memory."""
+MOST_ROWS = 8
+"""Adapters that are made at once: more gain little, and whoever asks just after a batch has begun
+waits for all of it, and for its answers."""
 
 
 @dataclass
@@ -32,34 +36,62 @@ class Batcher:
     batches: int = 0
     """Made so far."""
 
-    _waiting: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = field(default_factory=list)
+    _waiting: FairQueue[Waiting] = field(default_factory=FairQueue)
     _timer: asyncio.TimerHandle | None = None
+    _working: bool = False
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "generate"))
 
-    async def adapters(self, embeddings: np.ndarray) -> np.ndarray:
+    async def adapters(self, client: str, embeddings: np.ndarray) -> np.ndarray:
         """Adapters [m, D] float16 for unit embeddings [m, d], within the clients' bound.
+
+        Args:
+            client: that asks: those of others need not wait for all of its own.
+            embeddings: of what it asks for.
 
         Raises:
             Exception: whatever the generator raises for these; others of the batch get theirs.
         """
+        parts = [embeddings[i : i + MOST_ROWS] for i in range(0, len(embeddings), MOST_ROWS)]
+        return np.concatenate(await asyncio.gather(*(self._asked(client, one) for one in parts)))
+
+    def _asked(self, client: str, embeddings: np.ndarray) -> asyncio.Future[np.ndarray]:
+        """What comes of no more rows than a batch has: nobody waits for a large request's rest."""
         loop = asyncio.get_running_loop()
         made: asyncio.Future[np.ndarray] = loop.create_future()
-        self._waiting.append((embeddings, made))
-        if sum(len(rows) for rows, _ in self._waiting) >= MOST_ROWS:
+        self._waiting.put(client, len(embeddings), (embeddings, made))
+        if not self._working:
+            self._wait(loop)
+        return made
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin soon, or at once where a batch is full."""
+        if self._waiting.cost >= MOST_ROWS:
             self._begin(loop)
         elif self._timer is None:
             self._timer = loop.call_later(WAIT, self._begin, loop)
-        return await made
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make a batch; what comes meanwhile keeps waiting here, where it can be put in order."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch, self._waiting = self._waiting, []
-        if batch:
-            self.batches += 1
-            work = loop.run_in_executor(self._worker, self._made, [rows for rows, _ in batch])
-            work.add_done_callback(lambda done: _hand_out(batch, done))
+        batch = self._waiting.take(MOST_ROWS)
+        self.batches += 1
+        self._working = True
+        work = loop.run_in_executor(self._worker, self._made, [rows for rows, _ in batch])
+        work.add_done_callback(lambda done: self._end(loop, batch, done))
+
+    def _end(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[Waiting],
+        done: asyncio.Future[list[np.ndarray | Exception]],
+    ) -> None:
+        """Hand out a batch, and begin the next: whatever waits has done so for a while."""
+        self._working = False
+        if self._waiting.cost:
+            self._begin(loop)
+        _hand_out(batch, done)
 
     def _made(self, parts: list[np.ndarray]) -> list[np.ndarray | Exception]:
         """Each request's adapters, or what it fails with: then each is made alone."""
@@ -84,7 +116,7 @@ class Batcher:
 
 
 def _hand_out(
-    batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]],
+    batch: list[Waiting],
     done: asyncio.Future[list[np.ndarray | Exception]],
 ) -> None:
     """Give each request its rows or its error; who has gone away gets nothing."""

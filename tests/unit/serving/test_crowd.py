@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sglora_fed.errors import EndpointError
+from sglora_fed.errors import EndpointError, RateError
+from sglora_fed.generators.export import Export
 from sglora_fed.serving import app, connection
+from sglora_fed.serving.app import Service
 from sglora_fed.serving.limits import Limits
 from sglora_fed.serving.tls import Files, client_context
 from sglora_fed.serving.wire import SAFETENSORS, AdapterRequest
@@ -97,6 +100,25 @@ def test_who_asks_too_often_is_told_when_to_come_again(
     reply = raw.getresponse()
     assert (reply.status, reply.read()) == (429, b'{"error": "SGL-833"}')
     assert 1 <= int(reply.headers["retry-after"]) <= 2
+
+
+def test_who_is_refused_in_one_moment_is_not_told_in_one(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "HELD", 0.05)
+    service, told = Service(export, None), []
+
+    async def refused(number: int) -> None:
+        await service._refusal(RateError(1.0))
+        told.append(number)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(refused(number) for number in range(50)))
+
+    asyncio.run(all_of_them())
+    service.close()
+    assert sorted(told) == list(range(50))
+    assert told != sorted(told)
 
 
 def test_a_body_that_does_not_end_is_given_up(
