@@ -28,6 +28,7 @@ SPLITS, CONDITIONS = 3, 10
 WORDS = (
     "experiment=cameras",
     "generator=ridge",
+    "generator.readings=1",
     "experiment.methods=[zero_shot]",
     "experiment.controls=false",
     f"family.clients_per_split={CONDITIONS}",

@@ -28,6 +28,8 @@ CENTRAL = tuple(
 
 ROUNDS = (5, 10, 40)
 
+READINGS = (1, 2, 4, 8, 16)
+
 PENALTIES = (0.005, 0.1, 0.3, 1.0)
 
 Measure = Callable[[World], Measured]
@@ -125,6 +127,17 @@ def descriptions(world: World) -> Measured:
     return found, {}
 
 
+def readings(world: World) -> Measured:
+    """What several readings of a description are worth, and somebody else's in as many."""
+    found = {}
+    for count in READINGS:
+        run = world.with_overrides(f"generator.readings={count}")
+        for name in CURVES:
+            found[f"{name}, {count}"] = run.cells(run.made(world.generator(name)))
+        found[f"shuffled, {count}"] = run.cells(run.made(world.functional, world.shuffled))
+    return found, {}
+
+
 def lied(world: World) -> Measured:
     """What comes of a federation with a liar, and merges that believe it."""
     found, numbers = generated(world)
@@ -177,6 +190,7 @@ PARTS: Mapping[str, Mapping[str, Job]] = {
         for rank in (1, 2, 4)
     },
     "descriptions": {MAIN: Job(descriptions)},
+    "readings": {MAIN: Job(readings)},
     "liar": {
         "lies from its enrolment on": Job(lied, (), partial(OneLiar, True)),
         "enrols honestly, lies in the rounds": Job(lied, (), partial(OneLiar, False)),

@@ -26,11 +26,15 @@ from sglora_fed.config.schema import FineTuning, TrainConfig
 from sglora_fed.experiments.control import least_alike
 from sglora_fed.experiments.progress import ProgressLog
 from sglora_fed.experiments.run import enrolled, fitted, open_federation
+from sglora_fed.federation.answers import chosen
 from sglora_fed.federation.describe import words
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.finetuned import FINE_TUNED, examples_of, training_of
 from sglora_fed.federation.inprocess import InProcessGrid
+from sglora_fed.federation.making import generate
+from sglora_fed.federation.node import Node
 from sglora_fed.federation.shared import shared_lora
+from sglora_fed.federation.terms import configured_readings
 from sglora_fed.generators import Generator, fit_generator
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.seeds import derive_seed
@@ -175,11 +179,20 @@ class World:
         """The clients of a split."""
         return np.flatnonzero([task.split == split for task in self.clients])
 
+    @cached_property
+    def node(self) -> Node:
+        """One that has all clients."""
+        return Node(self.config, 0, 1)
+
     def made(self, generator: Generator, descriptions: np.ndarray | None = None) -> np.ndarray:
-        """[n, D] adapters for the clients, for their own descriptions or others."""
-        asked = self.said if descriptions is None else descriptions
-        seed = derive_seed(self.seed, "generate", generator.name)
-        return generator.generate(asked, 1, seed).adapters[:, 0]
+        """[n, D] what the clients keep, for their own descriptions or others in all readings."""
+        asked = (self.said if descriptions is None else descriptions)[:, None]
+        with machine.kept_in(self.folder):
+            readings = configured_readings(self.config, load_describer(self.config.backbone))
+        if readings is not None:
+            asked = readings.of(asked[:, 0])
+        several = generate(generator, asked, self.seed).adapters
+        return chosen(self.node, self.clients, self.seed, in_half(several, self.layout), None)
 
     def alike(self, vector: np.ndarray) -> np.ndarray:
         """[n, D] one adapter [D] for all."""
@@ -187,9 +200,9 @@ class World:
 
     def cells(self, vectors: np.ndarray | None) -> Cells:
         """What adapters [n, D] are worth, in half precision as they travel; None: no adapter."""
-        if vectors is not None:
-            vectors = within_bound(vectors, self.layout).astype(np.float16).astype(np.float32)
-        return self.measured(None if vectors is None else self.layout, vectors)
+        if vectors is None:
+            return self.measured(None, None)
+        return self.measured(self.layout, in_half(vectors, self.layout))
 
     def measured(self, layout: Layout | None, vectors: np.ndarray | None) -> Cells:
         """What adapters of any layout are worth."""
@@ -233,6 +246,12 @@ class World:
     def with_overrides(self, *more: str) -> World:
         """The same seed otherwise."""
         return replace(self, overrides=(*self.overrides, *more))
+
+
+def in_half(vectors: np.ndarray, layout: Layout) -> np.ndarray:
+    """Adapters [..., D] after their way to a client, float32."""
+    flat = within_bound(vectors.reshape(-1, layout.size), layout)
+    return flat.astype(np.float16).astype(np.float32).reshape(vectors.shape)
 
 
 def place(task: Task) -> tuple[int, str]:

@@ -34,6 +34,9 @@ from study_cameras_world import Cells, World
 
 CLEAR = "words in clear"
 LISTED = "privacy.experts=catalogue"
+ONE_READING = "generator.readings=1"
+"""Of clients' descriptions: readings are of the same catalogue, and would hide what places cost."""
+
 WAYS: Mapping[str, tuple[str, ...]] = {
     CLEAR: (),
     "nearest place": (LISTED,),
@@ -59,7 +62,7 @@ def measured(device: str, more: Sequence[str], kept: Path, job: Job) -> Cells:
     """
     way, seed = job
     torch.set_num_threads(1)
-    words = (*WAYS[way], f"backbone.device={device}", *more)
+    words = (*WAYS[way], ONE_READING, f"backbone.device={device}", *more)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(kept, folder, dirs_exist_ok=True)
         world = World(words, seed, Path(folder))

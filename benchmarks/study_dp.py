@@ -94,10 +94,13 @@ class Point:
             f"seeds=[{seed}]",
         ]
         if self.epsilon is None:
-            return ["experiment=cameras", *family]
+            return ["experiment=cameras", *family, ONE_READING]
         noise = f"privacy.training.epsilon={self.epsilon or 8}"
         return ["experiment=private", *self.overrides, *family, noise]
 
+
+ONE_READING = "generator.readings=1"
+"""As with noise: what noise costs is to be seen, not what readings make up for."""
 
 CURVE = (None, 8.0, 4.0, 2.0)
 POINTS = (

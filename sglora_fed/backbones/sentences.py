@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -44,8 +45,11 @@ def described(texts: Sequence[str], sentences: Encode, words: Encode) -> np.ndar
     whole = sentences(texts)
     parts = [phrases(text) for text in texts]
     owners = np.repeat(np.arange(len(parts)), [len(some) for some in parts])
+    # Whoever wishes often, or the same as others, says many phrases again.
+    numbers = {part: number for number, part in enumerate(dict.fromkeys(chain(*parts)))}
+    rows = sentences(list(numbers))
     sums = np.zeros_like(whole)
-    np.add.at(sums, owners, sentences([part for some in parts for part in some]))
+    np.add.at(sums, owners, rows[[numbers[part] for part in chain(*parts)]])
     counts = np.array([[len(some)] for some in parts], np.float32).reshape(-1, 1)
     return unit(unit(whole + PHRASES * sums / counts) + WORDS * words(texts))
 

@@ -86,15 +86,14 @@ def chosen(
     A client that named places takes that with the least loss on a few of its labelled examples. Of
     several readings, or without such examples, one of a retrieval task takes that under which its
     items and captions choose one another most often, which needs no labels. Who can do neither
-    takes that for the place nearest to its own description, or for the description itself. Which
-    one it was stays here.
+    takes that for the place nearest to its own description. Which one it was stays here.
 
     Args:
         node: that carries the clients.
         tasks: n of its clients.
         seed: of the run.
         adapters: [n, m, D].
-        places: [n, m] of the catalogue; None: for the description itself and for readings of it.
+        places: [n, m] of the catalogue; None: for readings of the description, the nearest first.
 
     Raises:
         MessageError: for another number of readings than was asked for, or unknown places.

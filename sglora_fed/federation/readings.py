@@ -42,14 +42,17 @@ class Readings:
             )
 
     def of(self, embeddings: np.ndarray) -> np.ndarray:
-        """[n, m, d] float32, of descriptions [n, d] themselves first, then the nearest entries.
+        """[n, m, d] float32, of descriptions [n, d]: the entries nearest first, then themselves.
+
+        An entry in many wordings says better what is meant than one sentence does, so who cannot
+        choose is best served by the nearest.
 
         Raises:
             PrivacyError: for rows that are no unit vectors.
         """
         near = [self.snap.embeddings[self.snap.nearest(row, self.count - 1)] for row in embeddings]
         made = np.empty((len(embeddings), self.count, embeddings.shape[-1]), np.float32)
-        made[:, 0] = embeddings
+        made[:, -1] = embeddings
         if near:
-            made[:, 1:] = near
+            made[:, :-1] = near
         return made

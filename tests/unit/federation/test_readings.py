@@ -39,17 +39,17 @@ def said() -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [2, 4, ENTRIES + 1])
-def test_the_description_comes_first_and_then_what_is_nearest(
+def test_what_is_nearest_comes_first_and_the_description_last(
     snap: Snap, said: np.ndarray, count: int
 ) -> None:
     read = Readings(snap, count).of(said)
     assert read.shape == (CLIENTS, count, DIM)
     assert read.dtype == np.float32
     for own, rows in zip(said, read, strict=True):
-        np.testing.assert_array_equal(rows[0], own)
+        np.testing.assert_array_equal(rows[-1], own)
         moved = unit((own - snap.mean) @ snap.matrix)
         distances = np.linalg.norm(snap.rows - moved, axis=1)
-        for row, place in zip(rows[1:], np.argsort(distances), strict=False):
+        for row, place in zip(rows[:-1], np.argsort(distances), strict=False):
             np.testing.assert_allclose(row, snap.embeddings[place], rtol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_what_was_decoded_is_read_where_readings_are_wanted(snap: Snap, said: np
     decoded = plain.decoded(said.astype(np.float16))
     assert plain.read(decoded).shape == (CLIENTS, 1, DIM)
     wide = Agreement(Terms(), NoMechanism(DIM), readings=Readings(snap, 3))
-    np.testing.assert_array_equal(wide.read(decoded)[:, :1], decoded)
+    np.testing.assert_array_equal(wide.read(decoded)[:, -1:], decoded)
     assert wide.read(decoded).shape == (CLIENTS, 3, DIM)
 
 
@@ -120,7 +120,7 @@ def node(*told: str) -> Node:
 
 
 @pytest.mark.parametrize("task", [owner(0), owner(1), owner(0, "labelled")])
-def test_who_has_nothing_to_try_them_on_keeps_that_for_the_description(task: Task) -> None:
+def test_who_has_nothing_to_try_them_on_keeps_that_for_the_nearest(task: Task) -> None:
     adapters = np.arange(3 * SIZE, dtype=np.float32).reshape(1, 3, SIZE)
     np.testing.assert_array_equal(chosen(node(), [task], 0, adapters, None), adapters[:, 0])
 
