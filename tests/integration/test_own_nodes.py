@@ -132,8 +132,11 @@ def test_a_node_walks_away_with_an_adapter_that_peft_loads(
     vector, layout = read_peft(node.adapter)
     assert layout == maker.layout
     embedding = load_describer(config.backbone).encode([WORDS]).astype(np.float16)
-    made = generate(maker.generator, embedding.astype(np.float32)[:, None], 0).adapters
+    # It has no pictures to choose by, and takes that for the catalogue's entry nearest to it.
+    read = maker.agreement.read(embedding.astype(np.float32)[:, None])
+    made = generate(maker.generator, read, 0).adapters
     np.testing.assert_allclose(vector, made[0, 0], atol=2e-3)
+    assert np.abs(made[0, 1:] - made[0, 0]).max() > 5e-3
     base = CLIPModel.from_pretrained(checkpoint_folder(config.backbone))
     assert PeftModel.from_pretrained(base, node.adapter).peft_config["default"].r == layout.rank
     assert (last_contact(node) or {})["outcome"] == "done"
