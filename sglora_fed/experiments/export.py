@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from sglora_fed.config import RunConfig
 from sglora_fed.experiments.generate import describer_of
 from sglora_fed.generators.export import About, write_export
@@ -14,6 +12,7 @@ from sglora_fed.kept.generators import generator_for
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.privacy.catalogue import Catalogue
 from sglora_fed.privacy.families import catalogue_of
+from sglora_fed.privacy.snapping import Snap
 from sglora_fed.zoo import ZooStore
 
 WITH_CATALOGUE = ("cameras", "assistant")
@@ -44,8 +43,8 @@ def export_generator(config: RunConfig, store: ZooStore, folder: Path) -> About:
         experts=tuple(sorted(trusted_zoo(store).fingerprints().values())),
         catalogue_sha256=catalogue.sha256 if catalogue else "",
     )
-    rows = _rows(config, store, catalogue) if catalogue else None
-    write_export(folder, generator, config.generator, about, rows)
+    snap = _snap(config, store, catalogue) if catalogue else None
+    write_export(folder, generator, config.generator, about, snap)
     return about
 
 
@@ -56,7 +55,6 @@ def _catalogue(config: RunConfig) -> Catalogue | None:
     return catalogue_of(name, Path(told).expanduser() if told else None)
 
 
-def _rows(config: RunConfig, store: ZooStore, catalogue: Catalogue) -> np.ndarray:
-    """[k, d] by the encoder of the zoo's descriptions."""
-    describer = describer_of(config, store.path, store.identity)
-    return np.asarray(kept_snap(catalogue, describer).embeddings, np.float32)
+def _snap(config: RunConfig, store: ZooStore, catalogue: Catalogue) -> Snap:
+    """By the encoder of the zoo's descriptions."""
+    return kept_snap(catalogue, describer_of(config, store.path, store.identity))

@@ -21,7 +21,7 @@ from sglora_fed.federation.making import Made, make_for, server_projection
 from sglora_fed.federation.terms import Agreement, agree, configured_readings
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
-from sglora_fed.generators.export import GENERATOR, read_export
+from sglora_fed.generators.export import GENERATOR, Export, read_export
 from sglora_fed.kept.generators import confidence_for, generator_for
 from sglora_fed.kept.zoos import check_signed, trusted_zoo
 from sglora_fed.zoo import Zoo, ZooStore, read_store
@@ -110,15 +110,20 @@ def _exported(config: RunConfig, folder: Path) -> LoadedMaker:
     _check_layout(config, export.layout, folder)
     sha256 = generator_sha256(export.generator)
     seed = export.about.identity.seed
-    agreement = _agreed(config, export.generator, None)
+    agreement = _agreed(config, export.generator, None, export)
     return LoadedMaker(export.generator, export.layout, agreement, export.dim, seed, sha256, None)
 
 
-def _agreed(config: RunConfig, generator: Generator, zoo: Zoo | None) -> Agreement:
+def _agreed(
+    config: RunConfig, generator: Generator, zoo: Zoo | None, export: Export | None = None
+) -> Agreement:
+    """An exported generator brings its catalogue's space, which takes an encoder long to make."""
     projection = server_projection(config.privacy, generator, zoo)
     describer = light_describer(config.backbone)
     agreement = agree(config, describer, projection)
-    return replace(agreement, readings=configured_readings(config, describer))
+    known = ("", None) if export is None else (export.about.catalogue_sha256, export.snap)
+    readings = configured_readings(config, describer, known=known)
+    return replace(agreement, readings=readings)
 
 
 def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:

@@ -185,7 +185,10 @@ def agree_on_experts(
 
 
 def configured_readings(
-    config: RunConfig, describer: Describer, own_catalogue: Path | None = None
+    config: RunConfig,
+    describer: Describer,
+    own_catalogue: Path | None = None,
+    known: tuple[str, Snap | None] = ("", None),
 ) -> Readings | None:
     """How whoever holds the generator reads descriptions; None: as they are.
 
@@ -193,6 +196,7 @@ def configured_readings(
         config: of the run.
         describer: the description encoder.
         own_catalogue: file that a node of its own uses in place of the configured one.
+        known: hash of a catalogue and its space, which takes an encoder some seconds to make.
 
     Raises:
         CatalogueError: when there is no catalogue for the family, it cannot be used, or has too few
@@ -201,7 +205,10 @@ def configured_readings(
     count = config.generator.readings
     if count == 1 or config.privacy.mechanism in UNREAD:
         return None
-    return Readings(kept_snap(run_catalogue(config, own_catalogue), describer), count)
+    catalogue, (sha256, snap) = run_catalogue(config, own_catalogue), known
+    if snap is None or sha256 != catalogue.sha256:
+        snap = kept_snap(catalogue, describer)
+    return Readings(snap, count)
 
 
 def run_catalogue(config: RunConfig, own: Path | None = None) -> Catalogue:

@@ -2,8 +2,8 @@
 
 ``generator.safetensors`` holds what was learnt, ``manifest.json`` what it was made for and the
 sha256 of everything beside it. Where the family has a public catalogue, ``catalogue.safetensors``
-holds the embeddings of its descriptions, so that requests which name places in it are answered
-without an encoder. The manifest may be signed (:mod:`sglora_fed.zoo.signing`).
+holds its space, so that requests which name places in it, or are to be read in several ways, are
+answered without an encoder. The manifest may be signed (:mod:`sglora_fed.zoo.signing`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from sglora_fed.errors import CatalogueError, ExportError, LayoutError
 from sglora_fed.files import sha256_of, write_atomically
 from sglora_fed.generators.base import Generator
 from sglora_fed.generators.registry import load_generator, save_generator
-from sglora_fed.privacy.catalogue import check_rows
+from sglora_fed.privacy.snapping import Snap
 from sglora_fed.tensors import header_of
 from sglora_fed.zoo import ZooIdentity
 from sglora_fed.zoo.serials import Signable, line_of
 from sglora_fed.zoo.store import MANIFEST
 
-SCHEMA = 1
+SCHEMA = 2
 GENERATOR, CATALOGUE = "generator.safetensors", "catalogue.safetensors"
 
 LARGEST_MANIFEST = 16 * 2**20
@@ -68,7 +68,7 @@ class Export:
         about: what it is for.
         generator: ready to generate.
         layout: of its adapters.
-        rows: [k, d] embeddings of the catalogue's descriptions, or None.
+        snap: the space of the catalogue, or None.
         sha256: of the manifest: which generator this is.
         folder: in which it lies.
     """
@@ -76,7 +76,7 @@ class Export:
     about: About
     generator: Generator
     layout: Layout
-    rows: np.ndarray | None
+    snap: Snap | None
     sha256: str
     folder: Path
 
@@ -91,7 +91,7 @@ def write_export(
     generator: Generator,
     config: GeneratorConfig,
     about: About,
-    rows: np.ndarray | None,
+    snap: Snap | None,
 ) -> None:
     """Write an export; the manifest comes last, and makes it whole.
 
@@ -100,7 +100,7 @@ def write_export(
         generator: that has learnt.
         config: of the generator.
         about: what it is for.
-        rows: [k, d] of the catalogue, or None.
+        snap: the space of the catalogue, or None.
 
     Raises:
         GeneratorError: when it has learnt nothing.
@@ -108,8 +108,8 @@ def write_export(
     """
     save_generator(generator, config, about.identity, folder / GENERATOR)
     files = {GENERATOR: sha256_of(folder / GENERATOR)}
-    if rows is not None:
-        write_atomically(folder / CATALOGUE, save({"rows": rows.astype(np.float32)}))
+    if snap is not None:
+        write_atomically(folder / CATALOGUE, save(_arrays(snap)))
         files[CATALOGUE] = sha256_of(folder / CATALOGUE)
     values = {"schema": SCHEMA, "files": files, **asdict(about)}
     write_atomically(folder / MANIFEST, json.dumps(values, indent=1, sort_keys=True).encode())
@@ -170,14 +170,14 @@ def read_export(folder: Path, key: str | Path | None = None) -> Export:
         about = _about(values)
         layout = Layout.from_dict(about.identity.layout)
         files = _files(folder, values["files"])
-        rows = _rows(files[CATALOGUE]) if CATALOGUE in files else None
+        snap = _snap(files[CATALOGUE]) if CATALOGUE in files else None
     except OSError as error:
         raise ExportError(f"{folder} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError, LayoutError, CatalogueError) as error:
         raise ExportError(f"{folder} is no exported generator: {error}") from error
     generator = load_generator(folder / GENERATOR, about.identity, files[GENERATOR])
     digest = hashlib.sha256(signed_export(values)).hexdigest()
-    return Export(about, generator, layout, rows, digest, folder)
+    return Export(about, generator, layout, snap, digest, folder)
 
 
 def _about(values: Mapping[str, Any]) -> About:
@@ -200,11 +200,24 @@ def _files(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
     return files
 
 
-def _rows(data: bytes) -> np.ndarray:
-    """[k, d] float32 unit rows."""
+def _arrays(snap: Snap) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in vars(snap).items()}
+
+
+def _snap(data: bytes) -> Snap:
+    """A space of [k, d] float32 unit rows."""
     header, metadata = header_of(BytesIO(data), len(data))
-    if set(header) != {"rows"} or header["rows"][0] != "F32" or metadata:
-        raise ValueError(f"{CATALOGUE} holds {header | metadata}; need rows alone")
-    rows = load(data)["rows"]
-    check_rows(rows)
-    return rows
+    _, (count, dim) = header.get("rows", ("", ()))
+    shapes = {
+        "embeddings": (count, dim),
+        "mean": (dim,),
+        "matrix": (dim, dim),
+        "rows": (count, dim),
+    }
+    expected = {name: ("F32", shape) for name, shape in shapes.items()}
+    if header != expected or metadata:
+        raise ValueError(f"{CATALOGUE} holds {header | metadata}; need {expected}")
+    arrays = load(data)
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError(f"{CATALOGUE} holds NaN or infinity")
+    return Snap(**arrays)

@@ -34,6 +34,7 @@ from sglora_fed.errors import (
     SgloraError,
     SpentError,
 )
+from sglora_fed.federation.readings import Readings
 from sglora_fed.generators.export import Export
 from sglora_fed.privacy.shadow import Shadow
 from sglora_fed.serving.batching import Batcher
@@ -131,8 +132,8 @@ class Service:
         self.gate = Gate(self.limits)
         self.batcher = Batcher(self.export)
         self._shadow = Shadow(self.budget.file, self.budget.total) if self.budget else None
-        rows, catalogue = self.export.rows, self.export.about.catalogue_sha256
-        places = 0 if rows is None else len(rows)
+        snap, catalogue = self.export.snap, self.export.about.catalogue_sha256
+        places = 0 if snap is None else len(snap.rows)
         self.accepted = Accepted(self.export.dim, places, catalogue if places else "")
 
     async def answer(self, request: Request) -> Response:
@@ -189,9 +190,11 @@ class Service:
 
     async def _made(self, name: str, request: AdapterRequest) -> np.ndarray:
         """[m, D] float16."""
-        released, rows = request.released, self.export.rows
-        if request.form.dtype == "uint16" and rows is not None:
-            embeddings = rows[released]
+        released, snap = request.released, self.export.snap
+        if request.form.dtype == "uint16" and snap is not None:
+            embeddings = snap.embeddings[released]
+        elif request.readings > 1 and snap is not None:
+            embeddings = Readings(snap, request.readings).of(released.astype(np.float32)[None])[0]
         else:
             embeddings = released.astype(np.float32)[None]
         return await self.batcher.adapters(name, embeddings)

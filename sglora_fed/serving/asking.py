@@ -6,22 +6,28 @@ adapters is kept stays here.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from sglora_fed.backbones import load_describer
 from sglora_fed.backbones.weights import base_model
 from sglora_fed.config import RunConfig
+from sglora_fed.config.schema import ITEMS
+from sglora_fed.edge.answering import OwnersNode
+from sglora_fed.edge.data import own_task
 from sglora_fed.edge.settings import OwnNode
 from sglora_fed.edge.shelf import note_contact, put
 from sglora_fed.errors import EndpointError
+from sglora_fed.federation.answers import chosen
 from sglora_fed.federation.describe import let_out
-from sglora_fed.federation.terms import Agreement, agree
+from sglora_fed.federation.terms import agree
 from sglora_fed.privacy.floor import Floor, read_floor
 from sglora_fed.privacy.mechanisms import promise
 from sglora_fed.serving.client import Answer, EndpointClient
 from sglora_fed.serving.wire import AdapterRequest
+from sglora_fed.tasks.types import Task
 
 
 @dataclass(frozen=True)
@@ -29,19 +35,18 @@ class Asker:
     """Somebody who wants an adapter.
 
     Attributes:
-        name: that the ledger counts its releases under.
-        description: of the task.
+        task: its own; the ledger counts releases under its id, and its examples choose among
+            several adapters.
         config: names the description encoder and the mechanism, which the floor may refuse.
         floor: the weakest promise that is kept, and the ledger.
     """
 
-    name: str
-    description: str
+    task: Task
     config: RunConfig
     floor: Floor
 
     def ask(self, client: EndpointClient) -> Answer:
-        """One adapter, checked: of those that came the one which suits the description best.
+        """One adapter, checked: of those that came the one which suits the task best.
 
         The same description again sends the same bytes and costs nothing.
 
@@ -60,12 +65,22 @@ class Asker:
             raise EndpointError(
                 f"{agreement.mechanism.name} sends neither an embedding nor places of a catalogue"
             )
-        own = np.asarray(describer.encode([self.description]))[0]
-        said = [self.description]
-        released = let_out(agreement, describer, self.floor, [self.name], said, own[None])[0]
-        answer = client.adapters(AdapterRequest(released, agreement.terms.catalogue))
-        best = _best(agreement, released, own)
-        return Answer(answer.adapters[best : best + 1], answer.generator)
+        said, own = [self.task.description], np.asarray(describer.encode([self.task.description]))
+        released = let_out(agreement, describer, self.floor, [self.task.id], said, own)
+        places = released if agreement.snap is not None else None
+        readings = self.config.generator.readings if places is None else 1
+        request = AdapterRequest(released[0], agreement.terms.catalogue, readings)
+        answer = client.adapters(request)
+        kept = chosen(self._node, [self.task], 0, answer.adapters[None], places)
+        return Answer(kept, answer.generator)
+
+    @property
+    def _node(self) -> OwnersNode:
+        """One that chooses; unlike a run's, this configuration is the owner's own."""
+        told = self.config.privacy.catalogue
+        named = self.floor.catalogue or (Path(told).expanduser() if told else None)
+        floor = replace(self.floor, catalogue=named)
+        return OwnersNode(self.config, 0, 1, None, floor, self.task)
 
 
 def adopt(node: OwnNode, config: RunConfig, client: EndpointClient) -> Answer:
@@ -77,11 +92,12 @@ def adopt(node: OwnNode, config: RunConfig, client: EndpointClient) -> Answer:
         client: of the endpoint; its layout is that of the configuration.
 
     Raises:
-        SgloraError: as :meth:`Asker.ask` and :func:`~sglora_fed.edge.shelf.put`; the adapter in
-            use stays as it was then.
+        SgloraError: as :meth:`Asker.ask`, :func:`~sglora_fed.edge.data.own_task` and
+            :func:`~sglora_fed.edge.shelf.put`; the adapter in use stays as it was then.
     """
-    made = Asker(node.name, node.description, config, read_floor(node.file)).ask(client)
     backbone = config.backbone
+    task = own_task(node, ITEMS[backbone.name])
+    made = Asker(task, config, read_floor(node.file)).ask(client)
     told = {
         "description_sha256": node.description_sha256,
         "generator_sha256": made.generator,
@@ -94,10 +110,3 @@ def adopt(node: OwnNode, config: RunConfig, client: EndpointClient) -> Answer:
     put(node, made.adapters[0], client.layout, base, told)
     note_contact(node, "fetch", "done")
     return made
-
-
-def _best(agreement: Agreement, released: np.ndarray, own: np.ndarray) -> int:
-    """Which of the places is nearest to the description itself; 0 without a choice."""
-    if agreement.snap is None:
-        return 0
-    return int((agreement.snap.rows[released] @ agreement.snap.down(own)).argmax())

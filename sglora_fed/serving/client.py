@@ -86,13 +86,13 @@ class EndpointClient:
             self._name, self._key = own_key(self.files)
 
     def adapters(self, request: AdapterRequest) -> Answer:
-        """Ask for adapters, one for each place or one for an embedding.
+        """Ask for adapters, one for each place or reading.
 
         Raises:
             EndpointError: when the endpoint cannot be reached or refuses; with its code.
             ReplyError: when what comes is not what was asked for.
         """
-        body, count = request.pack(), _count(request)
+        body, count = request.pack(), request.adapters
         most = reply_bytes(count, self.layout.size)
         status, data = self._sent(body, most)
         if status != http.client.OK:
@@ -170,10 +170,6 @@ def _cut_off(error: OSError | http.client.HTTPException) -> str:
     """How a connection failed, and what to look at."""
     found = (words for kind, words in CUT_OFF if isinstance(error, kind))
     return f"{type(error).__name__}: {next(found, 'no answer that is one')}"
-
-
-def _count(request: AdapterRequest) -> int:
-    return 1 if request.form.dtype == "float16" else len(request.released)
 
 
 def _refused(status: int, data: bytes) -> str:

@@ -12,6 +12,7 @@ from sglora_fed.serving.wire import (
     LONGEST_BODY,
     MOST_PLACES,
     PLACES,
+    READINGS,
     SAFETENSORS,
 )
 
@@ -29,7 +30,15 @@ _EITHER = {
             "type": "object",
             "additionalProperties": False,
             "required": [EMBEDDING],
-            "properties": {EMBEDDING: {"type": "array", "items": {"type": "number"}}},
+            "properties": {
+                EMBEDDING: {"type": "array", "items": {"type": "number"}},
+                READINGS: {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MOST_PLACES,
+                    "description": "adapters: for the nearest entries of the catalogue, and for it",
+                },
+            },
         },
         {
             "type": "object",

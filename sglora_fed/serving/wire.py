@@ -1,6 +1,7 @@
 """What a request and a reply are on the wire. Every byte is checked before anything is made of it.
 
-A request is what a mechanism releases: one embedding, or places in a catalogue. It is a small JSON
+A request is what a mechanism releases: one embedding, which may be read in several ways, or places
+in a catalogue. It is a small JSON
 object or a safetensors file; a reply is always a safetensors file of a size that the request's form
 alone decides.
 """
@@ -8,7 +9,7 @@ alone decides.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
@@ -31,10 +32,13 @@ LONGEST_BODY = 4096
 """Bytes of a request."""
 
 MOST_PLACES = 64
-"""Places in one request."""
+"""Places in one request, and readings of one embedding."""
 
 EMBEDDING, PLACES, CATALOGUE = "embedding", "places", "catalogue"
+READINGS = "readings"
 TYPES = {EMBEDDING: "F16", PLACES: "U16"}
+KEYS = tuple(map(frozenset, ({EMBEDDING}, {EMBEDDING, READINGS}, {PLACES, CATALOGUE})))
+"""Of a request as JSON; in a safetensors file what is no array stands in the metadata."""
 ADAPTERS, GENERATOR = "adapters", "generator"
 
 
@@ -60,10 +64,13 @@ class AdapterRequest:
     Attributes:
         released: [d] float16, a unit vector up to rounding; or [m] uint16, places that ascend.
         catalogue: sha256 of the catalogue that the places are of; empty for an embedding.
+        readings: adapters that are wanted for an embedding: for the catalogue's entries that are
+            nearest to it, nearest first, and for itself.
     """
 
     released: np.ndarray
     catalogue: str = ""
+    readings: int = 1
 
     @property
     def form(self) -> Form:
@@ -71,10 +78,17 @@ class AdapterRequest:
         size = len(self.released)
         return embedding_form(size) if self.released.dtype.kind == "f" else index_form(size)
 
+    @property
+    def adapters(self) -> int:
+        """That it asks for."""
+        return self.readings if self.form.dtype == "float16" else len(self.released)
+
     def pack(self) -> bytes:
         """The request as a safetensors file."""
         name = EMBEDDING if self.form.dtype == "float16" else PLACES
         told = {CATALOGUE: self.catalogue} if name == PLACES else None
+        if self.readings > 1:
+            told = {READINGS: str(self.readings)}
         return save({name: self.released.astype(self.form.dtype)}, told)
 
 
@@ -93,22 +107,24 @@ def parse_request(body: bytes, content: str, accepted: Accepted) -> AdapterReque
         raise RequestError(f"{len(body)} bytes; at most {LONGEST_BODY}")
     values: Sequence[Any] | np.ndarray
     if content == JSON:
-        name, values, catalogue = _from_json(body)
+        name, values, told = _from_json(body)
     elif content == SAFETENSORS:
-        name, values, catalogue = _from_safetensors(body)
+        name, values, told = _from_safetensors(body)
     else:
         raise RequestError(f"the content is of another type than {JSON} and {SAFETENSORS}")
     if name == EMBEDDING:
         rounded = values if isinstance(values, np.ndarray) else _rounded(values, accepted.dim)
-        return AdapterRequest(_embedding(rounded, accepted.dim))
+        readings = _readings(told.get(READINGS, 1), accepted.places)
+        return AdapterRequest(_embedding(rounded, accepted.dim), readings=readings)
+    catalogue = str(told[CATALOGUE])
     if not accepted.places or catalogue != accepted.catalogue:
         raise RequestError("the catalogue is not the one that the endpoint holds")
     places = values.tolist() if isinstance(values, np.ndarray) else values
     return AdapterRequest(_places(places, accepted.places), catalogue)
 
 
-def _from_json(body: bytes) -> tuple[str, Sequence[Any], str]:
-    """Name, numbers and catalogue; one object that holds one list, and nothing within that."""
+def _from_json(body: bytes) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
+    """Name, numbers and what else it says; one object with one list, and nothing within that."""
     if body.count(b"{") != 1 or body.count(b"[") != 1:
         raise RequestError("need one JSON object with one list of numbers")
     try:
@@ -117,13 +133,15 @@ def _from_json(body: bytes) -> tuple[str, Sequence[Any], str]:
         )
     except (ValueError, RecursionError) as error:
         raise RequestError("the body is no JSON of ASCII letters and finite numbers") from error
-    if not isinstance(values, dict) or set(values) not in ({EMBEDDING}, {PLACES, CATALOGUE}):
-        raise RequestError(f"need {EMBEDDING} alone, or {PLACES} and {CATALOGUE}")
+    if not isinstance(values, dict) or frozenset(values) not in KEYS:
+        raise RequestError(
+            f"need {EMBEDDING} alone or with {READINGS}, or {PLACES} and {CATALOGUE}"
+        )
     name = EMBEDDING if EMBEDDING in values else PLACES
-    numbers, catalogue = values[name], values.get(CATALOGUE, "")
-    if not isinstance(numbers, list) or not isinstance(catalogue, str):
+    numbers = values.pop(name)
+    if not isinstance(numbers, list) or not isinstance(values.get(CATALOGUE, ""), str):
         raise RequestError(f"{EMBEDDING} and {PLACES} are lists, {CATALOGUE} is a text")
-    return name, numbers, catalogue
+    return name, numbers, values
 
 
 def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -137,21 +155,39 @@ def _no_constant(_: str) -> float:
     raise ValueError("NaN or infinity")
 
 
-def _from_safetensors(body: bytes) -> tuple[str, np.ndarray, str]:
+def _from_safetensors(body: bytes) -> tuple[str, np.ndarray, Mapping[str, Any]]:
     try:
         header, metadata = header_of(BytesIO(body), len(body))
         name, *others = header
         kind, shape = header[name]
-        told = {CATALOGUE} if name == PLACES else set()
-        if others or TYPES.get(name) != kind or len(shape) != 1 or set(metadata) != told:
+        known = frozenset({name, *metadata}) in KEYS
+        if others or TYPES.get(name) != kind or len(shape) != 1 or not known:
             raise ValueError("other arrays or metadata")
         # The library checks once more, and where in the file the numbers lie.
-        return name, load(body)[name], str(metadata.get(CATALOGUE, ""))
+        return name, load(body)[name], _told(metadata)
     except (ValueError, SafetensorError) as error:
         raise RequestError(
-            f"need a safetensors file of {EMBEDDING} (F16) alone, or of {PLACES} (U16) with"
-            f" {CATALOGUE} in its metadata"
+            f"need a safetensors file of {EMBEDDING} (F16), alone or with {READINGS} in its"
+            f" metadata, or of {PLACES} (U16) with {CATALOGUE} there"
         ) from error
+
+
+def _told(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As it would stand in JSON: metadata are texts."""
+    if READINGS not in metadata:
+        return metadata
+    digits = str(metadata[READINGS])
+    if not 1 <= len(digits) <= 2 or not digits.isascii() or not digits.isdigit():
+        raise ValueError("no number of readings")
+    return {READINGS: int(digits)}
+
+
+def _readings(count: Any, places: int) -> int:
+    """A number of readings; more than one take a catalogue."""
+    most = min(MOST_PLACES, places + 1)
+    if type(count) is not int or not 1 <= count <= most:
+        raise RequestError(f"need 1 to {most} readings")
+    return count
 
 
 def _rounded(numbers: Sequence[Any], dim: int) -> np.ndarray:
@@ -230,4 +266,5 @@ def as_json(request: AdapterRequest) -> bytes:
         values: dict[str, Any] = {PLACES: request.released.tolist(), CATALOGUE: request.catalogue}
     else:
         values = {EMBEDDING: [float(str(value)) for value in request.released]}
+        values |= {READINGS: request.readings} if request.readings > 1 else {}
     return json.dumps(values, separators=(",", ":")).encode("ascii")

@@ -30,6 +30,7 @@ from sglora_fed.generators.export import (
     signable_export,
     write_export,
 )
+from sglora_fed.privacy.snapping import Snap, snap_to
 from sglora_fed.zoo import Zoo, ZooIdentity, signing
 from sglora_fed.zoo.signing import sign
 
@@ -41,6 +42,11 @@ def zoo(make_zoo: Callable[..., Zoo]) -> Zoo:
     return make_zoo(5)
 
 
+def space(zoo: Zoo) -> Snap:
+    """The experts' wordings as a catalogue."""
+    return snap_to(list(zoo.wordings))
+
+
 @pytest.fixture
 def about(zoo: Zoo, identity: ZooIdentity) -> About:
     experts = tuple(sorted(zoo.fingerprints().values()))
@@ -50,7 +56,7 @@ def about(zoo: Zoo, identity: ZooIdentity) -> About:
 @pytest.fixture
 def folder(tmp_path: Path, zoo: Zoo, about: About) -> Path:
     generator = fit_generator(CONFIG, "ridge", zoo, 0)
-    write_export(tmp_path / "out", generator, CONFIG, about, zoo.embeddings)
+    write_export(tmp_path / "out", generator, CONFIG, about, space(zoo))
     return tmp_path / "out"
 
 
@@ -59,24 +65,25 @@ def test_it_makes_the_same_adapters(folder: Path, zoo: Zoo, about: About) -> Non
     assert found.about == about
     assert found.dim == zoo.embeddings.shape[1]
     assert found.layout.size == zoo.size
-    assert found.rows is not None
-    np.testing.assert_array_equal(found.rows, zoo.embeddings)
+    assert found.snap is not None
+    for name, array in vars(space(zoo)).items():
+        np.testing.assert_array_equal(getattr(found.snap, name), array.astype(np.float32))
     np.testing.assert_array_equal(
         found.generator.generate(zoo.embeddings, 1, 0).adapters,
         fit_generator(CONFIG, "ridge", zoo, 0).generate(zoo.embeddings, 1, 0).adapters,
     )
 
 
-def test_without_a_catalogue_there_are_no_rows(tmp_path: Path, zoo: Zoo, about: About) -> None:
+def test_without_a_catalogue_there_is_no_space(tmp_path: Path, zoo: Zoo, about: About) -> None:
     generator = fit_generator(CONFIG, "ridge", zoo, 0)
     write_export(tmp_path, generator, CONFIG, replace(about, catalogue_sha256=""), None)
-    assert read_export(tmp_path).rows is None
+    assert read_export(tmp_path).snap is None
     assert not (tmp_path / CATALOGUE).exists()
 
 
 def test_another_generator_has_another_hash(folder: Path, zoo: Zoo, about: About) -> None:
     before = read_export(folder).sha256
-    write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, zoo.embeddings)
+    write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, space(zoo))
     assert read_export(folder).sha256 != before
 
 
@@ -88,7 +95,7 @@ def test_what_is_put_there_after_the_signature_was_checked_is_not_used(
 
     def replaced(*arguments: Any) -> Any:
         found = late(*arguments)
-        write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, zoo.embeddings)
+        write_export(folder, fit_generator(CONFIG, "soup", zoo, 0), CONFIG, about, space(zoo))
         return found
 
     private = Ed25519PrivateKey.generate()
@@ -124,7 +131,7 @@ def test_a_missing_or_damaged_file_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("schema", 2),
+        ("schema", 1),
         ("family", 5),
         ("experts", [5]),
         ("experts", None),

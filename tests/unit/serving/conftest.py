@@ -21,6 +21,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.generators import fit_generator
 from sglora_fed.generators.export import About, Export, read_export, write_export
+from sglora_fed.privacy.snapping import snap_to
 from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.client import EndpointClient
 from sglora_fed.serving.limits import Limits
@@ -101,9 +102,9 @@ def exported(folder: Path, make_zoo: Callable[..., Zoo], layout: Any, places: in
     size = Layout.from_dict(layout).size
     identity = ZooIdentity("some-clip", "5" * 64, "minilm", layout, 7, "c" * 64, "", {})
     config, zoo = GeneratorConfig(), make_zoo(8, dim=DIM, size=size)
-    rows = make_zoo(places, dim=DIM, seed=3).embeddings
+    snap = snap_to(list(make_zoo(places, dim=DIM, seed=3).wordings))
     about = About("cameras", None, None, identity, tuple(zoo.fingerprints().values()), "c" * 64)
-    write_export(folder, fit_generator(config, "ridge", zoo, 0), config, about, rows)
+    write_export(folder, fit_generator(config, "ridge", zoo, 0), config, about, snap)
     return read_export(folder)
 
 

@@ -16,10 +16,13 @@ from sglora_fed.adapters.peft_io import read_peft
 from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.config.schema import GeneratorConfig
+from sglora_fed.edge.answering import OwnersNode
 from sglora_fed.edge.settings import OwnNode, node_toml
 from sglora_fed.edge.shelf import adopted, last_contact
 from sglora_fed.errors import BudgetError, EndpointError, PromiseError
+from sglora_fed.federation.answers import chosen
 from sglora_fed.federation.node import run_layout
+from sglora_fed.federation.readings import Readings
 from sglora_fed.federation.terms import agree
 from sglora_fed.generators import fit_generator
 from sglora_fed.generators.export import About, Export, read_export, write_export
@@ -30,6 +33,8 @@ from sglora_fed.privacy.ledger import Budget, create_ledger
 from sglora_fed.serving.app import Service
 from sglora_fed.serving.asking import Asker
 from sglora_fed.serving.tls import Files, audience_of
+from sglora_fed.tasks import load_family
+from sglora_fed.tasks.types import Example, Task
 from sglora_fed.zoo import Zoo
 
 WORDS = "My camera hangs upside down, and red and blue are swapped."
@@ -71,8 +76,7 @@ def cameras(
     about = About(
         "cameras", None, None, zoo_identity(config, layout, 0), (), agreement.terms.catalogue
     )
-    rows = np.asarray(agreement.snap.embeddings, np.float32)
-    write_export(folder, generator, GeneratorConfig(), about, rows)
+    write_export(folder, generator, GeneratorConfig(), about, agreement.snap)
     return read_export(folder)
 
 
@@ -89,6 +93,12 @@ def floor(tmp_path: Path) -> Floor:
     return Floor(("krr", "subset", "none"), 40.0, 0.0, Budget(100.0), tmp_path / "ledger")
 
 
+def kitchen(words: str, *train: Example) -> Task:
+    return Task(
+        "kitchen", words, {}, train, (), "client", "own", kind="retrieval", modality="image"
+    )
+
+
 def spent(floor: Floor) -> Fraction:
     return floor.opened().spent("kitchen")[0]
 
@@ -96,14 +106,16 @@ def spent(floor: Floor) -> Fraction:
 def test_the_adapter_of_the_nearest_entry_is_kept_and_paid_once(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
 ) -> None:
-    asker, client = Asker("kitchen", WORDS, compose(krr), floor), endpoint.client(issue("kitchen"))
+    asker, client = Asker(kitchen(WORDS), compose(krr), floor), endpoint.client(issue("kitchen"))
     found = asker.ask(client).adapters[0]
     agreement = agree(asker.config, load_describer(asker.config.backbone))
     assert agreement.snap is not None
-    assert cameras.rows is not None
+    assert cameras.snap is not None
     own = np.asarray(load_describer(asker.config.backbone).encode([WORDS]))[0]
     place = int((agreement.snap.rows @ agreement.snap.down(own)).argmax())
-    wanted = cameras.generator.generate(cameras.rows[place : place + 1], 1, 0).adapters[0, 0]
+    wanted = cameras.generator.generate(cameras.snap.embeddings[place : place + 1], 1, 0).adapters[
+        0, 0
+    ]
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     np.testing.assert_array_equal(asker.ask(client).adapters[0], found)
     assert spent(floor) == 40
@@ -113,9 +125,9 @@ def test_of_several_the_one_that_suits_best_is_kept(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
 ) -> None:
     client = endpoint.client(issue("kitchen"))
-    exact = Asker("kitchen", WORDS, compose(krr), floor).ask(client).adapters
+    exact = Asker(kitchen(WORDS), compose(krr), floor).ask(client).adapters
     several = compose(["privacy=subset", *krr[1:], "privacy.replies=5"])
-    found = Asker("kitchen", WORDS, several, floor).ask(client).adapters
+    found = Asker(kitchen(WORDS), several, floor).ask(client).adapters
     np.testing.assert_allclose(found, exact, atol=1e-4)
     assert endpoint.service.metrics.adapters == 6
 
@@ -125,13 +137,13 @@ def test_what_cannot_be_paid_is_not_sent(
 ) -> None:
     client = endpoint.client(issue("kitchen"))
     for words in (WORDS, "It is mirrored."):
-        Asker("kitchen", words, compose(krr), floor).ask(client)
+        Asker(kitchen(words), compose(krr), floor).ask(client)
     before = endpoint.service.metrics.adapters
     with pytest.raises(BudgetError):
-        Asker("kitchen", "It is dark.", compose(krr), floor).ask(client)
+        Asker(kitchen("It is dark."), compose(krr), floor).ask(client)
     weaker = compose([krr[0], "privacy.epsilon=41", krr[2]])
     with pytest.raises(PromiseError):
-        Asker("kitchen", WORDS, weaker, floor).ask(client)
+        Asker(kitchen(WORDS), weaker, floor).ask(client)
     assert endpoint.service.metrics.adapters == before
     assert spent(floor) == 80
 
@@ -139,7 +151,7 @@ def test_what_cannot_be_paid_is_not_sent(
 def test_an_endpoint_that_dies_costs_nothing_more(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor
 ) -> None:
-    asker, client = Asker("kitchen", WORDS, compose(krr), floor), endpoint.client(issue("kitchen"))
+    asker, client = Asker(kitchen(WORDS), compose(krr), floor), endpoint.client(issue("kitchen"))
     port, client.port = client.port, 1
     for _ in range(3):
         with pytest.raises(EndpointError):
@@ -152,7 +164,8 @@ def test_an_endpoint_that_dies_costs_nothing_more(
 def test_without_a_promise_the_embedding_goes_in_the_clear_where_the_floor_allows_it(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
 ) -> None:
-    asker, client = Asker("kitchen", WORDS, compose([]), floor), endpoint.client(issue("kitchen"))
+    one = compose(["generator.readings=1"])
+    asker, client = Asker(kitchen(WORDS), one, floor), endpoint.client(issue("kitchen"))
     own = np.asarray(load_describer(asker.config.backbone).encode([WORDS]))
     wanted = cameras.generator.generate(own, 1, 0).adapters[0, 0]
     np.testing.assert_allclose(asker.ask(client).adapters[0], wanted, atol=1e-4)
@@ -160,6 +173,27 @@ def test_without_a_promise_the_embedding_goes_in_the_clear_where_the_floor_allow
         replace(asker, floor=replace(floor, mechanisms=("krr",))).ask(client)
     with pytest.raises(EndpointError, match="local sends neither"):
         replace(asker, config=compose(["privacy=local"])).ask(client)
+
+
+def test_a_description_is_read_in_several_ways(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
+) -> None:
+    config, client = compose(["generator.readings=4"]), endpoint.client(issue("kitchen"))
+    found = Asker(kitchen(WORDS), config, floor).ask(client).adapters
+    snap = agree(compose(krr), load_describer(config.backbone)).snap
+    assert snap is not None
+    own = np.asarray(load_describer(config.backbone).encode([WORDS]))
+    read = Readings(snap, 4).of(own)[0]
+    wanted = cameras.generator.generate(read, 1, 0).adapters[:, 0]
+    # Whoever has nothing to choose by takes that for the nearest entry.
+    np.testing.assert_allclose(found, wanted[:1], atol=1e-4)
+    assert endpoint.service.metrics.adapters == 4
+    task = load_family(config.family).of_role("client")[0]
+    chooser = Asker(replace(task, id="kitchen", description=WORDS), config, floor)
+    kept = chooser.ask(client).adapters
+    node = OwnersNode(config, 0, 1, None, floor, chooser.task)
+    at_home = chosen(node, [chooser.task], 0, wanted[None].astype(np.float16), None)
+    np.testing.assert_allclose(kept, at_home, atol=1e-4)
 
 
 def test_a_node_keeps_its_adapter_whole_or_the_one_before(
@@ -189,7 +223,7 @@ def test_a_node_keeps_its_adapter_whole_or_the_one_before(
     code, printed = fetch(f"127.0.0.1:{endpoint.port}")
     assert code == 0, printed
     before = read_peft(tmp_path / "adapter")[0]
-    asker = Asker("kitchen", WORDS, compose(krr), floor)
+    asker = Asker(kitchen(WORDS), compose(krr), floor)
     wanted = asker.ask(endpoint.client(files))
     np.testing.assert_array_equal(before, wanted.adapters[0])
     kept = adopted(node)

@@ -55,9 +55,9 @@ def test_places_get_one_adapter_each_in_their_order(
     places = np.array([0, 7, 19], np.uint16)
     request = AdapterRequest(places, export.about.catalogue_sha256)
     answer = running.client(issue("node-1")).adapters(request)
-    assert export.rows is not None
+    assert export.snap is not None
     np.testing.assert_allclose(
-        answer.adapters, made_by(export, export.rows[places]), rtol=2e-3, atol=1e-6
+        answer.adapters, made_by(export, export.snap.embeddings[places]), rtol=2e-3, atol=1e-6
     )
 
 

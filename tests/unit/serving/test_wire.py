@@ -44,6 +44,8 @@ def direction(seed: int) -> np.ndarray:
     [
         AdapterRequest(direction(0)),
         AdapterRequest(np.eye(DIM, dtype=np.float16)[3]),
+        AdapterRequest(direction(1), readings=8),
+        AdapterRequest(direction(1), readings=64),
         AdapterRequest(np.array([0, 7, 143], np.uint16), CATALOGUE),
         AdapterRequest(np.arange(64, dtype=np.uint16), CATALOGUE),
     ],
@@ -55,6 +57,7 @@ def test_what_is_sent_is_read(request_: AdapterRequest) -> None:
         np.testing.assert_array_equal(found.released, request_.released)
         assert found.released.dtype == request_.released.dtype
         assert found.catalogue == request_.catalogue
+        assert (found.readings, found.adapters) == (request_.readings, request_.adapters)
 
 
 def test_the_form_is_that_of_a_mechanism() -> None:
@@ -75,6 +78,8 @@ def test_every_direction_fits_in_a_body(seed: int) -> None:
 def listed(values: Any) -> str:
     return json.dumps({"embedding": values})
 
+
+READ = listed([1, *[0] * (DIM - 1)]).replace("}", ', "readings": 8}')
 
 PLACES = '{"catalogue":"' + CATALOGUE + '","places":'
 
@@ -107,6 +112,9 @@ PLACES = '{"catalogue":"' + CATALOGUE + '","places":'
         listed([1, *[0] * (DIM - 1)]) + " 5",
         "[" * 4000,
         '{"a":' * 800,
+        *(READ.replace("8", count) for count in ("0", "-1", "65", "1.0", "true", '"8"', "[8]")),
+        READ.replace('"embedding"', '"places"'),
+        PLACES + "[1], " + '"readings": 8}',
         PLACES + "[]}",
         PLACES + "[144]}",
         PLACES + "[-1]}",
@@ -239,3 +247,19 @@ class TestReplies:
     def test_others_are_refused(self, body: bytes) -> None:
         with pytest.raises(ReplyError), np.errstate(over="ignore", invalid="ignore"):
             self.read(body)
+
+
+@pytest.mark.parametrize("told", ["", "0", "-1", "65", "100", "8.0", " 8", "\u0668", "x"])
+def test_other_numbers_of_readings_are_refused(told: str) -> None:
+    with pytest.raises(RequestError):
+        parse_request(save({"embedding": direction(0)}, {"readings": told}), SAFETENSORS, ACCEPTED)
+
+
+@pytest.mark.parametrize(("places", "most"), [(0, 1), (3, 4), (144, 64)])
+def test_there_are_no_more_readings_than_entries(places: int, most: int) -> None:
+    accepted = Accepted(DIM, places, CATALOGUE if places else "")
+    body = AdapterRequest(direction(0), readings=max(most, 2))
+    if most > 1:
+        assert parse_request(body.pack(), SAFETENSORS, accepted).readings == most
+    with pytest.raises(RequestError, match=f"need 1 to {most} readings"):
+        parse_request(AdapterRequest(direction(0), readings=most + 1).pack(), SAFETENSORS, accepted)
