@@ -28,11 +28,11 @@ Agree = Callable[[Sequence[Task], Pools, Sequence[np.ndarray]], np.ndarray]
 MOST_ITEMS = 64
 """Items that are tried: with 32 to 100 clients are told apart alike (docs/decisions/0014)."""
 
-FIRST_ITEMS = 16
-"""Items with which each of many adapters is tried; the best of them are tried with all."""
+FIRST_ITEMS, LAST_ITEMS = 8, 32
+"""Items with which each of many adapters is tried, and with which the best of them are."""
 
-FINALISTS = 2
-"""Adapters that are tried with all items: with more the choice is the same
+FINALISTS = 3
+"""Adapters that are tried with more items: twice the work chooses no better
 (docs/decisions/0017)."""
 
 
@@ -148,5 +148,5 @@ def most_suited(tasks: Sequence[Task], seed: int, adapters: np.ndarray, agree: A
     # In their own order, so that of equals it is the first that stays.
     finalists = np.sort(np.argsort(-few, axis=0, kind="stable")[:FINALISTS], axis=0)
     clients = np.arange(len(tasks))
-    last = tried(adapters[clients[:, None], finalists.T], MOST_ITEMS)
+    last = tried(adapters[clients[:, None], finalists.T], LAST_ITEMS)
     return np.asarray(finalists[last.argmax(axis=0), clients])

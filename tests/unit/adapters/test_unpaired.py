@@ -14,6 +14,7 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.unpaired import (
     FINALISTS,
     FIRST_ITEMS,
+    LAST_ITEMS,
     MOST_ITEMS,
     agreements,
     most_suited,
@@ -114,5 +115,5 @@ def test_the_best_of_several_is_that_of_two_heats(
     for task, own, place in zip(tasks, adapters, best, strict=True):
         heat = [share(task, vector, FIRST_ITEMS) for vector in own]
         ranked = sorted(range(len(own)), key=lambda i: (-heat[i], i))
-        final = {i: share(task, own[i], MOST_ITEMS) for i in sorted(ranked[:FINALISTS])}
+        final = {i: share(task, own[i], LAST_ITEMS) for i in sorted(ranked[:FINALISTS])}
         assert place == max(final, key=lambda i: (final[i], -i))
