@@ -159,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         turns = [turn(given.overrides) for _ in range(given.repeats)]
         found = machine.facts("flwr", "ray", "torch", "transformers")
         found |= {"overrides": given.overrides, **summary(turns)}
+        machine.write(given.name, found)
+        # As long again, and with nothing to say of the ratio: what is measured is there by now.
         machine.write(given.name, found | {"profile": profiles(given.overrides)})
 
 
