@@ -22,7 +22,7 @@ from sglora_fed.backbones import load_describer
 from sglora_fed.config import RunConfig, compose, config_sha256
 from sglora_fed.config.schema import PRIVATE_METHODS
 from sglora_fed.experiments.run import measured
-from sglora_fed.federation.compare import delivered_adapters
+from sglora_fed.federation.compare import delivered_bytes
 from sglora_fed.federation.finetuned import training_of
 from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.terms import Agreement
@@ -162,5 +162,6 @@ def _tuned_alone(config: RunConfig, wire: Mapping[str, int], method: str) -> dic
         "reidentification": None,
         "reidentification_ceiling": None,
         "bytes_up": 0,
-        "bytes_down": delivered_adapters(method, config) * wire["down"],
+        # It came in clear and without a choice: one adapter is all that comes down.
+        "bytes_down": delivered_bytes(method, config, wire["down"], wire["down"]),
     }

@@ -13,9 +13,9 @@ import numpy as np
 from sglora_fed.config import config_sha256
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.reproduce import command
-from sglora_fed.federation.adopt import adopt_request
+from sglora_fed.federation.adopt import AdoptRequest, adopt_request
 from sglora_fed.federation.codec import wire_bytes
-from sglora_fed.federation.compare import Measured, agreeing, delivered_adapters
+from sglora_fed.federation.compare import Measured, agreeing, delivered_bytes
 from sglora_fed.federation.comparison import CompareReply
 from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
@@ -46,6 +46,7 @@ class Record:
         nearness: client -> similarity and entropy of each seed.
         trust: client -> confidence, and 1 for who adopted, of each seed with the policy.
         wire: up, down and results -> bytes of one client's message.
+        common: bytes of such a message with one adapter, as when all clients get the same.
         exhibits: of the first seed, to look at.
         agreements: what clients released, seed by seed.
         peaks: node's partition -> the most memory of a process that measured for it, 2^20 bytes.
@@ -59,6 +60,7 @@ class Record:
     nearness: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     trust: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     wire: dict[str, int] = field(default_factory=dict)
+    common: int = 0
     exhibits: list[Exhibit] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
     peaks: dict[str, int] = field(default_factory=dict)
@@ -97,6 +99,8 @@ class Record:
         one = adopt_request(federation, ids, made.of(np.array([place])))
         self.wire["up"] = wire_bytes(DescribeReply(0, ids, requests.released[row]).pack())
         self.wire["down"] = wire_bytes(one.pack())
+        single = np.zeros((1, federation.layout.size), np.float16)
+        self.common = wire_bytes(AdoptRequest(ids, single, federation.seed).pack())
 
 
 def part_of(found: Sequence[Measured], methods: Sequence[str], seed: int, kind: Kind) -> Part:
@@ -180,7 +184,8 @@ def facts(
         seconds_by_stage=dict(record.stages),
         seconds_by_method={m: float(np.mean(record.method_seconds[m])) for m in sorted(methods)},
         bytes_by_method={
-            m: delivered_adapters(m, config) * record.wire["down"] for m in sorted(methods)
+            m: delivered_bytes(m, config, record.wire["down"], record.common)
+            for m in sorted(methods)
         },
         confidence={
             name: (*_mean(rows), *(_mean(record.trust[name]) if name in record.trust else ()))

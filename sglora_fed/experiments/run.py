@@ -24,6 +24,7 @@ from sglora_fed.experiments.tracking import open_tracker, track
 from sglora_fed.federation.calibrate import confidence
 from sglora_fed.federation.compare import (
     LOCAL_METHODS,
+    SOUP,
     Delivery,
     Measured,
     compare,
@@ -45,9 +46,6 @@ from sglora_fed.results.files import ZOOS
 from sglora_fed.results.parts import Part, PartRows, Parts, remove_parts
 from sglora_fed.results.summary import RunFacts
 from sglora_fed.zoo import Zoo, ZooStore, open_zoo
-
-SOUP = "soup"
-"""The generator whose adapter is the same for all clients: it is sent once in a message."""
 
 NOT_GENERATED = (*LOCAL_METHODS, SHARED_METHOD, POLICY_METHOD, SHUFFLED)
 

@@ -24,7 +24,7 @@ from sglora_fed.federation.answers import States
 from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
-from sglora_fed.federation.finetuned import METHODS, STARTED
+from sglora_fed.federation.finetuned import METHODS
 from sglora_fed.tasks.types import KINDS, Kind
 
 COMPARE = "evaluate.compare"
@@ -36,6 +36,12 @@ HINTS = {"zero_shot": "none", "described": "phrases"}
 """Methods without an adapter -> the client's own words in the candidate texts."""
 
 LOCAL_METHODS = (*HINTS, *METHODS)
+
+SOUP = "soup"
+"""The generator whose adapter is the same for all clients: it is sent once in a message."""
+
+COMMON = (SOUP, SHARED_METHOD)
+"""Methods with one adapter for all."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +165,22 @@ def _parse(federation: Federation, request: CompareRequest, body: RecordDict) ->
     return reply
 
 
-def delivered_adapters(method: str, config: RunConfig) -> int:
-    """Adapters that a client must be sent for a method: the policy needs both that it chooses."""
+def delivered_bytes(method: str, config: RunConfig, made: int, common: int) -> int:
+    """What a client must be sent for a method.
+
+    Args:
+        method: in question.
+        config: of the run.
+        made: bytes of a message with what is made for one client: several adapters, where it
+            chooses among readings or places.
+        common: bytes of one with a single adapter, the same for all.
+    """
     if method == POLICY_METHOD:
-        return 1 + (SHARED_METHOD in config.experiment.methods)
-    return 0 if method in LOCAL_METHODS and method not in STARTED else 1
+        return made + common * (SHARED_METHOD in config.experiment.methods)
+    if method in LOCAL_METHODS:
+        start = METHODS[method].start if method in METHODS else "untrained"
+        return {"untrained": 0, "shared": common, "generated": made}[start]
+    return common if method in COMMON else made
 
 
 def agreeing(measured: Sequence[Measured], kind: Kind) -> list[Measured]:

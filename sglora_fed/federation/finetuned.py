@@ -57,7 +57,3 @@ def training_of(tuned: FineTuning, config: RunConfig) -> TrainConfig:
     """How a client trains with a rate and a number of steps."""
     train = config.adapter.train
     return replace(train, lr=tuned.lr, steps=tuned.steps, checkpoints=1)
-
-
-STARTED = tuple(name for name, method in METHODS.items() if method.start != "untrained")
-"""Trained by the client from an adapter that the server sends."""

@@ -14,7 +14,7 @@ from sglora_fed.federation.compare import (
     CompareReply,
     Measured,
     agreeing,
-    delivered_adapters,
+    delivered_bytes,
 )
 
 LABELLED, RETRIEVAL = METRIC_SETS
@@ -52,19 +52,22 @@ def test_a_node_of_more_kinds_of_task_than_there_are_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "shared", "count"),
+    ("method", "shared", "needed"),
     [
         ("zero_shot", True, 0),
         ("oracle", True, 0),
-        ("shared_full", True, 1),
-        ("generated_5shot", True, 1),
-        ("functional", True, 1),
+        ("shared_full", True, 100),
+        ("shared_lora", True, 100),
+        ("soup", True, 100),
+        ("generated_5shot", True, 800),
+        ("functional", True, 800),
+        ("shuffled", True, 800),
         # What it adopts and what it falls back to; without a shared LoRA that is no adapter.
-        ("policy", True, 2),
-        ("policy", False, 1),
+        ("policy", True, 900),
+        ("policy", False, 800),
     ],
 )
-def test_adapters_that_a_method_needs(method: str, shared: bool, count: int) -> None:
+def test_bytes_that_a_method_needs(method: str, shared: bool, needed: int) -> None:
     methods = "shared_lora," if shared else ""
     config = compose([f"experiment.methods=[{methods}functional,policy]"])
-    assert delivered_adapters(method, config) == count
+    assert delivered_bytes(method, config, 800, 100) == needed
