@@ -96,13 +96,15 @@ def chosen(
         places: [n, m] of the catalogue; None: for readings of the description, the nearest first.
 
     Raises:
-        MessageError: for another number of readings than was asked for, or unknown places.
+        MessageError: for another number of them than was asked for, or unknown places.
     """
     replies, by = adapters.shape[1], node.config.privacy.choose_by
     if replies == 1:
         return np.asarray(adapters[:, 0])
-    if places is None and replies != node.config.generator.readings:
-        raise MessageError(f"{replies} readings; {node.config.generator.readings} were asked for")
+    config = node.config
+    wanted = config.generator.readings if places is None else config.privacy.replies
+    if replies != wanted:
+        raise MessageError(f"{replies} adapters to choose from; {wanted} were asked for")
     best = np.full(len(tasks), -1)
     for row, task in enumerate(tasks):
         labelled = places is not None or task.kind == "labelled"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option
+from sglora_fed.config.schema.options import POSITIVE, Group, at_least, one_of, option, where
 from sglora_fed.errors import GeneratorError
 from sglora_fed.registry import Registry
 
@@ -24,6 +24,9 @@ GENERATORS = Registry(
 )
 """``register_generator`` adds to them."""
 
+MOST_READINGS = 64
+"""A client tries each on its own pictures, and how many there are is the server's choice."""
+
 
 @dataclass(frozen=True)
 class GeneratorConfig(Group):
@@ -37,9 +40,12 @@ class GeneratorConfig(Group):
     readings: int = option(
         1,
         "adapters that a client gets and chooses among: for its own description, and for the"
-        " entries of the family's catalogue that are nearest to it; not with `subset`, which has"
-        " `privacy.replies`, or `shares`",
-        at_least(1),
+        " entries of the catalogue that are nearest to it, where the family brings one or"
+        " `privacy.catalogue` names it; not with `subset`, which has `privacy.replies`, or"
+        " `shares`",
+        where(
+            lambda value: 1 <= value <= MOST_READINGS, f"must be a number from 1 to {MOST_READINGS}"
+        ),
     )
     neighbours: int = option(
         4, "K: nearest experts in the weights of `adapter_soup`, `topk` and `sglora`", at_least(1)

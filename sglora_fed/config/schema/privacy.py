@@ -82,8 +82,9 @@ class PrivacyConfig(Group):
     )
     choose_by: int = option(
         16,
-        "examples of its own by whose loss a client chooses among several adapters; without any it"
-        " takes the one that is nearest to its description",
+        "`subset` and labelled tasks: examples of its own by whose loss a client chooses among"
+        " several adapters; without any one of a retrieval task chooses by its unpaired items and"
+        " captions, any other takes the one that is nearest to its description",
         at_least(0),
     )
     catalogue: str | None = option(

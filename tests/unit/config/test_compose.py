@@ -171,6 +171,7 @@ class TestMistakes:
             ("generator.name=magic", "one of soup, nearest, adapter_soup, topk, ridge, sglora"),
             ("generator.temperature=0", "> 0"),
             ("generator.kl_weight=-1", ">= 0"),
+            ("generator.readings=65", "from 1 to 64"),
             ("family=local", "family.path"),
             ("family.name=cloud", "assistant, cameras, local, hub"),
             ("family.clients_per_split=0", ">= 1"),

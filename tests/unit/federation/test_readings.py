@@ -76,6 +76,7 @@ def test_what_was_decoded_is_read_where_readings_are_wanted(snap: Snap, said: np
     "told",
     [
         ["generator.readings=1"],
+        ["generator.readings=3", "family=local", "family.path=mine"],
         ["generator.readings=3", "privacy=shares"],
         ["generator.readings=3", "privacy=subset", "privacy.epsilon=1", "privacy.replies=2"],
     ],
@@ -127,8 +128,11 @@ def test_who_has_nothing_to_try_them_on_keeps_that_for_the_nearest(task: Task) -
 
 def test_other_than_the_wanted_readings_are_refused() -> None:
     adapters = np.zeros((1, 4, SIZE), np.float32)
-    with pytest.raises(MessageError, match="4 readings; 3 were asked for"):
+    with pytest.raises(MessageError, match="4 adapters to choose from; 3 were asked for"):
         chosen(node(), [owner(0)], 0, adapters, None)
+    places = np.arange(4)[None]
+    with pytest.raises(MessageError, match="4 adapters to choose from; 1 were asked for"):
+        chosen(node(), [owner(0)], 0, adapters, places)
 
 
 def test_one_adapter_is_no_choice() -> None:
