@@ -68,7 +68,7 @@ class Bench:
     def __init__(self, node: Node, request: CompareRequest) -> None:
         self._encoder, self._layout, self._config = node.encoder, node.layout, node.config
         self._node = node
-        self._taken: dict[str, np.ndarray] = {}
+        self._taken: dict[str, tuple[np.ndarray, float]] = {}
         self._choices: dict[str, tuple[list[Tensor], float]] = {}
         self.tasks = [node.clients[name] for name in request.ids]
         self._request = request
@@ -78,7 +78,7 @@ class Bench:
         """[n, 2] once the policy is measured: the confidence in each adapter, and who adopted."""
 
     def measure(self, method: str) -> tuple[np.ndarray, float]:
-        """[n, K] metrics of a method and its mean seconds per client, training included."""
+        """[n, K] metrics of a method and its mean seconds per client, all its own work included."""
         scores, seconds = self.scores(method)
         return self.metrics_of(method, scores), seconds
 
@@ -124,12 +124,12 @@ class Bench:
         return self._prepared[hints]
 
     def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
-        """[n, D] float32, and the seconds that a client needed to train its own."""
+        """[n, D] float32, and the seconds that a client needed to choose or train its own."""
         if method in HINTS:
             return None, 0.0
         if method in LOCAL_METHODS:
             return self._trained(method)
-        return self._delivered(method), 0.0
+        return self._timed(method)
 
     def _chosen(self) -> tuple[list[Tensor], float]:
         """The policy: what was generated where it is trusted, else the fall-back.
@@ -168,8 +168,14 @@ class Bench:
 
     def _delivered(self, method: str) -> np.ndarray:
         """[n, D] float32 of what came for a method, each client's own choice."""
+        return self._timed(method)[0]
+
+    def _timed(self, method: str) -> tuple[np.ndarray, float]:
+        """As above, with the mean seconds that a client needed to choose."""
         if method not in self._taken:
-            self._taken[method] = self._take(method)
+            started = time.perf_counter()
+            taken = self._take(method)
+            self._taken[method] = taken, (time.perf_counter() - started) / len(self.tasks)
         return self._taken[method]
 
     def _take(self, method: str) -> np.ndarray:
@@ -194,7 +200,7 @@ class Bench:
 
     def _trained(self, method: str) -> tuple[np.ndarray, float]:
         config, seed = self._config, self._request.seed
-        starts = self._starts(method)
+        starts, before = self._starts(method)
         lessons = [
             _lesson(task, examples_of(method, task, seed), start, seed)
             for task, start in zip(self.tasks, starts, strict=True)
@@ -204,16 +210,16 @@ class Bench:
         vectors, seconds = train_or_recall(
             self._encoder, self._layout, train, lessons, config.adapter.hints, noise
         )
-        return vectors, float(seconds.mean())
+        return vectors, before + float(seconds.mean())
 
-    def _starts(self, method: str) -> np.ndarray:
-        """[n, D] float32."""
+    def _starts(self, method: str) -> tuple[np.ndarray, float]:
+        """[n, D] float32, and the mean seconds that a client needed to choose its own."""
         where = METHODS[method].start
         if where != "untrained":
             sent = {"generated": self._config.generator.name, "shared": SHARED_METHOD}
-            return self._delivered(sent[where])
+            return self._timed(sent[where])
         start = configured_start(self._config, self._layout, self._request.seed)
-        return np.broadcast_to(start, (len(self.tasks), self._layout.size))
+        return np.broadcast_to(start, (len(self.tasks), self._layout.size)), 0.0
 
 
 def _lesson(task: Task, examples: tuple[Example, ...], start: np.ndarray, seed: int) -> Lesson:

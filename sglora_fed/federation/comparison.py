@@ -112,7 +112,7 @@ class CompareReply:
         splits: n kinds of unseen task, for the results only.
         metrics: K names.
         values: [n, M, K] fractions; the methods in the order of the request.
-        seconds: [M] the node's time per client and method: training and evaluation.
+        seconds: [M] the node's time per client and method: choosing, training and evaluation.
         trust: [n, 2] the confidence that the policy decided by, and 1 for who adopted, else 0;
             [0, 2] without the policy.
         peak_mb: the most memory that the node's process has taken, in 2^20 bytes; 0: untold.

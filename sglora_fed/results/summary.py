@@ -55,9 +55,9 @@ class RunFacts:
         refused_replies: replies of nodes that were not used, and updates that were scaled down.
         privacy: mechanism, unit, and the epsilon and delta of one release; a client releases once
             for each seed; ``training``: unit, epsilon and delta of experts' examples, or None.
-        bytes_per_client: up and down, for one request and one adapter.
+        bytes_per_client: up and down, for one request and what is made for it.
         seconds_by_stage: experts, fit, generate_per_adapter, evaluate.
-        seconds_by_method: on the client, per client: training and evaluation.
+        seconds_by_method: on the client, per client: choosing, training and evaluation.
         bytes_by_method: down, per client.
         confidence: client -> (nearest similarity, weight entropy in nats, and with the policy the
             confidence in the generated adapter and the share of seeds in which it was adopted),
