@@ -29,6 +29,7 @@ def check_runnable(config: RunConfig) -> None:
     Raises:
         TaskFileError, TaskError: when the family cannot be read, or has too few tasks for a run.
         ConfigError: naming everything else that does not fit.
+        CatalogueError: when the list that descriptions refer to is missing, or too short.
         VocabularyError, TextsAlikeError: when a model does not know the words of the tasks, or
             cannot tell them apart.
         BackboneInputError: naming picture files that cannot be read.
@@ -65,7 +66,9 @@ def check_runnable(config: RunConfig) -> None:
         raise ConfigError(problems)
     # Each costs more than all above, which has to be well first.
     from sglora_fed.experiments.words import check_words
+    from sglora_fed.federation.readings import check_catalogue
 
+    check_catalogue(config)
     check_words(config.family, config.backbone)
     _check_pictures(family.tasks)
     _check_device(config.backbone.device)

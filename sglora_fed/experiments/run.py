@@ -22,18 +22,13 @@ from sglora_fed.experiments.record import Record, facts, part_of
 from sglora_fed.experiments.requests import requests_of
 from sglora_fed.experiments.tracking import open_tracker, track
 from sglora_fed.federation.calibrate import confidence
-from sglora_fed.federation.compare import (
-    LOCAL_METHODS,
-    SOUP,
-    Delivery,
-    Measured,
-    compare,
-)
+from sglora_fed.federation.compare import LOCAL_METHODS, SOUP, Delivery, Measured, compare
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.enrol import enrol
 from sglora_fed.federation.exchange import Federation, Progress, wait_for_nodes
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.making import generate, make_for, server_projection
+from sglora_fed.federation.making import Made, generate, make_for, server_projection
+from sglora_fed.federation.readings import check_catalogue, is_read, run_catalogue
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
 from sglora_fed.federation.shared import shared_lora
@@ -89,6 +84,7 @@ def measured(
     Raises:
         SgloraError: of any part.
     """
+    check_catalogue(config)
     started, record = time.perf_counter(), Record()
     federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
     parts = [_run_seed(federation.of_seed(seed), record, output, gallery) for seed in config.seeds]
@@ -218,7 +214,9 @@ def _made_for(config: RunConfig, zoo: Zoo, tools: _Tools) -> str:
         for generator in tools.generators.values()
     ]
     lengths = [f"{float(np.linalg.norm(vector)):.4g}" for vector in (*made, tools.fallback)]
-    facts = [config_sha256(config), zoo.sha256, tools.agreement.terms.sha256, versions()]
+    # A file may hold another list under the same name; the terms are of what is released alone.
+    read = "" if tools.agreement.readings is None else run_catalogue(config).sha256
+    facts = [config_sha256(config), zoo.sha256, tools.agreement.terms.sha256, read, versions()]
     return json.dumps([*facts, lengths, GENERATED_AT_ONCE])
 
 
@@ -296,7 +294,7 @@ def _beyond(method: str, federation: Federation) -> bool:
     config, privacy = federation.config, federation.config.privacy
     blind = privacy.mechanism in UNSPENT
     if method == POLICY_METHOD:
-        several = privacy.replies > 1 or federation.config.generator.readings > 1
+        several = privacy.replies > 1 or is_read(config)
         return federation.roster.kind == "labelled" and (blind or several)
     if method == SHUFFLED:
         return blind
@@ -306,6 +304,19 @@ def _beyond(method: str, federation: Federation) -> bool:
 
 def _is_federated(config: RunConfig, name: str) -> bool:
     return is_federated(make_generator(config.generator, name))
+
+
+def _made(
+    federation: Federation, tools: _Tools, requests: Requests, rows: np.ndarray, record: Record
+) -> Made:
+    """What every generator makes for the clients in some rows, timed and weighed."""
+    started = time.perf_counter()
+    made = make_for(federation, tools.generators, tools.agreement, requests, rows)
+    seconds = time.perf_counter() - started
+    each = next((several.shape[1] for several in made.adapters.values()), 1)
+    record.stages["generate_per_adapter"] = seconds / len(rows) / len(tools.generators) / each
+    record.weigh(requests, made, rows, federation)
+    return made
 
 
 def _delivery(
@@ -327,16 +338,12 @@ def _delivery(
         record: of what is measured.
     """
     adopted, seed = federation.config.generator.name, federation.seed
-    started = time.perf_counter()
-    made = make_for(federation, tools.generators, tools.agreement, requests, rows)
-    seconds = (time.perf_counter() - started) / len(rows) / len(tools.generators)
-    record.stages["generate_per_adapter"] = seconds
+    made = _made(federation, tools, requests, rows, record)
     chances = None
     if made.generated:
         own = made.generated[adopted]
         chances = None if tools.sure is None else tools.sure.of(own, tools.fallback)
         record.judge([requests.names[row] for row in rows], own)
-    record.weigh(requests, made, rows, federation)
     adapters = dict(made.adapters)
     if others is not None:
         theirs = tools.agreement.read(requests.embeddings[others[rows]])

@@ -14,6 +14,7 @@ from sglora_fed.experiments.run import agreed, batches, enrolled, fitted, open_f
 from sglora_fed.federation.adopt import deliver
 from sglora_fed.federation.describe import collect_requests
 from sglora_fed.federation.making import make_for
+from sglora_fed.federation.readings import check_catalogue
 from sglora_fed.federation.shared import shared_lora
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import generator_sha256, is_federated, make_generator
@@ -35,6 +36,7 @@ def serve_adapters(config: RunConfig, grid: Grid, output: Path) -> Path:
     Raises:
         SgloraError: of any part.
     """
+    check_catalogue(config)
     federation = open_federation(config, grid, ProgressLog(output / "progress.jsonl"))
     zoo, name = trusted_zoo(enrolled(federation)), config.generator.name
     if is_federated(make_generator(config.generator, name)):

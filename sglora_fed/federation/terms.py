@@ -13,10 +13,8 @@ from sglora_fed.backbones.types import Describer
 from sglora_fed.config.schema import IN_CLEAR, RunConfig
 from sglora_fed.errors import CatalogueError, MessageError, PrivacyError
 from sglora_fed.federation.codec import Reader, unit_rows
-from sglora_fed.federation.readings import UNREAD, Readings
+from sglora_fed.federation.readings import Readings, is_read, run_catalogue
 from sglora_fed.kept.catalogues import kept_snap
-from sglora_fed.privacy.catalogue import Catalogue
-from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.privacy.mechanisms import (
     PLACES,
     KrrMechanism,
@@ -199,30 +197,14 @@ def configured_readings(
         known: hash of a catalogue and its space, which takes an encoder some seconds to make.
 
     Raises:
-        CatalogueError: when there is no catalogue for the family, it cannot be used, or has too few
-            entries.
+        CatalogueError: when the catalogue cannot be used, or has too few entries.
     """
-    count = config.generator.readings
-    if count == 1 or config.privacy.mechanism in UNREAD:
+    if not is_read(config, own_catalogue):
         return None
     catalogue, (sha256, snap) = run_catalogue(config, own_catalogue), known
     if snap is None or sha256 != catalogue.sha256:
         snap = kept_snap(catalogue, describer)
-    return Readings(snap, count)
-
-
-def run_catalogue(config: RunConfig, own: Path | None = None) -> Catalogue:
-    """The public list of a run.
-
-    Args:
-        config: of the run.
-        own: file that a node of its own uses in place of the configured one.
-
-    Raises:
-        CatalogueError: when there is none for the family, or it cannot be used.
-    """
-    told = config.privacy.catalogue
-    return catalogue_of(config.family.name, own or (Path(told).expanduser() if told else None))
+    return Readings(snap, config.generator.readings)
 
 
 def check_terms(agreement: Agreement, terms: Terms) -> None:

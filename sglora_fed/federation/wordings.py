@@ -17,7 +17,8 @@ from sglora_fed.backbones.types import Describer
 from sglora_fed.config.schema import IN_CLEAR, RunConfig
 from sglora_fed.federation.describe import let_out
 from sglora_fed.federation.node import Node
-from sglora_fed.federation.terms import Terms, agree_on_experts, check_terms, run_catalogue
+from sglora_fed.federation.readings import run_catalogue
+from sglora_fed.federation.terms import Terms, agree_on_experts, check_terms
 from sglora_fed.privacy.catalogue import Catalogue, nearest
 from sglora_fed.tasks.types import Task
 

@@ -19,6 +19,9 @@ from sglora_fed.tasks.family import IN_RULE
 from sglora_fed.tasks.rules import WORDS
 from sglora_fed.tasks.wording import SET_FRAMES, join_names
 
+WITH_CATALOGUE = ("cameras", "assistant")
+"""Families that bring one."""
+
 CAMERAS_VERSION = 3
 ASSISTANT_VERSION = 2
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,3 +201,26 @@ def test_a_description_is_read_in_several_ways(
         assert "places" not in run.of_kind(COMPARE)[0].request.content["arrays"]
         down = [one.summary["bytes_per_client"]["down"] for one in (plain, run)]
         assert 2.5 * down[0] < down[1] < 3.1 * down[0]
+
+
+def test_a_list_that_is_too_short_is_told_before_anybody_is_asked(
+    make_fast: MakeLoop, home: Path, catalogue: str
+) -> None:
+    run = make_fast("generator.readings=7", catalogue)
+    with pytest.raises(CatalogueError, match=r"readings=7: .* 5 entries give 2 to 6"):
+        run.run()
+    assert not run.exchanges
+
+
+def test_a_client_that_chooses_takes_longer_and_more_adapters_cost_no_more_each(
+    make_fast: MakeLoop, home: Path, catalogue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("federation.bench", "experiments.run"):
+        # A second passes between two looks at the clock.
+        clock = SimpleNamespace(perf_counter=partial(next, count()))
+        monkeypatch.setattr(f"sglora_fed.{module}.time", clock)
+    run = make_fast(*RIDGE, "generator.readings=3", catalogue).run()
+    told = {entry["method"]: entry["client_seconds"] for entry in run.summary["results"]}
+    # A message is about three clients, and to score their examples takes a second.
+    assert told == pytest.approx({"zero_shot": 1 / 3, "ridge": 2 / 3}, abs=1e-4)
+    assert run.summary["seconds"]["generate_per_adapter"] == pytest.approx(1 / (6 * 3), abs=1e-4)

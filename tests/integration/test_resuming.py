@@ -14,6 +14,7 @@ import pytest
 from sglora_fed.experiments import requests, run
 from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
+from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
 from sglora_fed.results import parts
 
 NOISE = ("privacy=gaussian", "privacy.epsilon=8", "seeds=[0,1]")
@@ -87,6 +88,24 @@ def test_another_configuration_starts_anew(
             dying.run()
     other = make_fast("generator.ridge=0.5").run()
     assert len(other.of_kind(DESCRIBE)) == 2
+
+
+def test_another_list_under_the_same_name_starts_anew(
+    make_fast: Callable[..., Any], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise Died
+
+    path = tmp_path / "list.json"
+    told = ("generator.readings=2", f"privacy.catalogue={path}")
+    write_catalogue(Catalogue("own", 1, ("I care about cars", "I care about money")), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_results", die)
+        dying = make_fast(*told)
+        with pytest.raises(Died):
+            dying.run()
+    write_catalogue(Catalogue("own", 1, ("I care about cars", "I care about food")), path)
+    assert len(make_fast(*told).run().of_kind(COMPARE)) == len(dying.of_kind(COMPARE))
 
 
 KILLED = """

@@ -11,8 +11,15 @@ from PIL import Image
 
 from sglora_fed.backbones.weights import resolve_minilm
 from sglora_fed.config import compose
-from sglora_fed.errors import BackboneInputError, ConfigError, TaskError, TextsAlikeError
+from sglora_fed.errors import (
+    BackboneInputError,
+    CatalogueError,
+    ConfigError,
+    TaskError,
+    TextsAlikeError,
+)
 from sglora_fed.experiments.checks import check_runnable
+from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
 from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.types import Example, Role, Task, TaskFamily
 
@@ -38,6 +45,23 @@ EXPERTS = (task("e1", "expert"), task("e2", "expert"))
 def test_a_family_that_fits_passes(tmp_path: Path) -> None:
     checked(tmp_path, *EXPERTS, task("c", "client"))
     check_runnable(compose([]))
+
+
+def test_readings_are_of_a_list_that_is_long_enough(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = (*EXPERTS, task("c", "client"))
+    with pytest.raises(CatalogueError, match="'local' has no catalogue"):
+        checked(tmp_path, *tasks, more=("privacy=krr", "privacy.epsilon=4"))
+    write_catalogue(Catalogue("own", 1, ("calls first", "milk first")), tmp_path / "list.json")
+    told = f"privacy.catalogue={tmp_path / 'list.json'}"
+    with pytest.raises(CatalogueError, match="2 entries give 2 to 3"):
+        checked(tmp_path, *tasks, more=("generator.readings=4", told))
+    checked(tmp_path, *tasks, more=("generator.readings=3", told))
+    assert not caplog.records
+    # The main job has eight, whatever family takes the cameras' place in it.
+    checked(tmp_path, *tasks, more=("generator.readings=8",))
+    assert "'local' has no catalogue: each description has one reading" in caplog.text
 
 
 @pytest.mark.parametrize(
