@@ -10,12 +10,14 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from sglora_fed.errors import CertificateError, EndpointError
 from sglora_fed.generators.export import Export
+from sglora_fed.launching.signals import handled
 from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.connection import Connection
 from sglora_fed.serving.guard import LOG
@@ -195,10 +197,16 @@ def serve_export(
     host, port = listening.getsockname()[:2]
     LOG.info(json.dumps({"listening": f"{host}:{port}", "tls": where.files is not None}))
     try:
-        server.run(sockets=[listening])
+        with handled(_stop):
+            server.run(sockets=[listening])
     finally:
         service.close()
         listening.close()
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """Leave as told; uvicorn, once it has answered what it was answering, raises a signal again."""
+    sys.exit(0)
 
 
 def log_to(stream: Any) -> None:
