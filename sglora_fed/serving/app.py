@@ -38,7 +38,7 @@ from sglora_fed.federation.readings import Readings
 from sglora_fed.generators.export import Export
 from sglora_fed.privacy.shadow import Shadow
 from sglora_fed.serving.batching import Batcher
-from sglora_fed.serving.guard import LOG, Guard, log_failure
+from sglora_fed.serving.guard import LOG, Guard, InTurn, log_failure
 from sglora_fed.serving.limits import Budget, Gate, Limits
 from sglora_fed.serving.metrics import CONTENT, Metrics
 from sglora_fed.serving.openapi import DESCRIPTION, REPLY, REQUEST, TAKEN
@@ -138,8 +138,8 @@ class Service:
 
     async def answer(self, request: Request) -> Response:
         """Adapters for a request, or what stands in its way."""
-        started, client = time.perf_counter(), self._peer(request)
-        name, adapters, code = self.name_of(request), 0, 0
+        started, client = time.perf_counter(), self._peer(request.scope)
+        name, adapters, code = self.name_of(request.scope), 0, 0
         try:
             with ExitStack() as held:
                 held.enter_context(self.gate.admitted(name))
@@ -163,15 +163,15 @@ class Service:
         _log(client=name, status=reply.status_code, code=code, adapters=adapters, seconds=seconds)
         return reply
 
-    def name_of(self, request: Request) -> str:
+    def name_of(self, scope: Scope) -> str:
         """Whose request it is."""
-        client = self._peer(request)
+        client = self._peer(scope)
         return client.name if client else LOOPBACK
 
-    def _peer(self, request: Request) -> Peer | None:
+    def _peer(self, scope: Scope) -> Peer | None:
         if self.audience is None:
             return None
-        found = request.scope["state"][PEER]
+        found = scope["state"][PEER]
         assert isinstance(found, Peer)  # the connection has no other way to be made
         return found
 
@@ -316,5 +316,6 @@ def make_app(service: Service) -> FastAPI:
         return refusal(RouteError("no such address or method"))
 
     app.add_middleware(Guard, answer=lambda error: service.refused(service.answerable(error)))
+    app.add_middleware(InTurn, name_of=service.name_of)
 
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -63,3 +64,35 @@ class FairQueue(Generic[T]):
             self._now = 0
             self._ends.clear()
         return found
+
+
+@dataclass
+class Turns:
+    """Whose work begins next on the event loop, one in each of its rounds.
+
+    Between two the loop takes what has come meanwhile, so that whoever comes now goes before most
+    of what others have sent at once.
+    """
+
+    _waiting: FairQueue[asyncio.Future[None]] = field(default_factory=FairQueue)
+    _running: bool = False
+
+    async def taken(self, client: str) -> None:
+        """Return when it is a client's turn."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.put(client, 1, turn)
+        if not self._running:
+            self._running = True
+            loop.call_soon(self._next, loop)
+        await turn
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the next turn; whoever has gone away meanwhile needs none."""
+        found = self._waiting.take(1)
+        for turn in found:
+            if not turn.done():
+                turn.set_result(None)
+        self._running = bool(found)
+        if found:
+            loop.call_soon(self._next, loop)

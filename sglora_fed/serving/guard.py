@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sglora_fed.failures import told
+from sglora_fed.serving.fair import Turns
 
 LOG = logging.getLogger("sglora_fed.serving")
 
@@ -46,3 +47,20 @@ class Guard:
             answer = self._answer(error)
             if not begun:
                 await answer(scope, receive, send)
+
+
+class InTurn:
+    """Lets requests begin in fair order among clients, whatever their address is.
+
+    Args:
+        app: that is called.
+        name_of: whose request it is.
+    """
+
+    def __init__(self, app: ASGIApp, name_of: Callable[[Scope], str]) -> None:
+        self._app, self._name_of, self._turns = app, name_of, Turns()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._turns.taken(self._name_of(scope))
+        await self._app(scope, receive, send)

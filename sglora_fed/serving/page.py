@@ -194,7 +194,7 @@ def add_page(app: FastAPI, service: Service) -> None:
     @app.post("/look", include_in_schema=False)
     async def look(request: Request) -> Response:
         try:
-            with service.gate.admitted(service.name_of(request)):
+            with service.gate.admitted(service.name_of(request.scope)):
                 if request.headers.get("content-type") != JSON:
                     raise RequestError("need JSON")
                 wish = Wish.parse(await read_body(request))

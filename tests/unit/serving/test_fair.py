@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
-from sglora_fed.serving.fair import FairQueue
+from sglora_fed.serving.fair import FairQueue, Turns
+from sglora_fed.serving.guard import InTurn
 
 Entry = tuple[str, int, int]
 """(client, number, cost)."""
@@ -112,3 +115,60 @@ def test_those_who_wait_have_had_as_much_as_one_another(asked: list[tuple[str, i
         paid[client] += cost
         waiting = [paid[client] for client, count in left.items() if count]
         assert not waiting or max(waiting) - min(waiting) <= 8
+
+
+def begun(order: list[str], rounds: int, gone: int) -> None:
+    """Note who begins: a greedy client's hundred, and another's one so many rounds later."""
+
+    async def both() -> None:
+        turns = Turns()
+
+        async def begin(client: str) -> None:
+            await turns.taken(client)
+            order.append(client)
+
+        greedy = [asyncio.create_task(begin("greedy")) for _ in range(100)]
+        await asyncio.sleep(0)
+        for one in greedy[len(greedy) - gone :]:
+            one.cancel()
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        order.append("it comes")
+        await asyncio.gather(begin("other"), *greedy, return_exceptions=True)
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize("rounds", [0, 5, 50])
+def test_whose_turn_it_is(rounds: int) -> None:
+    order: list[str] = []
+    begun(order, rounds, 0)
+    assert order.index("it comes") <= rounds  # no more than one has begun in a round
+    assert order.index("other") - order.index("it comes") <= 3
+    assert order.count("greedy") == 100
+
+
+def test_who_has_gone_away_takes_no_turn_and_stops_nobody() -> None:
+    order: list[str] = []
+    begun(order, 0, 40)
+    assert order.count("greedy") == 60
+    assert order.count("other") == 1
+
+
+def test_requests_begin_in_turn_whatever_they_ask_for() -> None:
+    order: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        order.append(scope["path"])
+
+    async def nothing(*_: Message) -> Message:
+        return {}
+
+    async def all_of_them() -> None:
+        guarded = InTurn(app, lambda scope: str(scope["path"])[:2])
+        paths = [*(f"/a{number}" for number in range(50)), "/b"]
+        await asyncio.gather(*(guarded({"path": path}, nothing, nothing) for path in paths))
+
+    asyncio.run(all_of_them())
+    assert order[:3] == ["/a0", "/b", "/a1"]
+    assert len(order) == 51
