@@ -4,10 +4,12 @@
 
 Writes ``benchmarks/results/serving.json``. The generator has the cameras' sizes (384 numbers in,
 9,216 out, 32 directions); its numbers are random, which costs the same. The endpoint is a process
-of its own, started by ``sglora-fed serve``; all clients share another with this script, and both
-share the machine's cores. ``pace``: 50 clients with a connection each send 300 requests a second
-together. ``press``: each asks again at once. ``overload``: ten greedy clients press over 16
-connections each while the 50 keep their pace. ``soak``: 10,000 requests of 200 clients.
+of its own, started by ``sglora-fed serve``; the clients share another with this script, but for the
+greedy ones, which have one of theirs. All share the machine's cores: with two of them, three busy
+processes wait for one another, whatever the endpoint does, so the greedy ones get what the others
+leave. ``pace``: 50 clients with a connection each send 300 requests a second together. ``press``:
+each asks again at once. ``overload``: ten greedy clients press over 16 connections each while the
+50 keep their pace. ``soak``: 10,000 requests of 200 clients.
 """
 
 from __future__ import annotations
@@ -23,11 +25,24 @@ from typing import Any
 import numpy as np
 
 import machine
-from serving_load import Authority, Client, Endpoint, Seen, paced, pressing, running, unit_requests
+from serving_crowd import Crowd
+from serving_load import (
+    Authority,
+    Client,
+    Endpoint,
+    Seen,
+    closed,
+    paced,
+    pressing,
+    running,
+    unit_requests,
+    warm,
+)
 from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.generators import make_generator
 from sglora_fed.generators.export import About, Export, read_export, write_export
 from sglora_fed.serving.batching import Batcher
+from sglora_fed.serving.tls import Files
 from sglora_fed.zoo import ZooIdentity
 
 DIM, EXPERTS, DIRECTIONS = 384, 64, 32
@@ -84,15 +99,15 @@ class Bench:
         self._own = self._authority.issue("endpoint")
         self._asked = unit_requests(256, self.export.dim, 2)
 
-    def clients(self, count: int, port: int, connections: int = 1) -> list[Client]:
-        """New clients, or several connections of each."""
-        found = []
-        for _ in range(count):
-            self._names += 1
-            name = f"client-{self._names}"
-            files = self._authority.issue(name)
-            found += [Client(name, files, port) for _ in range(connections)]
-        return found
+    def _issued(self, count: int) -> list[tuple[str, Files]]:
+        """New clients' names and certificates."""
+        names = [f"client-{self._names + number}" for number in range(1, count + 1)]
+        self._names += count
+        return [(name, self._authority.issue(name)) for name in names]
+
+    def clients(self, count: int, port: int) -> list[Client]:
+        """New clients with a connection each."""
+        return [Client(name, files, port) for name, files in self._issued(count)]
 
     def pace(self) -> dict[str, Any]:
         """50 clients, 300 requests a second."""
@@ -119,17 +134,20 @@ class Bench:
         """The paced clients' tail without and with greedy ones, on one endpoint."""
         with running(self.folder, self._own) as endpoint:
             others = self.clients(CLIENTS, endpoint.port)
-            greedy = self.clients(GREEDY, endpoint.port, CONNECTIONS)
+            named = self._issued(GREEDY)
+            crowd = Crowd(named, endpoint.port, CONNECTIONS, self._asked, self.seconds)
 
-            async def both() -> tuple[Seen, Seen, Seen]:
-                await self._warm([*others, *greedy])
+            async def both() -> tuple[Seen, Seen]:
+                await warm(others, self._asked[0])
                 before = await self._paced(others)
-                pressed = pressing(greedy, self._asked, self.seconds)
-                during, refused = await asyncio.gather(self._paced(others), pressed)
-                await _closed([*others, *greedy])
-                return before, during, refused
+                crowd.press()
+                during = await self._paced(others)
+                await closed(others)
+                return before, during
 
-            before, during, refused = asyncio.run(both())
+            with crowd:
+                before, during = asyncio.run(both())
+                refused = crowd.seen()
         ratio = during.milliseconds()["p99"] / before.milliseconds()["p99"]
         return {
             "others_before_ms": before.milliseconds(),
@@ -148,13 +166,13 @@ class Bench:
             clients = self.clients(nodes, endpoint.port)
 
             async def all_of_them() -> tuple[Seen, list[float]]:
-                await self._warm(clients)
+                await warm(clients, self._asked[0])
                 memory, seen, rate = [endpoint.memory()], Seen(), min(500.0, 10.0 * nodes)
                 for _ in range(10):
                     part = await paced(clients, self._asked, rate, self.requests // 10)
                     seen.statuses += part.statuses
                     memory.append(endpoint.memory())
-                await _closed(clients)
+                await closed(clients)
                 return seen, memory
 
             seen, memory = asyncio.run(all_of_them())
@@ -172,11 +190,11 @@ class Bench:
     ) -> dict[str, Any]:
         async def whole() -> tuple[Seen, float, float]:
             clients = self.clients(CLIENTS, endpoint.port)
-            await self._warm(clients)
+            await warm(clients, self._asked[0])
             cpu, started = endpoint.cpu(), time.perf_counter()
             seen = await load(clients)
             taken = time.perf_counter() - started, endpoint.cpu() - cpu
-            await _closed(clients)
+            await closed(clients)
             return seen, *taken
 
         seen, seconds, cpu = asyncio.run(whole())
@@ -188,16 +206,6 @@ class Bench:
             "adapters_per_second": round(made / seconds, 1),
             "endpoint_cpu_ms_per_adapter": round(1000 * cpu / made, 3),
         }
-
-    async def _warm(self, clients: Sequence[Client]) -> None:
-        """Open all connections: a handshake is no part of a request."""
-        for first in range(0, len(clients), 10):
-            some = clients[first : first + 10]
-            await asyncio.gather(*(client.ask(self._asked[0], Seen()) for client in some))
-
-
-async def _closed(clients: Sequence[Client]) -> None:
-    await asyncio.gather(*(client.close() for client in clients))
 
 
 PARTS = ("pace", "press", "overload", "soak")

@@ -222,3 +222,15 @@ async def pressing(
 
     await asyncio.gather(*(one(place) for place in range(len(clients))))
     return seen
+
+
+async def warm(clients: Sequence[Client], request: AdapterRequest) -> None:
+    """Open all connections: a handshake is no part of a request."""
+    for first in range(0, len(clients), 10):
+        some = clients[first : first + 10]
+        await asyncio.gather(*(client.ask(request, Seen()) for client in some))
+
+
+async def closed(clients: Sequence[Client]) -> None:
+    """Close all connections."""
+    await asyncio.gather(*(client.close() for client in clients))
