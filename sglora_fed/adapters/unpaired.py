@@ -31,6 +31,9 @@ MOST_ITEMS = 64
 FIRST_ITEMS, LAST_ITEMS = 8, 32
 """Items with which each of many adapters is tried, and with which the best of them are."""
 
+FEWEST_ITEMS = 16
+"""Items of a client that chooses: with fewer, chance chooses worse than the description does."""
+
 FINALISTS = 3
 """Adapters that are tried with more items: twice the work chooses no better
 (docs/decisions/0017)."""

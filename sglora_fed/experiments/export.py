@@ -11,12 +11,9 @@ from sglora_fed.kept.catalogues import kept_snap
 from sglora_fed.kept.generators import generator_for
 from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.privacy.catalogue import Catalogue
-from sglora_fed.privacy.families import catalogue_of
+from sglora_fed.privacy.families import WITH_CATALOGUE, catalogue_of
 from sglora_fed.privacy.snapping import Snap
 from sglora_fed.zoo import ZooStore
-
-WITH_CATALOGUE = ("cameras", "assistant")
-"""Families that bring a public list of descriptions."""
 
 
 def export_generator(config: RunConfig, store: ZooStore, folder: Path) -> About:

@@ -18,7 +18,7 @@ from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.making import Made, make_for, server_projection
-from sglora_fed.federation.terms import Agreement, agree, configured_readings
+from sglora_fed.federation.terms import Agreement, server_agreement
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.generators.export import GENERATOR, Export, read_export
@@ -119,11 +119,8 @@ def _agreed(
 ) -> Agreement:
     """An exported generator brings its catalogue's space, which takes an encoder long to make."""
     projection = server_projection(config.privacy, generator, zoo)
-    describer = light_describer(config.backbone)
-    agreement = agree(config, describer, projection)
     known = ("", None) if export is None else (export.about.catalogue_sha256, export.snap)
-    readings = configured_readings(config, describer, known=known)
-    return replace(agreement, readings=readings)
+    return server_agreement(config, light_describer(config.backbone), projection, known)
 
 
 def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:

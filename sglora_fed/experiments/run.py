@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from sglora_fed.federation.readings import check_catalogue, is_read, run_catalog
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
 from sglora_fed.federation.shared import shared_lora
-from sglora_fed.federation.terms import Agreement, agree, configured_readings
+from sglora_fed.federation.terms import Agreement, server_agreement
 from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
@@ -44,7 +44,7 @@ from sglora_fed.zoo import Zoo, ZooStore, open_zoo
 
 NOT_GENERATED = (*LOCAL_METHODS, SHARED_METHOD, POLICY_METHOD, SHUFFLED)
 
-GENERATED_AT_ONCE = 512
+GENERATED_AT_ONCE = 1024
 """Adapters of one method that are in memory together, whatever the number of clients."""
 
 
@@ -198,7 +198,7 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
 
 def batches(config: RunConfig, clients: int) -> list[np.ndarray]:
     """Rows of the requests that adapters are made for together."""
-    each = max(config.generator.readings, config.privacy.replies)
+    each = config.generator.readings if is_read(config) else config.privacy.replies
     starts = range(0, clients, max(1, GENERATED_AT_ONCE // each))
     return np.split(np.arange(clients), starts[1:]) if clients else []
 
@@ -268,12 +268,8 @@ def agreed(federation: Federation, generator: Generator, zoo: Zoo) -> Agreement:
         GeneratorError: when shares are for a generator that is not linear.
     """
     config = federation.config
-    projection, describer = (
-        server_projection(config.privacy, generator, zoo),
-        load_describer(config.backbone),
-    )
-    agreement = agree(config, describer, projection)
-    return replace(agreement, readings=configured_readings(config, describer))
+    projection = server_projection(config.privacy, generator, zoo)
+    return server_agreement(config, load_describer(config.backbone), projection)
 
 
 def _methods(federation: Federation) -> tuple[str, ...]:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sglora_fed.adapters.start import within_bound
-from sglora_fed.adapters.unpaired import Agree, agreements, most_suited, plain_agreements
+from sglora_fed.adapters.unpaired import (
+    FEWEST_ITEMS,
+    Agree,
+    agreements,
+    most_suited,
+    plain_agreements,
+)
 from sglora_fed.errors import GeneratorError, MessageError
 from sglora_fed.federation.codec import Reader
 from sglora_fed.federation.describe import words
@@ -154,8 +160,8 @@ def _loss(scores: Tensor, targets: np.ndarray, both: bool) -> float:
 
 
 def _can_try(task: Task) -> bool:
-    """Whether it has items and captions that can choose one another."""
-    return task.kind == "retrieval" and len(task.train) > 1
+    """Whether it has items and captions enough that choose one another."""
+    return task.kind == "retrieval" and len(task.train) >= FEWEST_ITEMS
 
 
 def _tried(

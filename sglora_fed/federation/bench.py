@@ -160,7 +160,9 @@ class Bench:
 
     def _tried(self, adopted: np.ndarray, fallback: np.ndarray) -> np.ndarray:
         """[n, 2] how well each adapter suits its client's pictures, and whether better."""
-        pools = [unpaired(task, self._request.seed) for task in self.tasks]
+        # Others than those by which an adapter was chosen: it looks better on them than it is.
+        own = derive_seed(self._request.seed, "policy")
+        pools = [unpaired(task, own) for task in self.tasks]
         ours, theirs = agreements(
             self._encoder, self._layout, self.tasks, pools, [adopted, fallback]
         )

@@ -99,10 +99,11 @@ def make_for(
         own = generators[federation.config.generator.name]
         return Made(shares=answered(own, agreement, requests.released[rows]))
     asked = agreement.read(requests.embeddings[rows])
-    generated = {
-        name: generate(generator, asked, federation.seed) for name, generator in generators.items()
-    }
     several = requests.embeddings.shape[1] > 1
+    generated = {
+        name: generate(generator, asked, federation.seed, own_last=not several)
+        for name, generator in generators.items()
+    }
     return Made(
         adapters={name: one.adapters for name, one in generated.items()},
         places=requests.released[rows] if several else None,
@@ -110,15 +111,28 @@ def make_for(
     )
 
 
-def generate(generator: Generator, embeddings: np.ndarray, seed: int) -> Generated:
-    """Adapters for [n, m, d] embeddings, m for each client; similarity and entropy are means."""
+def generate(
+    generator: Generator, embeddings: np.ndarray, seed: int, *, own_last: bool = True
+) -> Generated:
+    """Adapters for several embeddings of each client.
+
+    Args:
+        generator: that has learnt.
+        embeddings: [n, m, d].
+        seed: of the run.
+        own_last: whether each client's last is its own description, whose similarity and entropy
+            are told; else they are means, as nobody knows which one it is.
+    """
     count, replies, dim = embeddings.shape
     own = derive_seed(seed, "generate", generator.name)
     made = generator.generate(embeddings.reshape(-1, dim), 1, own)
     return Generated(
         made.adapters.reshape(count, replies, -1),
-        made.similarity.reshape(count, replies).mean(axis=1),
-        made.entropy.reshape(count, replies).mean(axis=1),
+        *(
+            rows[:, -1] if own_last else rows.mean(axis=1)
+            for one in (made.similarity, made.entropy)
+            for rows in [one.reshape(count, replies)]
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,23 @@ def agree_on_experts(
         return Agreement(Terms(catalogue.sha256), NoMechanism(describer.dim), snap)
     mechanism = ProjectedMechanism(snap, KrrMechanism(snap.rows, epsilon))
     return Agreement(Terms(catalogue.sha256), mechanism, snap)
+
+
+def server_agreement(
+    config: RunConfig,
+    describer: Describer,
+    projection: Projection | None,
+    known: tuple[str, Snap | None] = ("", None),
+) -> Agreement:
+    """As :func:`agree`, with the readings of who makes the adapters; ``known`` is for these.
+
+    Raises:
+        CatalogueError, PrivacyError: as the functions that it calls.
+    """
+    agreement = agree(config, describer, projection)
+    if config.privacy.mechanism == "local":  # the clients read for themselves
+        return agreement
+    return replace(agreement, readings=configured_readings(config, describer, known=known))
 
 
 def configured_readings(

@@ -22,6 +22,7 @@ from sglora_fed.edge.shelf import note_contact, put
 from sglora_fed.errors import EndpointError
 from sglora_fed.federation.answers import chosen
 from sglora_fed.federation.describe import let_out
+from sglora_fed.federation.readings import is_read
 from sglora_fed.federation.terms import agree
 from sglora_fed.privacy.floor import Floor, read_floor
 from sglora_fed.privacy.mechanisms import promise
@@ -68,7 +69,8 @@ class Asker:
         said, own = [self.task.description], np.asarray(describer.encode([self.task.description]))
         released = let_out(agreement, describer, self.floor, [self.task.id], said, own)
         places = released if agreement.snap is not None else None
-        readings = self.config.generator.readings if places is None else 1
+        read = places is None and is_read(self.config, self.floor.catalogue)
+        readings = self.config.generator.readings if read else 1
         request = AdapterRequest(released[0], agreement.terms.catalogue, readings)
         answer = client.adapters(request)
         kept = chosen(self._node, [self.task], 0, answer.adapters[None], places)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from sglora_fed.adapters.unpaired import FEWEST_ITEMS
 from sglora_fed.config import compose
 from sglora_fed.errors import CatalogueError, MessageError
 from sglora_fed.federation.answers import chosen, replies_of
@@ -120,7 +121,7 @@ def node(*told: str) -> Node:
     return cast(Node, made)
 
 
-@pytest.mark.parametrize("task", [owner(0), owner(1), owner(0, "labelled")])
+@pytest.mark.parametrize("task", [owner(0), owner(FEWEST_ITEMS - 1), owner(0, "labelled")])
 def test_who_has_nothing_to_try_them_on_keeps_that_for_the_nearest(task: Task) -> None:
     adapters = np.arange(3 * SIZE, dtype=np.float32).reshape(1, 3, SIZE)
     np.testing.assert_array_equal(chosen(node(), [task], 0, adapters, None), adapters[:, 0])
