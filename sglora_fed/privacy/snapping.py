@@ -92,7 +92,7 @@ def snap_to(wordings: Sequence[np.ndarray]) -> Snap:
     centre = every.mean(axis=0)
     deviations = every - np.repeat(means, [len(rows) for rows in wordings], axis=0)
     matrix = whitening(deviations.T @ deviations / len(deviations), RIDGE)
-    return Snap(_unit(means), centre, matrix, _unit((means - centre) @ matrix))
+    return Snap(unit(means), centre, matrix, unit((means - centre) @ matrix))
 
 
 def whitening(scatter: np.ndarray, ridge: float) -> np.ndarray:
@@ -113,7 +113,12 @@ def whitening(scatter: np.ndarray, ridge: float) -> np.ndarray:
     return np.asarray(vectors / np.sqrt(values))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1.
+
+    Raises:
+        CatalogueError: when one has no direction.
+    """
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if lengths.min() < NOTHING_LEFT:
         raise CatalogueError("an entry of the catalogue has no direction of its own")

@@ -169,7 +169,9 @@ def percent(value: float) -> str:
 
 def size(count: int) -> str:
     """Bytes as people read them."""
-    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB"
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 100_000 else f"{count / 1000:.0f} kB"
 
 
 def strongest_trained(summary: Mapping[str, Any]) -> str | None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sglora_fed.backbones import load_describer
+from sglora_fed.config import compose
 from sglora_fed.errors import CatalogueError, PrivacyError
-from sglora_fed.kept.catalogues import kept_snap
+from sglora_fed.kept.catalogues import SPACES, kept_snap, made_snap, space_facts, space_file
 from sglora_fed.privacy.catalogue import Catalogue
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.privacy.snapping import snap_to
 
 DIM, ENTRIES, WAYS = 16, 6, 8
@@ -90,3 +93,17 @@ def test_the_space_of_a_catalogue_is_made_once(
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(CatalogueError, match="remove"):
         kept_snap(catalogue, encoder)  # type: ignore[arg-type]
+
+
+def test_the_space_in_the_package_is_that_of_the_list_and_the_encoder_as_they_are() -> None:
+    """Whoever changes either makes it anew: ``python benchmarks/make_spaces.py``."""
+    catalogue, describer = catalogue_of("cameras"), load_describer(compose([]).backbone)
+    path = space_file(space_facts(catalogue, describer))
+    assert sorted(SPACES.glob("*.safetensors")) == [path]
+    assert path.stat().st_size < 600_000
+    found, made = kept_snap(catalogue, describer), made_snap(catalogue, describer)
+    for name, array in vars(made).items():
+        scale = np.abs(array).max()
+        np.testing.assert_allclose(getattr(found, name), array, atol=1e-3 * scale, err_msg=name)
+    for row in made.embeddings[::7]:
+        assert found.nearest(row, 4).tolist() == made.nearest(row, 4).tolist()
