@@ -17,7 +17,7 @@ from sglora_fed.federation.adopt import AdoptRequest, adopt_request
 from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.making import Made, make_for, server_projection
+from sglora_fed.federation.making import Made, known_experts, make_for, server_projection
 from sglora_fed.federation.terms import Agreement, server_agreement
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
@@ -117,10 +117,20 @@ def _exported(config: RunConfig, folder: Path) -> LoadedMaker:
 def _agreed(
     config: RunConfig, generator: Generator, zoo: Zoo | None, export: Export | None = None
 ) -> Agreement:
-    """An exported generator brings its catalogue's space, which takes an encoder long to make."""
+    """An exported generator brings its catalogue's space, which takes an encoder long to make.
+
+    A family's list is none for a generator of another family.
+    """
     projection = server_projection(config.privacy, generator, zoo)
-    known = ("", None) if export is None else (export.about.catalogue_sha256, export.snap)
-    return server_agreement(config, light_describer(config.backbone), projection, known)
+    describer = light_describer(config.backbone)
+    if export is None:
+        experts = None if zoo is None else known_experts(config, zoo)
+        return server_agreement(config, describer, projection, experts=experts)
+    known = (export.about.catalogue_sha256, export.snap)
+    agreement = server_agreement(config, describer, projection, known)
+    if config.privacy.catalogue is None and export.about.family != config.family.name:
+        return replace(agreement, readings=None)
+    return agreement
 
 
 def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:

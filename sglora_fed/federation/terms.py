@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from sglora_fed.privacy.mechanisms import (
 )
 from sglora_fed.privacy.mechanisms.agreed import agreed_mechanism
 from sglora_fed.privacy.snapping import Snap
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,17 @@ def server_agreement(
     describer: Describer,
     projection: Projection | None,
     known: tuple[str, Snap | None] = ("", None),
+    experts: np.ndarray | None = None,
 ) -> Agreement:
-    """As :func:`agree`, with the readings of who makes the adapters; ``known`` is for these.
+    """As :func:`agree`, with the readings of who makes the adapters.
+
+    Args:
+        config: of the run.
+        describer: the description encoder.
+        projection: public, of the server.
+        known: as for :func:`configured_readings`.
+        experts: [E, d] their descriptions, where they are there. A family's list of which they are
+            no part is of another family, and nothing is read by it.
 
     Raises:
         CatalogueError, PrivacyError: as the functions that it calls.
@@ -196,7 +208,12 @@ def server_agreement(
     agreement = agree(config, describer, projection)
     if config.privacy.mechanism == "local":  # the clients read for themselves
         return agreement
-    return replace(agreement, readings=configured_readings(config, describer, known=known))
+    readings = configured_readings(config, describer, known=known)
+    trusted = experts is None or config.privacy.catalogue is not None
+    if readings is None or trusted or readings.snap.lists(np.asarray(experts)):
+        return replace(agreement, readings=readings)
+    logger.warning("the experts are not of family %r: one reading each", config.family.name)
+    return agreement
 
 
 def configured_readings(

@@ -42,7 +42,9 @@ from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.making import generate
 from sglora_fed.federation.visits import Service
+from sglora_fed.kept.catalogues import kept_snap
 from sglora_fed.kept.zoos import zoo_identity
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.zoo import Zoo, open_zoo
 
 WORDS = "My camera hangs upside down."
@@ -79,9 +81,9 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     told = ["generator=ridge", f"zoo.path={folder}", "federation.retry_after=0.001"]
     config = compose(told)
     layout, rng = run_layout(config), np.random.default_rng(0)
-    wordings = rng.normal(size=(6, 8, 384)).astype(np.float32)
-    wordings += 5 * rng.normal(size=(6, 1, 384)).astype(np.float32)
-    wordings /= np.linalg.norm(wordings, axis=-1, keepdims=True)
+    snap = kept_snap(catalogue_of("cameras"), load_describer(config.backbone))
+    wordings = snap.embeddings[::24, None] + 0.02 * rng.normal(size=(6, 8, 384))
+    wordings = (wordings / np.linalg.norm(wordings, axis=-1, keepdims=True)).astype(np.float32)
     shape = (6, layout.size)
     means = rng.normal(scale=0.05, size=shape).astype(np.float32)
     zoo = Zoo(

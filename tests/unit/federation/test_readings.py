@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from sglora_fed.adapters.unpaired import FEWEST_ITEMS
+from sglora_fed.backbones import load_describer
 from sglora_fed.config import compose
 from sglora_fed.errors import CatalogueError, MessageError
 from sglora_fed.federation.answers import chosen, replies_of
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.readings import Readings
-from sglora_fed.federation.terms import Agreement, Terms, configured_readings
+from sglora_fed.federation.terms import (
+    Agreement,
+    Terms,
+    configured_readings,
+    server_agreement,
+)
+from sglora_fed.kept.catalogues import kept_snap
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.privacy.mechanisms import NoMechanism
 from sglora_fed.privacy.snapping import Snap, snap_to
 from sglora_fed.tasks.types import Example, Task
@@ -139,3 +147,16 @@ def test_other_than_the_wanted_readings_are_refused() -> None:
 def test_one_adapter_is_no_choice() -> None:
     adapters = np.ones((1, 1, SIZE), np.float32)
     np.testing.assert_array_equal(chosen(node(), [owner(9)], 0, adapters, None), adapters[:, 0])
+
+
+def test_a_list_of_another_family_reads_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    config = compose(["generator.readings=3"])
+    describer = load_describer(config.backbone)
+    cameras = kept_snap(catalogue_of("cameras"), describer).embeddings[:40]
+    others = unit(np.random.default_rng(0).normal(size=cameras.shape))
+    found = server_agreement(config, describer, None, experts=cameras)
+    assert found.readings is not None
+    assert server_agreement(config, describer, None, experts=others).readings is None
+    mixed = np.concatenate([cameras, others[:1]])
+    assert server_agreement(config, describer, None, experts=mixed).readings is None
+    assert "not of family 'cameras'" in caplog.text
