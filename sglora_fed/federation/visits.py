@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -28,6 +28,9 @@ from sglora_fed.federation.post import pulled
 from sglora_fed.federation.terms import Agreement
 
 logger = logging.getLogger(__name__)
+
+CLIENTS_AT_ONCE = 128
+"""Whose adapters are in memory together: each may get one for every reading."""
 
 
 class Maker(Protocol):
@@ -202,7 +205,8 @@ class Service:
 
     def _serve(self, ready: Sequence[_Ready]) -> None:
         admitted = [one for one in ready if self._admitted(one)]
-        self._send([(self._following(one), body) for one, body in self._made(admitted)])
+        for some in _together(admitted):
+            self._send([(self._following(one), body) for one, body in self._made(some)])
 
     def _made(self, ready: Sequence[_Ready]) -> list[tuple[_Ready, RecordDict]]:
         """Each node's requests with its adapters; all are one batch for the generator.
@@ -262,3 +266,15 @@ class Service:
     @property
     def _config(self) -> FederationConfig:
         return self._federation.config.federation
+
+
+def _together(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+    """Nodes whose adapters are made at once: as many as have so many clients, or one."""
+    some: list[_Ready] = []
+    for one in ready:
+        if some and sum(len(other.reply.ids) for other in (*some, one)) > CLIENTS_AT_ONCE:
+            yield some
+            some = []
+        some.append(one)
+    if some:
+        yield some

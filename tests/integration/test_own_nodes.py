@@ -272,6 +272,27 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sglora_fed.experiments.serve.load_maker", loaded)
 
 
+def test_no_more_adapters_are_made_at_once_than_fit(
+    own: Callable[..., OwnNode],
+    overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sglora_fed.federation.visits.CLIENTS_AT_ONCE", 2)
+    made: list[int] = []
+
+    class Counting(LoadedMaker):
+        def make(self, federation: Any, replies: Any) -> Any:
+            made.append(len(replies))
+            return super().make(federation, replies)
+
+    loaded = Counting(**vars(load_maker(compose(overrides))))
+    monkeypatch.setattr("sglora_fed.experiments.serve.load_maker", lambda _: loaded)
+    nodes = [settings(own(f"n{number}")) for number in range(5)]
+    assert serve(NodesGrid(nodes, overrides), overrides, tmp_path / "out")["served"] == 5
+    assert made == [2, 2, 1]
+
+
 def test_what_cannot_be_made_for_one_is_made_for_all_others(
     own: Callable[..., OwnNode],
     overrides: list[str],
