@@ -29,11 +29,15 @@ def export(
     from sglora_fed.config import compose
 
     config = compose(overrides or [])
+    from sglora_fed.privacy.catalogue import write_catalogue
+    from sglora_fed.privacy.families import WITH_CATALOGUE, catalogue_of
     from sglora_fed.tasks import load_family
     from sglora_fed.tasks.export import write_family
 
     family = load_family(config.family)
     write_family(family, folder)
+    if config.family.name in WITH_CATALOGUE:
+        write_catalogue(catalogue_of(config.family.name), folder / "catalogue.json")
     experts, clients = (len(family.of_role(role)) for role in ("expert", "client"))
     say(f"{experts} experts and {clients} clients of {family.name}")
     say(str(folder.absolute()))

@@ -11,6 +11,8 @@ import pytest
 from sglora_fed.config import compose
 from sglora_fed.federation.calibrate import CALIBRATE
 from sglora_fed.federation.compare import COMPARE
+from sglora_fed.privacy.catalogue import write_catalogue
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.export import write_family
 
@@ -26,6 +28,7 @@ MODEL = (
     "adapter.targets=[q_proj,v_proj]",
     "adapter.layers=[]",
     "generator=functional",
+    "generator.readings=3",
     "experiment.methods=[zero_shot,topk,functional,shared_lora,policy,oracle]",
 )
 
@@ -37,9 +40,11 @@ def both(
     """A run on the family, and one on its export in a home of its own."""
     folder = tmp_path / "exported"
     write_family(load_family(compose(FAMILY).family), folder)
+    write_catalogue(catalogue_of("cameras"), folder / "catalogue.json")
     mine = make_loop(*FAMILY, *MODEL).run()
     monkeypatch.setenv("SGLORA_FED_HOME", str(tmp_path / "another"))
-    local = ("family=local", f"family.path='{folder}'")
+    listed = f"privacy.catalogue='{folder / 'catalogue.json'}'"
+    local = ("family=local", f"family.path='{folder}'", listed)
     return mine, make_loop(*local, *MODEL, output="local").run()
 
 

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from sglora_fed.cli import app
 from sglora_fed.config import compose
+from sglora_fed.privacy.catalogue import read_catalogue
+from sglora_fed.privacy.families import catalogue_of
 from sglora_fed.tasks import load_family
 
 SMALL = ["family=cameras", "family.experts=6", "family.clients_per_split=1"]
@@ -24,6 +26,8 @@ def test_what_is_exported_is_read_as_own_data(tmp_path: Path) -> None:
     assert [(t.id, t.description, t.split, t.role) for t in read.tasks] == [
         (t.id, t.description, t.split, t.role) for t in mine.tasks
     ]
+    listed = read_catalogue(folder / "catalogue.json")
+    assert listed.sha256 == catalogue_of("cameras").sha256
     # Those of `new_words` have the pictures of `new_combination`.
     assert len(list((folder / "images").glob("*.png"))) == 6 * 3 + 2 * (3 + 4)
 
