@@ -149,6 +149,10 @@ def is_federated(generator: Generator) -> TypeGuard[FederatedGenerator]:
     return isinstance(generator, FederatedGenerator)
 
 
+ASKED = ("readings",)
+"""Fields about how a generator is asked: what it has learnt is no function of them."""
+
+
 def settings_of(generator: Generator) -> tuple[str, ...]:
     """The fields of its configuration that a generator is a function of.
 
@@ -158,7 +162,7 @@ def settings_of(generator: Generator) -> tuple[str, ...]:
     Raises:
         GeneratorError: for a name that is no field.
     """
-    known = tuple(field.name for field in fields(GeneratorConfig))
+    known = tuple(one.name for one in fields(GeneratorConfig) if one.name not in ASKED)
     named: tuple[str, ...] = tuple(getattr(generator, "settings", known))
     if unknown := sorted(set(named) - set(known)):
         raise GeneratorError(f"settings of {generator.name} name {unknown}; there are {known}")

@@ -64,7 +64,7 @@ def nearest(task: Task) -> int:
     means = rows.mean(axis=1)
     apart = (rows - means[:, None]).reshape(15, -1)
     scatter = apart.T @ apart / 15
-    scatter += 0.03 * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
+    scatter += 0.2 * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
     centre = rows.mean(axis=(0, 1))
     own = encoded([task.description])[0] - centre
     # Cosines in whitened space need the inverse alone.

@@ -134,8 +134,8 @@ def test_an_export_is_of_the_zoo_and_can_be_signed(
     assert printed.splitlines() == [f"ridge of 5 experts, zoo {zoo}", str(out)]
     found = read_export(out)
     assert found.about.base == "package:cameras"
-    assert found.rows is not None
-    assert found.rows.shape == (3, 384)
+    assert found.snap is not None
+    assert found.snap.embeddings.shape == (3, 384)
     assert "SGL-503" in run("zoo", "verify", str(out), "--key", str(key_pair[1]))[2]
     assert run("zoo", "sign", str(out), "--key", str(key_pair[0]))[0] == 0
     told = run("zoo", "verify", str(out), "--key", str(key_pair[1]))[1]

@@ -189,8 +189,9 @@ def test_a_generator_depends_on_the_settings_that_it_names_and_on_no_others(
 
 
 def test_one_that_names_no_settings_depends_on_all(settings: Settings) -> None:
-    assert settings_of(Constant(settings())) == tuple(asdict(settings()))
-    assert set(asdict(settings())) == {"name", *CHANGED}
+    assert set(settings_of(Constant(settings()))) == {"name", *CHANGED}
+    # In how many ways a description is read is no matter of what a generator has learnt.
+    assert set(asdict(settings())) == {"name", "readings", *CHANGED}
 
 
 def test_settings_that_are_none_are_refused(settings: Settings) -> None:
