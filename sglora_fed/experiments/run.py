@@ -310,8 +310,8 @@ def _made(
     started = time.perf_counter()
     made = make_for(federation, tools.generators, tools.agreement, requests, rows)
     seconds = time.perf_counter() - started
-    each = next((several.shape[1] for several in made.adapters.values()), 1)
-    record.stages["generate_per_adapter"] = seconds / len(rows) / len(tools.generators) / each
+    adapters = len(rows) * len(tools.generators) * made.each
+    record.stages["generate_per_adapter"] = seconds / adapters
     record.weigh(requests, made, rows, federation)
     return made
 

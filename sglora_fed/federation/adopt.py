@@ -27,6 +27,7 @@ from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, ONE_REPLY, Federation
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Part
+from sglora_fed.privacy.mechanisms.shares import Answers
 
 if TYPE_CHECKING:  # of the server: a node has no generators, let alone a zoo
     from sglora_fed.federation.making import Made
@@ -44,7 +45,7 @@ class AdoptRequest:
             client makes its own, or adds two answers.
         seed: of the run.
         places: [n, m] of the catalogue that the adapters are for; None where clients named none.
-        shares: [n, 2, D] two servers' answers, or None.
+        shares: two servers' answers, or None.
         generators: name -> state of the generator with which the clients make their own.
         made_by: sha256 of the generator; empty where the server does not say.
         confidence: [n] that each beats what its client would have without; n or none of them.
@@ -54,7 +55,7 @@ class AdoptRequest:
     adapters: np.ndarray
     seed: int = 0
     places: np.ndarray | None = None
-    shares: np.ndarray | None = None
+    shares: Answers | None = None
     generators: States = field(default_factory=dict)
     made_by: str = ""
     confidence: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
@@ -194,7 +195,7 @@ def taken(node: Node, request: AdoptRequest) -> np.ndarray:
     for name, state in request.generators.items():
         return made_here(node, tasks, request.seed, name, state)
     if request.shares is not None:
-        return added(node, request.shares)
+        return added(node, tasks, request.seed, request.shares)
     adapters = request.adapters.astype(np.float32)
     several = adapters.reshape(len(tasks), len(adapters) // len(tasks), adapters.shape[1])
     return chosen(node, tasks, request.seed, several, request.places)

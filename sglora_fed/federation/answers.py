@@ -27,7 +27,7 @@ from sglora_fed.federation.codec import Reader
 from sglora_fed.federation.describe import words
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.terms import agree, configured_readings
-from sglora_fed.privacy.mechanisms.shares import SERVERS, combined
+from sglora_fed.privacy.mechanisms.shares import SERVERS, Answers, combined
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 
@@ -44,24 +44,27 @@ MOST_ARRAYS = 64
 
 
 def optional_arrays(
-    places: np.ndarray | None, shares: np.ndarray | None, generators: States
+    places: np.ndarray | None, shares: Answers | None, generators: States
 ) -> dict[str, np.ndarray]:
     """Arrays of a message, of those things that there are."""
     found = {f"generator/{n}/{a}": v for n, state in generators.items() for a, v in state.items()}
     if places is not None:
         found["places"] = places.astype(np.uint16)
     if shares is not None:
-        found["shares"] = shares
+        found |= {"shares": shares.own, "entries": shares.entries}
     return found
 
 
 def read_optional(
     read: Reader, clients: int, size: int
-) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, dict[str, np.ndarray]]]:
+) -> tuple[np.ndarray | None, Answers | None, dict[str, dict[str, np.ndarray]]]:
     """The inverse of :func:`optional_arrays`, checked; ``size`` is D."""
     places = read.array("places", "uint16", (clients, None)) if "places" in read else None
-    shape = (clients, SERVERS, size)
-    shares = read.array("shares", "uint64", shape) if "shares" in read else None
+    shares = None
+    if "shares" in read:
+        own = read.array("shares", "uint64", (clients, SERVERS, size))
+        entries = read.array("entries", "uint16", (clients, SERVERS, None, size))
+        shares = Answers(own, entries)
     names = read.identifiers("generators", MOST_ARRAYS)
     return places, shares, {n: read.state(f"generator/{n}/", MOST_ARRAYS) for n in names}
 
@@ -102,14 +105,14 @@ def chosen(
         places: [n, m] of the catalogue; None: for readings of the description, the nearest first.
 
     Raises:
-        MessageError: for another number of them than was asked for, or unknown places.
+        MessageError: for more of them than were asked for, or unknown places.
     """
     replies, by = adapters.shape[1], node.config.privacy.choose_by
     if replies == 1:
         return np.asarray(adapters[:, 0])
     config = node.config
     wanted = config.generator.readings if places is None else config.privacy.replies
-    if replies != wanted:
+    if replies > wanted:
         raise MessageError(f"{replies} adapters to choose from; {wanted} were asked for")
     best = np.full(len(tasks), -1)
     for row, task in enumerate(tasks):
@@ -181,7 +184,7 @@ def _nearest(
     """Of m places the one nearest to a client's own description, for some rows; else the first."""
     if places is None:
         return np.zeros(len(rows), np.int64)
-    snap = agree(node.config, node.describer, None, node.catalogue).snap
+    snap = agree(node.config, node.describer, own_catalogue=node.catalogue).snap
     if snap is None or places.max(initial=0) >= len(snap.rows):
         raise MessageError("places of a catalogue that this node does not use")
     own = node.embed([words(tasks[row], seed) for row in rows.tolist()])
@@ -209,16 +212,21 @@ def made_here(
         made = generator.generate(flat, 1, derive_seed(seed, "generate", name)).adapters[:, 0]
     if made.shape[1] != node.layout.size:
         raise GeneratorError(f"{name} makes {made.shape[1]} numbers; need {node.layout.size}")
-    several = _usable(node, made).reshape(len(tasks), asked.shape[1], -1)
-    return chosen(node, tasks, seed, several, None)
+    return _kept(node, tasks, seed, made.reshape(*asked.shape[:2], -1))
 
 
-def added(node: Node, shares: np.ndarray) -> np.ndarray:
-    """[n, D] float32 what two servers' answers [n, 2, D] add up to.
+def added(node: Node, tasks: Sequence[Task], seed: int, shares: Answers) -> np.ndarray:
+    """[n, D] float32 of the adapters that two servers' answers add up to, what clients keep.
 
-    Neither server knows the sum, so what is beyond the norm bound is scaled here.
+    Neither server knows a sum, so what is beyond the norm bound is scaled here.
     """
-    return _usable(node, combined(shares))
+    return _kept(node, tasks, seed, combined(shares))
+
+
+def _kept(node: Node, tasks: Sequence[Task], seed: int, made: np.ndarray) -> np.ndarray:
+    """[n, D] float32 of adapters for m readings [n, m, D], as they came, what clients keep."""
+    usable = _usable(node, made.reshape(-1, made.shape[-1]))
+    return chosen(node, tasks, seed, usable.reshape(made.shape), None)
 
 
 def _usable(node: Node, made: np.ndarray) -> np.ndarray:

@@ -185,7 +185,7 @@ class Bench:
         if method in request.generators:
             return made_here(node, self.tasks, request.seed, method, request.generators[method])
         if request.shares is not None and method == self._config.generator.name:
-            return added(node, request.shares)
+            return added(node, self.tasks, request.seed, request.shares)
         if method in request.made:
             return self._choice(request.made.index(method))
         if method not in request.common:

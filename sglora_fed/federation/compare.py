@@ -25,6 +25,7 @@ from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.finetuned import METHODS
+from sglora_fed.privacy.mechanisms.shares import Answers
 from sglora_fed.tasks.types import KINDS, Kind
 
 COMPARE = "evaluate.compare"
@@ -56,7 +57,7 @@ class Delivery:
         confidence: [n], or None where nobody needs it: without the policy, or for clients who can
             tell for themselves.
         places: [n, m] of the catalogue that the adapters are for; None where clients named none.
-        shares: [n, 2, D] two servers' answers, or None.
+        shares: two servers' answers, or None.
         generators: method -> state of a generator with which the clients make their own.
     """
 
@@ -66,7 +67,7 @@ class Delivery:
     common: Mapping[str, np.ndarray]
     confidence: np.ndarray | None
     places: np.ndarray | None = None
-    shares: np.ndarray | None = None
+    shares: Answers | None = None
     generators: States = field(default_factory=dict)
 
     def request(
@@ -88,7 +89,7 @@ class Delivery:
             shared=np.stack(shared) if shared else np.empty((0, size), np.float16),
             confidence=sure,
             places=None if self.places is None else self.places[places],
-            shares=None if self.shares is None else self.shares[places],
+            shares=None if self.shares is None else self.shares.of(places),
             generators=self.generators,
         )
 

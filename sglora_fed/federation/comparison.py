@@ -14,6 +14,7 @@ from sglora_fed.errors import MessageError
 from sglora_fed.federation.answers import States, optional_arrays, read_optional, replies_of
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.roster import Part
+from sglora_fed.privacy.mechanisms.shares import Answers
 
 MOST_METHODS = 1000
 
@@ -36,7 +37,7 @@ class CompareRequest:
         confidence: [n] probability that the configured generator's adapter beats the fall-back;
             [0] when the policy is not among the methods, or the clients can tell for themselves.
         places: [n, m] of the catalogue that the adapters are for; None where clients named none.
-        shares: [n, 2, D] two servers' answers with the configured generator, or None.
+        shares: two servers' answers with the configured generator, or None.
         generators: method -> state of a generator with which the clients make their own.
     """
 
@@ -49,7 +50,7 @@ class CompareRequest:
     shared: np.ndarray
     confidence: np.ndarray
     places: np.ndarray | None = None
-    shares: np.ndarray | None = None
+    shares: Answers | None = None
     generators: States = field(default_factory=dict)
 
     def pack(self) -> RecordDict:

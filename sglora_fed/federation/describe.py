@@ -158,7 +158,7 @@ def describe(node: Node, request: DescribeRequest) -> DescribeReply:
         BudgetError, LedgerError: when it cannot be paid; nothing leaves.
     """
     node.floor.check(node.config.privacy.mechanism, *promise(node.config.privacy))
-    agreement = agree(node.config, node.describer, request.terms.projection, node.catalogue)
+    agreement = agree(node.config, node.describer, request.terms, node.catalogue)
     check_terms(agreement, request.terms)
     tasks = list(node.clients.values())
     said = [words(task, request.seed) for task in tasks]

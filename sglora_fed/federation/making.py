@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sglora_fed.adapters.start import within_bound
 from sglora_fed.config.schema import PrivacyConfig, RunConfig
 from sglora_fed.errors import PrivacyError
 from sglora_fed.federation.answers import States
@@ -16,8 +17,8 @@ from sglora_fed.federation.readings import is_read
 from sglora_fed.federation.terms import Agreement
 from sglora_fed.generators.base import Generated, Generator
 from sglora_fed.generators.directions import along, generator_projection, linear_of
-from sglora_fed.privacy.mechanisms import Projection
-from sglora_fed.privacy.mechanisms.shares import share_servers
+from sglora_fed.privacy.mechanisms import Projection, SharesMechanism
+from sglora_fed.privacy.mechanisms.shares import Answers, answers, share_servers
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo import Zoo
 
@@ -29,16 +30,23 @@ class Made:
     Attributes:
         adapters: generator -> [n, m, D], m for each client, of which it takes one.
         places: [n, m] of the catalogue that they are for; None where clients named none.
-        shares: [n, 2, D] two servers' answers with the configured generator, or None.
+        shares: two servers' answers with the configured generator, or None.
         generators: generator -> state, with which the clients make their own.
         generated: generator -> the same adapters, and how far to trust them.
     """
 
     adapters: Mapping[str, np.ndarray] = field(default_factory=dict)
     places: np.ndarray | None = None
-    shares: np.ndarray | None = None
+    shares: Answers | None = None
     generators: States = field(default_factory=dict)
     generated: Mapping[str, Generated] = field(default_factory=dict)
+
+    @property
+    def each(self) -> int:
+        """Adapters that were made for each client; 1 where it makes its own."""
+        if self.shares is not None:
+            return 1 + int(self.shares.entries.shape[2])
+        return next((int(several.shape[1]) for several in self.adapters.values()), 1)
 
     def of(self, rows: np.ndarray) -> Made:
         """For some of the clients."""
@@ -46,7 +54,7 @@ class Made:
             self,
             adapters={name: array[rows] for name, array in self.adapters.items()},
             places=None if self.places is None else self.places[rows],
-            shares=None if self.shares is None else self.shares[rows],
+            shares=None if self.shares is None else self.shares.of(rows),
         )
 
 
@@ -99,15 +107,18 @@ def make_for(
         GeneratorError: for shares, when the configured generator is not linear.
         PrivacyError: for shares, when its adapters are too large for the ring.
     """
-    if agreement.mechanism.name == "local":
+    mechanism = agreement.mechanism
+    if mechanism.name == "local":
         return Made(generators={name: one.state() for name, one in generators.items()})
-    if agreement.mechanism.name == "shares":
+    if isinstance(mechanism, SharesMechanism):
         own = generators[federation.config.generator.name]
-        return Made(shares=answered(own, agreement, requests.released[rows]))
+        return Made(shares=answered(federation, own, mechanism, requests.released[rows]))
     asked = agreement.read(requests.embeddings[rows])
     several = requests.embeddings.shape[1] > 1
+    # An entry is the first of its own readings, a description the last.
+    said = None if several else (-1 if agreement.snap is None else 0)
     generated = {
-        name: generate(generator, asked, federation.seed, own_last=not several)
+        name: generate(generator, asked, federation.seed, said)
         for name, generator in generators.items()
     }
     return Made(
@@ -118,7 +129,7 @@ def make_for(
 
 
 def generate(
-    generator: Generator, embeddings: np.ndarray, seed: int, *, own_last: bool = True
+    generator: Generator, embeddings: np.ndarray, seed: int, said: int | None = -1
 ) -> Generated:
     """Adapters for several embeddings of each client.
 
@@ -126,8 +137,8 @@ def generate(
         generator: that has learnt.
         embeddings: [n, m, d].
         seed: of the run.
-        own_last: whether each client's last is its own description, whose similarity and entropy
-            are told; else they are means, as nobody knows which one it is.
+        said: which of each client's is what it said, whose similarity and entropy are told; None:
+            nobody knows, and they are means.
     """
     count, replies, dim = embeddings.shape
     own = derive_seed(seed, "generate", generator.name)
@@ -135,22 +146,28 @@ def generate(
     return Generated(
         made.adapters.reshape(count, replies, -1),
         *(
-            rows[:, -1] if own_last else rows.mean(axis=1)
+            rows.mean(axis=1) if said is None else rows[:, said]
             for one in (made.similarity, made.entropy)
             for rows in [one.reshape(count, replies)]
         ),
     )
 
 
-def answered(generator: Generator, agreement: Agreement, released: np.ndarray) -> np.ndarray:
-    """[n, 2, D] the answers of two servers that do not talk, played here one after the other.
+def answered(
+    federation: Federation, generator: Generator, mechanism: SharesMechanism, released: np.ndarray
+) -> Answers:
+    """The answers of two servers that do not talk, played here one after the other.
 
     Args:
+        federation: whose adapters they are.
         generator: linear.
-        agreement: whose projection both sides use.
-        released: [n, 2, k] shares; each server reads its own alone.
+        mechanism: whose directions and entries both sides use.
+        released: [n, 2, k + e w] shares.
     """
-    linear, projection = linear_of(generator), agreement.terms.projection
-    assert projection is not None  # shares have no mechanism without
-    servers = share_servers(along(linear, projection.directions), linear.offset)
-    return np.stack([one.answer(released[:, i]) for i, one in enumerate(servers)], axis=1)
+    linear, adapters = linear_of(generator), None
+    if mechanism.snap is not None:
+        entries = mechanism.snap.embeddings.astype(np.float32)[:, None]
+        made = generate(generator, entries, federation.seed).adapters[:, 0]
+        adapters = within_bound(made, federation.layout).astype(np.float16)
+    weights = along(linear, mechanism.projection.directions)
+    return answers(share_servers(weights, linear.offset, adapters), released)

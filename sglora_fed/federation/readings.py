@@ -23,20 +23,25 @@ from sglora_fed.privacy.snapping import Snap
 
 logger = logging.getLogger(__name__)
 
-UNREAD = ("subset", "shares")
-"""Mechanisms without readings: one brings places of its own, the other is never read."""
+UNREAD = "subset"
+"""The mechanism without readings: it brings places of its own."""
 
 
-def check_count(count: int, entries: int) -> None:
-    """Refuse more readings than a description and so many entries of a catalogue give.
+def check_count(count: int, entries: int, own: int = 1) -> None:
+    """Refuse more readings than there can be.
+
+    Args:
+        count: of them.
+        entries: of the catalogue.
+        own: 1 where the description itself is read, too, else 0.
 
     Raises:
-        CatalogueError: for these, and for fewer than two.
+        CatalogueError: for more than these, and for fewer than two.
     """
-    if not 2 <= count <= entries + 1:
+    if not 2 <= count <= entries + own:
         raise CatalogueError(
-            f"generator.readings={count}: a description and a catalogue of {entries} entries give 2"
-            f" to {entries + 1}"
+            f"generator.readings={count}: the catalogue's {entries} entries give 2 to"
+            f" {entries + own}"
         )
 
 
@@ -46,7 +51,8 @@ class Readings:
 
     Attributes:
         snap: of the catalogue.
-        count: readings of each description, m, itself among them; at least 2.
+        count: readings of each description, m, at least 2: itself among them, unless it is an
+            entry.
 
     Raises:
         CatalogueError: when the catalogue has fewer entries.
@@ -67,18 +73,28 @@ class Readings:
         Raises:
             PrivacyError: for rows that are no unit vectors.
         """
-        near = [self.snap.embeddings[self.snap.nearest(row, self.count - 1)] for row in embeddings]
-        made = np.empty((len(embeddings), self.count, embeddings.shape[-1]), np.float32)
-        made[:, -1] = embeddings
-        if near:
-            made[:, :-1] = near
-        return made
+        near = _stacked(self.snap, embeddings, self.count - 1)
+        return np.concatenate([near, embeddings[:, None].astype(np.float32)], axis=1)
+
+    def of_entries(self, embeddings: np.ndarray) -> np.ndarray:
+        """[n, m, d] float32, of entries [n, d]: the nearest first, which each is to itself.
+
+        Raises:
+            CatalogueError: when the catalogue has fewer entries.
+        """
+        return _stacked(self.snap, embeddings, self.count)
+
+
+def _stacked(snap: Snap, embeddings: np.ndarray, count: int) -> np.ndarray:
+    """[n, count, d] float32, the entries that are nearest to embeddings [n, d]."""
+    near = [snap.embeddings[snap.nearest(row, count)] for row in embeddings]
+    return np.array(near, np.float32).reshape(len(embeddings), count, embeddings.shape[-1])
 
 
 def is_read(config: RunConfig, own_catalogue: Path | None = None) -> bool:
     """Whether descriptions are read in several ways: it is wanted, and there is a public list."""
     named = own_catalogue or config.privacy.catalogue or config.family.name in WITH_CATALOGUE
-    wanted = config.generator.readings > 1 and config.privacy.mechanism not in UNREAD
+    wanted = config.generator.readings > 1 and config.privacy.mechanism != UNREAD
     return bool(wanted and named)
 
 
@@ -90,10 +106,12 @@ def check_catalogue(config: RunConfig) -> None:
             has too few entries.
     """
     if is_read(config):
-        check_count(config.generator.readings, len(run_catalogue(config).descriptions))
+        entries = len(run_catalogue(config).descriptions)
+        own = int(config.privacy.mechanism not in PLACES)
+        check_count(config.generator.readings, entries, own)
     elif config.privacy.mechanism in PLACES:
         run_catalogue(config)
-    elif config.generator.readings > 1 and config.privacy.mechanism not in UNREAD:
+    elif config.generator.readings > 1 and config.privacy.mechanism != UNREAD:
         told = "family %r has no catalogue: each description has one reading, itself"
         logger.warning(told, config.family.name)
 

@@ -23,8 +23,10 @@ from sglora_fed.privacy.mechanisms import (
     NoMechanism,
     ProjectedMechanism,
     Projection,
+    SharesMechanism,
 )
 from sglora_fed.privacy.mechanisms.agreed import agreed_mechanism
+from sglora_fed.privacy.mechanisms.shares import entries_that_fit
 from sglora_fed.privacy.snapping import Snap
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,10 @@ class Terms:
         return cls("".join(catalogue), projection)
 
 
+ALONE = Terms()
+"""Of a release that refers to nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Agreement:
     """A mechanism with all that it refers to.
@@ -124,7 +130,10 @@ class Agreement:
 
     def read(self, embeddings: np.ndarray) -> np.ndarray:
         """[n, m, d] all that adapters are made for, of what was decoded."""
-        return embeddings if self.readings is None else self.readings.of(embeddings[:, 0])
+        if self.readings is None:
+            return embeddings
+        read = self.readings.of if self.snap is None else self.readings.of_entries
+        return read(embeddings[:, 0])
 
 
 def _places(released: np.ndarray, snap: Snap) -> np.ndarray:
@@ -143,7 +152,7 @@ def in_clear(dim: int) -> Agreement:
 def agree(
     config: RunConfig,
     describer: Describer,
-    projection: Projection | None = None,
+    terms: Terms = ALONE,
     own_catalogue: Path | None = None,
 ) -> Agreement:
     """What a configuration means, on either side.
@@ -151,20 +160,39 @@ def agree(
     Args:
         config: of the run.
         describer: the description encoder.
-        projection: public, of the server.
+        terms: of the server: its projection, and whether clients of ``shares`` ask for entries.
         own_catalogue: file that a node of its own uses in place of the configured one.
 
     Raises:
         CatalogueError: when there is no catalogue for the family, or it cannot be used.
         PrivacyError: for impossible parameters.
     """
+    if config.privacy.mechanism == "shares":
+        return _agreed_shares(config, describer, terms, own_catalogue)
     if config.privacy.mechanism not in PLACES:
-        made = agreed_mechanism(config.privacy, describer.dim, projection)
-        return Agreement(Terms("", projection), made)
+        made = agreed_mechanism(config.privacy, describer.dim, terms.projection)
+        return Agreement(Terms("", terms.projection), made)
     catalogue = run_catalogue(config, own_catalogue)
     snap = kept_snap(catalogue, describer)
     made = agreed_mechanism(config.privacy, describer.dim, None, snap)
     return Agreement(Terms(catalogue.sha256), made, snap)
+
+
+def _agreed_shares(
+    config: RunConfig, describer: Describer, terms: Terms, own_catalogue: Path | None
+) -> Agreement:
+    """Of a client that reads its description itself, where the server has the entries' adapters."""
+    if (projection := terms.projection) is None:
+        raise PrivacyError("shares needs the directions of a linear generator")
+    readings = configured_readings(config, describer, own_catalogue) if terms.catalogue else None
+    if readings is None:
+        return Agreement(Terms("", projection), SharesMechanism(projection))
+    sha256 = run_catalogue(config, own_catalogue).sha256
+    wanted, snap = readings.count - 1, readings.snap
+    fit = entries_that_fit(projection.rank, len(snap.rows), wanted)
+    if fit < wanted:
+        logger.warning("%d of %d readings fit into a client's shares", fit + 1, readings.count)
+    return Agreement(Terms(sha256, projection), SharesMechanism(projection, snap, fit))
 
 
 def agree_on_experts(
@@ -205,15 +233,23 @@ def server_agreement(
     Raises:
         CatalogueError, PrivacyError: as the functions that it calls.
     """
-    agreement = agree(config, describer, projection)
-    if config.privacy.mechanism == "local":  # the clients read for themselves
-        return agreement
-    readings = configured_readings(config, describer, known=known)
-    trusted = experts is None or config.privacy.catalogue is not None
-    if readings is None or trusted or readings.snap.lists(np.asarray(experts)):
-        return replace(agreement, readings=readings)
+    mechanism, readings = config.privacy.mechanism, None
+    if mechanism != "local":  # else the clients read for themselves
+        readings = _trusted(config, configured_readings(config, describer, known=known), experts)
+    if readings is not None and mechanism == "shares":  # so do these, and ask for each
+        return agree(config, describer, Terms(run_catalogue(config).sha256, projection))
+    return replace(agree(config, describer, Terms("", projection)), readings=readings)
+
+
+def _trusted(
+    config: RunConfig, readings: Readings | None, experts: np.ndarray | None
+) -> Readings | None:
+    """Readings by a list that is of the experts' family."""
+    named = experts is None or config.privacy.catalogue is not None
+    if readings is None or named or readings.snap.lists(np.asarray(experts)):
+        return readings
     logger.warning("the experts are not of family %r: one reading each", config.family.name)
-    return agreement
+    return None
 
 
 def configured_readings(

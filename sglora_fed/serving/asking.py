@@ -60,7 +60,7 @@ class Asker:
         """
         describer = load_describer(self.config.backbone)
         self.floor.check(self.config.privacy.mechanism, *promise(self.config.privacy))
-        agreement = agree(self.config, describer, None, self.floor.catalogue)
+        agreement = agree(self.config, describer, own_catalogue=self.floor.catalogue)
         form = agreement.mechanism.form
         if not form.nbytes or form.dtype not in ("float16", "uint16"):
             raise EndpointError(

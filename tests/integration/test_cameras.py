@@ -73,3 +73,17 @@ def test_clients_tell_for_themselves_what_to_adopt(both: tuple[Any, Any]) -> Non
     pairs = [(pair["surer"], pair["than"]) for pair in mine.summary["separation"]]
     assert ("new_combination", "new_element") in pairs
     assert len(pairs) == 3
+
+
+def test_a_client_of_shares_keeps_the_reading_that_it_keeps_in_clear(
+    make_loop: Callable[..., Any], cold_home: Path
+) -> None:
+    """Its pictures choose among the same adapters, none of which a server has seen."""
+    told = (*FAMILY, *MODEL, "experiment.methods=[zero_shot,functional]")
+    told += ("experiment.controls=false",)
+    clear = make_loop(*told).run()
+    hidden = make_loop(*told, "privacy=shares", output="hidden").run()
+    alone = make_loop(*told, "generator.readings=1", output="alone").run()
+    assert hidden.rows == clear.rows
+    assert hidden.rows != alone.rows
+    assert hidden.summary["bytes_per_client"]["up"] <= 2048

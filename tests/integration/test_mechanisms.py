@@ -185,7 +185,7 @@ def test_no_byte_that_leaves_holds_words_embedding_or_place(
     assert all(words(task, 0) not in written for task in load_family(node.config.family).tasks)
 
 
-@pytest.mark.parametrize("mechanism", ["none", "local"])
+@pytest.mark.parametrize("mechanism", ["none", "local", "shares"])
 def test_a_description_is_read_in_several_ways(
     make_fast: MakeLoop, home: Path, catalogue: str, mechanism: str
 ) -> None:
@@ -201,6 +201,23 @@ def test_a_description_is_read_in_several_ways(
         assert "places" not in run.of_kind(COMPARE)[0].request.content["arrays"]
         down = [one.summary["bytes_per_client"]["down"] for one in (plain, run)]
         assert 2.5 * down[0] < down[1] < 3.1 * down[0]
+
+
+def test_two_servers_send_the_readings_that_one_would(
+    make_fast: MakeLoop, home: Path, catalogue: str
+) -> None:
+    """Bit by bit, of sets of entries of which neither says anything."""
+    told = (*RIDGE, "generator.readings=4", catalogue)
+    run, clear = make_fast(*told, "privacy=shares").run(), make_fast(*told, output="clear").run()
+    entries = arrays(run, COMPARE, "entries", "request")
+    made = arrays(clear, COMPARE, "adapters", "request")
+    np.testing.assert_array_equal(entries[:, 0] ^ entries[:, 1], made[:, :-1].view(np.uint16))
+    own = arrays(run, COMPARE, "shares", "request").sum(axis=1, dtype=np.uint64)
+    np.testing.assert_allclose(own.view(np.int64) / 2.0**48, made[:, -1], atol=1e-3)
+    sent = arrays(run, DESCRIBE, "shares", "reply")
+    assert sent.shape[1] == 2
+    assert len(np.unique(sent)) == sent.size
+    assert run.summary["bytes_per_client"]["up"] <= 2048
 
 
 def test_a_list_that_is_too_short_is_told_before_anybody_is_asked(

@@ -41,8 +41,7 @@ class GeneratorConfig(Group):
         1,
         "adapters that a client gets and chooses among: for its own description, and for the"
         " entries of the catalogue that are nearest to it, where the family brings one or"
-        " `privacy.catalogue` names it; not with `subset`, which has `privacy.replies`, or"
-        " `shares`",
+        " `privacy.catalogue` names it; not with `subset`, which has `privacy.replies`",
         where(
             lambda value: 1 <= value <= MOST_READINGS, f"must be a number from 1 to {MOST_READINGS}"
         ),

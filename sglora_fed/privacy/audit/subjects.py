@@ -22,6 +22,7 @@ from sglora_fed.privacy.mechanisms import (
     SubsetMechanism,
     make_mechanism,
 )
+from sglora_fed.privacy.snapping import Snap
 
 DIM, RANK = 384, 12
 """Numbers of a description embedding, and of a projected one."""
@@ -69,24 +70,27 @@ class Sent:
 
 @dataclass(frozen=True)
 class Share:
-    """One of the two shares of a description, as its server sees it.
+    """One of the two shares of a description and of an entry's place, as its server sees it.
 
     Attributes:
         row: which.
-        direction: [k] signs in which the two inputs differ.
+        direction: [k] signs in which the two inputs differ; their entries are the first two.
     """
 
     row: int
     direction: np.ndarray
 
     def __call__(self, released: np.ndarray) -> np.ndarray:
-        """[3]: the first number, its last byte, and the sum of all along the direction.
+        """[4]: the first number, its last byte, the sum along the direction, and a place.
 
-        As parts of the ring, from -1 to 1, and the byte from 0 to 1.
+        As parts of the ring, from -1 to 1, the byte from 0 to 1, and which of the two entries is in
+        the set of places: 1 for the first alone, -1 for the second.
         """
-        share = released[self.row]
-        whole = share.view(np.int64) / 2.0**63
-        return np.array([whole[0], (int(share[0]) & 255) / 256, whole @ self.direction])
+        share, rank = released[self.row], len(self.direction)
+        whole = share[:rank].view(np.int64) / 2.0**63
+        places = int(share[rank])
+        among = (places & 1) - (places >> 1 & 1)
+        return np.array([whole[0], (int(share[0]) & 255) / 256, whole @ self.direction, among])
 
 
 def nothing(released: np.ndarray) -> np.ndarray:
@@ -134,8 +138,10 @@ def _share(name: str) -> Subject:
     projection = _projection()
     low = _direction(RANK)
     high = projection.directions @ low
+    rows = np.stack([high, -high])
+    snap = Snap(rows, np.zeros(DIM), np.eye(DIM), rows)
     tells = Share(SHARES.index(name), np.sign(low))
-    return Subject(name, SharesMechanism(projection), high, -high, tells)
+    return Subject(name, SharesMechanism(projection, snap, 1), high, -high, tells)
 
 
 def _projection() -> Projection:

@@ -10,7 +10,6 @@ from sglora_fed.privacy.mechanisms.base import Mechanism, make_mechanism
 from sglora_fed.privacy.mechanisms.krr import KrrMechanism
 from sglora_fed.privacy.mechanisms.local import LocalMechanism
 from sglora_fed.privacy.mechanisms.projection import ProjectedMechanism, Projection
-from sglora_fed.privacy.mechanisms.shares import SharesMechanism
 from sglora_fed.privacy.mechanisms.subset import SubsetMechanism
 
 if TYPE_CHECKING:
@@ -43,10 +42,6 @@ def agreed_mechanism(
         return ProjectedMechanism(snap, _of_places(config, config.epsilon, snap))
     if config.mechanism == "local":
         return LocalMechanism()
-    if config.mechanism == "shares":
-        if projection is None:
-            raise PrivacyError("shares needs the directions of a linear generator")
-        return SharesMechanism(projection)
     if projection is None:
         return make_mechanism(config, dim)
     return ProjectedMechanism(projection, make_mechanism(config, projection.rank))

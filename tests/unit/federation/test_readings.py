@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from sglora_fed.config import compose
 from sglora_fed.errors import CatalogueError, MessageError
 from sglora_fed.federation.answers import chosen, replies_of
 from sglora_fed.federation.node import Node
-from sglora_fed.federation.readings import Readings
+from sglora_fed.federation.readings import Readings, check_catalogue
 from sglora_fed.federation.terms import (
     Agreement,
     Terms,
@@ -22,8 +23,9 @@ from sglora_fed.federation.terms import (
     server_agreement,
 )
 from sglora_fed.kept.catalogues import kept_snap
+from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
 from sglora_fed.privacy.families import catalogue_of
-from sglora_fed.privacy.mechanisms import NoMechanism
+from sglora_fed.privacy.mechanisms import KrrMechanism, NoMechanism
 from sglora_fed.privacy.snapping import Snap, snap_to
 from sglora_fed.tasks.types import Example, Task
 
@@ -62,6 +64,35 @@ def test_what_is_nearest_comes_first_and_the_description_last(
             np.testing.assert_allclose(row, snap.embeddings[place], rtol=1e-6)
 
 
+def test_an_entry_is_read_as_itself_and_as_others(snap: Snap) -> None:
+    """What a place stands for is the first of as many different entries."""
+    readings = Readings(snap, ENTRIES)
+    read = readings.of_entries(snap.embeddings.astype(np.float32))
+    for place, rows in enumerate(read):
+        moved = unit((snap.embeddings[place] - snap.mean) @ snap.matrix)
+        order = np.argsort(np.linalg.norm(snap.rows - moved, axis=1))
+        assert order[0] == place
+        np.testing.assert_array_equal(rows, snap.embeddings[order].astype(np.float32))
+    krr = KrrMechanism(snap.rows, 1.0)
+    agreed = Agreement(Terms("list"), krr, snap, Readings(snap, 3))
+    places = np.arange(ENTRIES, dtype=np.uint16)[:, None]
+    np.testing.assert_array_equal(agreed.read(agreed.decoded(places)), read[:, :3])
+
+
+def test_every_entry_of_the_cameras_is_nearest_to_itself() -> None:
+    describer = load_describer(compose(["backbone=cameras"]).backbone)
+    snap = kept_snap(catalogue_of("cameras"), describer)
+    assert [snap.nearest(row, 1)[0] for row in snap.embeddings] == list(range(len(snap.rows)))
+
+
+def test_places_are_read_as_no_more_than_all_entries(tmp_path: Path) -> None:
+    write_catalogue(Catalogue("own", 1, ("one", "two", "three")), tmp_path / "list.json")
+    told = ["generator.readings=4", f"privacy.catalogue={tmp_path / 'list.json'}"]
+    check_catalogue(compose(told))
+    with pytest.raises(CatalogueError, match="3 entries give 2 to 3"):
+        check_catalogue(compose([*told, "privacy=krr", "privacy.epsilon=1"]))
+
+
 def test_nobody_asks_in_no_reading(snap: Snap) -> None:
     assert Readings(snap, 3).of(np.empty((0, DIM), np.float32)).shape == (0, 3, DIM)
 
@@ -86,7 +117,6 @@ def test_what_was_decoded_is_read_where_readings_are_wanted(snap: Snap, said: np
     [
         ["generator.readings=1"],
         ["generator.readings=3", "family=local", "family.path=mine"],
-        ["generator.readings=3", "privacy=shares"],
         ["generator.readings=3", "privacy=subset", "privacy.epsilon=1", "privacy.replies=2"],
     ],
 )

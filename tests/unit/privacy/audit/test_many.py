@@ -18,7 +18,16 @@ from sglora_fed.errors import AuditError
 from sglora_fed.privacy.audit import audit, cosine_pvalue, scale_pvalue, subject
 from sglora_fed.privacy.audit.events import choose
 from sglora_fed.privacy.audit.many import Subject
-from sglora_fed.privacy.mechanisms import Mechanism, gaussian, krr, odds, privunit, shares, subset
+from sglora_fed.privacy.mechanisms import (
+    Mechanism,
+    gaussian,
+    krr,
+    odds,
+    privunit,
+    retrieval,
+    shares,
+    subset,
+)
 from sglora_fed.privacy.mechanisms.krr import KrrMechanism
 from sglora_fed.privacy.mechanisms.system import system_normals
 
@@ -49,6 +58,15 @@ def test_a_mask_that_is_too_small_is_refuted(bits: int, monkeypatch: pytest.Monk
         return drawn.astype(np.uint64).tobytes()
 
     monkeypatch.setattr(shares.secrets, "token_bytes", masked)
+    assert audit(subject("shares, second server", 1.0, 0.0), 3000, 0.999).broken
+
+
+def test_a_set_of_places_without_coins_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(places: np.ndarray, entries: int) -> np.ndarray:
+        first, second = retrieval.hidden_places(places, entries)
+        return np.stack([first ^ first, first ^ second])
+
+    monkeypatch.setattr(shares, "hidden_places", alone)
     assert audit(subject("shares, second server", 1.0, 0.0), 3000, 0.999).broken
 
 
