@@ -1,13 +1,14 @@
 """What a generated adapter tells of the experts' pairs, of the experts, and what a round tells.
 
     python benchmarks/attacks_zoo.py [--experts 12] [--pairs 64] [--rounds 10] [--shadows 16]
-    python benchmarks/attacks_zoo.py --experts 48 --pairs 256 64 --rounds 20 --epsilon 8 4 2 1
+    python benchmarks/attacks_zoo.py --experts 48 --pairs 256 1024 --rounds 20 --epsilon 0 8
 
 Seventeen federations of the same cameras, each with a random half of every expert's pairs: one is
 attacked, the others are the attacker's shadows. An eighteenth sees none of these pairs: attacks
 that find members there are wrong. With epsilons all train by DP-SGD, as ``experiment=private``
-does. Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``. Five minutes on one core
-at the first sizes, hours at the others: ``--device cuda``.
+does (0: without noise), from 1,024 pairs on with the settings that ``study_dp.py`` has for as many.
+Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``. Five minutes on one core at the
+first sizes, hours at the others: ``--device cuda``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ from sglora_fed.tasks import load_family
 from sglora_fed.tasks.cameras.captions import CAPTIONS
 from sglora_fed.tasks.types import Task
 from sglora_fed.zoo import Zoo
+from study_dp import LARGE
+
+MANY = 1024
+"""Pairs of an expert from which on the settings for many are used."""
 
 PARTS = 3
 """Times as many pairs as an expert has: two parts may be seen, RMIA compares with the third."""
@@ -128,7 +133,8 @@ def world(asked: argparse.Namespace) -> World:
 
 def overrides(asked: argparse.Namespace) -> list[str]:
     """The run's configuration; the private one with its own adapters and rounds."""
-    private = ["experiment=private", f"privacy.training.epsilon={asked.epsilon}"]
+    large = LARGE if asked.pairs >= MANY else ()
+    private = ["experiment=private", *large, f"privacy.training.epsilon={asked.epsilon}"]
     return [
         *(private if asked.epsilon else []),
         f"family.experts={asked.experts}",
@@ -384,14 +390,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=[64], help="of an expert")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--shadows", type=int, default=16)
-    parser.add_argument("--epsilon", type=float, nargs="+", help="of each pair, by DP-SGD")
+    parser.add_argument("--epsilon", type=float, nargs="+", help="of each pair; 0: no noise")
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
     name = "attacks-zoo-private" if asked.epsilon else "attacks-zoo"
     facts = machine.facts("sglora-fed", "torch") | vars(asked)
     runs = []
     for pairs, epsilon in product(asked.pairs, asked.epsilon or [None]):
-        one = {**vars(asked), "pairs": pairs, "epsilon": epsilon}
+        one = {**vars(asked), "pairs": pairs, "epsilon": epsilon or None}
         runs.append(found_in(argparse.Namespace(**one)))
         machine.write(name, {**facts, "runs": runs})
 
