@@ -6,9 +6,9 @@
 Seventeen federations of the same cameras, each with a random half of every expert's pairs: one is
 attacked, the others are the attacker's shadows. An eighteenth sees none of these pairs: attacks
 that find members there are wrong. With epsilons all train by DP-SGD, as ``experiment=private``
-does (0: without noise), from 1,024 pairs on with the settings that ``study_dp.py`` has for as many.
-Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``. Five minutes on one core at the
-first sizes, hours at the others: ``--device cuda``.
+does (0: without noise), from 1,024 pairs on with the settings that ``study_dp.py`` has for so many.
+Writes ``results/attacks-zoo.json``, or ``attacks-zoo-private.json``. Five minutes on one core at
+the first sizes, hours at the others: ``--device cuda``.
 """
 
 from __future__ import annotations
