@@ -72,14 +72,13 @@ def server_projection(
         PrivacyError: when they are wanted, and the zoo is not there.
         GeneratorError: when shares are for a generator that is not linear.
     """
-    if config.mechanism != "shares" and config.rank is None:
-        return None
     if config.mechanism == "shares":
         linear_of(generator)
+    elif config.rank is None:
+        return None
     if zoo is None:
         raise PrivacyError(f"{config.mechanism} needs directions of a zoo; name its folder")
-    rank = None if config.mechanism == "shares" else config.rank
-    return generator_projection(generator, zoo, rank)
+    return generator_projection(generator, zoo, config.rank)
 
 
 def known_experts(config: RunConfig, zoo: Zoo) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from sglora_fed.federation.describe import let_out
 from sglora_fed.federation.node import Node
 from sglora_fed.federation.readings import run_catalogue
 from sglora_fed.federation.terms import Terms, agree_on_experts, check_terms
-from sglora_fed.privacy.catalogue import Catalogue, nearest
+from sglora_fed.privacy.catalogue import Catalogue
 from sglora_fed.tasks.types import Task
 
 WORDINGS = 8
@@ -82,7 +82,7 @@ def told_of(node: Node, tasks: Sequence[Task], catalogue: str) -> np.ndarray:
     said = [task.description for task in tasks]
     clear = node.embed(said)
     if privacy.experts_epsilon is None:
-        places = [nearest(snap.down(embedding), snap.rows) for embedding in clear]
+        places = [snap.nearest(embedding, 1) for embedding in clear]
         return np.array(places, np.uint16).reshape(len(tasks), 1)
     if not tasks:
         return np.empty((0, 1), np.uint16)

@@ -53,12 +53,11 @@ def catalogue_of(family: str, path: Path | None = None) -> Catalogue:
 
 def _cameras() -> Catalogue:
     """The conditions in the owners' words; the first way is the first frame and clauses."""
-    ways = [[_camera(c, place, way) for way in range(CAMERA_WAYS)] for place, c in _numbered()]
+    ways = [
+        [_camera(condition, place, way) for way in range(CAMERA_WAYS)]
+        for place, condition in enumerate(CONDITIONS)
+    ]
     return _catalogue("cameras", CAMERAS_VERSION, ways)
-
-
-def _numbered() -> list[tuple[int, Condition]]:
-    return list(enumerate(CONDITIONS))
 
 
 def _camera(condition: Condition, place: int, way: int) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from sglora_fed.errors import CatalogueError
 from sglora_fed.privacy.catalogue import check_rows
-from sglora_fed.privacy.mechanisms.base import checked
+from sglora_fed.privacy.mechanisms.base import NOTHING_LEFT, checked, direction_of
 
 RIDGE = 0.2
 """Of the mean variance, added in every direction: there are fewer wordings than directions.
@@ -26,9 +26,6 @@ The more, the better strangers are understood and the worse the catalogue's own 
 
 SAME = 0.9
 """Cosine from which a mean of wordings means an entry."""
-
-NOTHING_LEFT = 1e-6
-"""Length below which an embedding has no direction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +54,10 @@ class Snap:
     def down(self, embedding: np.ndarray) -> np.ndarray:
         """An embedding [d] in the space of ``rows``, a [d] unit vector.
 
-        One with nothing left of it becomes the first axis: a refusal would tell something.
-
         Raises:
             PrivacyError: when it is no unit vector of the right length.
         """
-        moved = (checked(embedding, len(self.mean)) - self.mean) @ self.matrix
-        length = np.linalg.norm(moved)
-        if length < NOTHING_LEFT:
-            return np.asarray(np.eye(1, len(moved))[0])
-        return np.asarray(moved / length)
+        return direction_of((checked(embedding, len(self.mean)) - self.mean) @ self.matrix)
 
     def nearest(self, embedding: np.ndarray, count: int) -> np.ndarray:
         """[count] places of the entries that are nearest to an embedding [d], nearest first.

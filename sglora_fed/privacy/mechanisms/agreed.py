@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sglora_fed.config.schema import MECHANISMS, PrivacyConfig
+from sglora_fed.config.schema import MECHANISMS, UNSPENT, PrivacyConfig
 from sglora_fed.errors import PrivacyError
 from sglora_fed.privacy.mechanisms.base import Mechanism, make_mechanism
 from sglora_fed.privacy.mechanisms.krr import KrrMechanism
@@ -61,7 +61,7 @@ def promise(config: PrivacyConfig) -> tuple[float | None, float | None]:
     """
     if config.mechanism in PLACES:
         return config.epsilon, 0.0
-    if config.mechanism in ("local", "shares"):
+    if config.mechanism in UNSPENT:
         return 0.0, 0.0
     made = MECHANISMS.get(config.mechanism)(config, 2)
     return made.epsilon, made.delta

@@ -16,6 +16,9 @@ from sglora_fed.units import off_unit
 UNIT = "one description, local"
 """What epsilon and delta protect."""
 
+NOTHING_LEFT = 1e-6
+"""Length below which what is left of an embedding has no direction."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -80,7 +83,7 @@ class Mechanism(Protocol):
         ...
 
     def release(self, embedding: np.ndarray) -> np.ndarray:
-        """What the server sees of a [d] unit vector: float32 or uint16, shaped as ``form``."""
+        """What the server sees of a [d] unit vector, shaped as ``form``; float16 as float32."""
         ...
 
 
@@ -100,6 +103,17 @@ def checked(embedding: np.ndarray, dim: int) -> np.ndarray:
     if off_unit(values) is not None:
         raise PrivacyError("the embedding is no unit vector; normalise it first")
     return np.asarray(values / np.linalg.norm(values))
+
+
+def direction_of(values: np.ndarray) -> np.ndarray:
+    """Numbers [r] scaled to length 1.
+
+    Where nothing is left of an embedding it is the first axis: a refusal would tell something.
+    """
+    length = np.linalg.norm(values)
+    if length < NOTHING_LEFT:
+        return np.asarray(np.eye(1, len(values))[0])
+    return np.asarray(values / length)
 
 
 def check_epsilon(epsilon: float, most: float = MAX_EPSILON) -> None:

@@ -9,13 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from sglora_fed.errors import PrivacyError
-from sglora_fed.privacy.mechanisms.base import Form, Mechanism, checked
+from sglora_fed.privacy.mechanisms.base import Form, Mechanism, checked, direction_of
 
 ORTHONORMAL = 1e-6
 """How far products of two directions may be from 0 or 1."""
-
-NOTHING_LEFT = 1e-6
-"""Length below which an embedding has no direction in the subspace."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +67,12 @@ class Projection:
             embedding: [d].
 
         Returns:
-            An [r] unit vector; the first axis where nothing of the embedding lies in the subspace,
-            because a refusal would tell something about it.
+            An [r] unit vector; the first axis where nothing of the embedding lies in the subspace.
 
         Raises:
             PrivacyError: when the embedding is no unit vector of the right length.
         """
-        inside = self.coordinates(embedding)
-        length = np.linalg.norm(inside)
-        if length < NOTHING_LEFT:
-            return np.asarray(np.eye(self.rank)[0])
-        return np.asarray(inside / length)
+        return direction_of(self.coordinates(embedding))
 
     def coordinates(self, embedding: np.ndarray) -> np.ndarray:
         """[r] where an embedding [d] lies in the subspace.
