@@ -127,8 +127,8 @@ class HeldOut:
             shared = shared_lora(federation, zoo)
             generator = fitted(federation, zoo, shared, config.generator.name)
             requests = collect_requests(federation)
-            rows = [requests.names.index(task.id) for task in self.judges]
-            made = generator.generate(requests.embeddings[rows, 0], 1, self.seed)
+            rows = np.array([requests.names.index(task.id) for task in self.judges])
+            made = generator.generate(requests.embeddings[rows][:, 0], 1, self.seed)
         return shared, made.adapters[:, 0]
 
     def accuracy(self, vectors: np.ndarray | None, tests: Sequence[Prepared]) -> np.ndarray:

@@ -194,7 +194,7 @@ class World:
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """Experts, then clients."""
-        return load_family(self.config.family).tasks
+        return tuple(load_family(self.config.family).tasks)
 
     def score(self) -> dict[str, Any]:
         """Mean recall at 1 of both directions for each client."""

@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     else:
         training.FOLD = 64  # a GPU has room for more adapters in one batch
     grid = Grid(given.rates, given.steps)
-    tasks = load_family(config.family).of_role("expert")
+    tasks = tuple(load_family(config.family).of_role("expert"))
     worlds = [HeldOut(overrides, seed, tasks) for seed in given.seeds]
     found = [tried(opened(world), grid, given.jobs) for world in worlds]
     choice = {

@@ -39,8 +39,12 @@ REMEMBERED = 2**30
 DESCRIBED = 256
 """Descriptions that are embedded together: meanwhile one and its phrases take some 40 KB."""
 
-SENTENCES = 20_000
-"""Sentences whose embeddings are kept, 1.5 KB each."""
+SENTENCES = 16
+"""Sentences of a description in one forward: as fast as more, whose activations lie in pieces of
+the heap that nothing else fits in."""
+
+EMBEDDING_BYTES = 6_000_000
+"""Budget of the sentences' embeddings that are kept, 4,000 of them."""
 
 CPU = torch.device("cpu")
 
@@ -139,7 +143,7 @@ class MiniLM:
     def _below(self, places: Mapping[str, int]) -> list[Tensor]:
         ids = _tokens(self._tokenizer, places)
         prepared: list[Tensor] = [torch.empty(0)] * len(ids)
-        for chunk in _by_length(ids):
+        for chunk in _by_length(ids, CHUNK):
             hidden, packs = _embedded(self._bert, [ids[i].to(self.device) for i in chunk])
             hidden = _run(self._bert, hidden, packs, range(self._layers[0]))
             if self._fixed_attention:
@@ -197,7 +201,7 @@ class DescriptionEncoder:
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         self.fingerprint = f"{self.id}:{self.weights_sha256}"
         self.dim = int(self._bert.config.hidden_size)
-        self._remembered: dict[str, np.ndarray] = {}
+        self._remembered = ByteCache[Tensor](EMBEDDING_BYTES, lambda row: [row])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 unit rows (:func:`~sglora_fed.backbones.sentences.described`).
@@ -215,7 +219,7 @@ class DescriptionEncoder:
         # A sentence and its words are of the same pieces; its phrases are texts of their own.
         read = dict(zip(places, _tokens(self._tokenizer, places), strict=True))
         made = described(texts, partial(self._sentences, read=read), partial(self._words, read))
-        if len(texts) == DESCRIBED:
+        if len(texts) > SENTENCES:
             give_back()
         return made
 
@@ -226,13 +230,14 @@ class DescriptionEncoder:
             texts: n of them.
             read: the tokens of some.
         """
-        if len(self._remembered) > SENTENCES:
-            self._remembered.clear()
-        new = _places_of_new(texts, self._remembered)
+        known = {text: row for text in texts if (row := self._remembered.get(text)) is not None}
+        new = _places_of_new(texts, known)
         unread = {text: place for text, place in new.items() if text not in read}
         ids = {**read, **dict(zip(unread, _tokens(self._tokenizer, unread), strict=True))}
-        self._remembered.update(zip(new, self._encoded([ids[text] for text in new]), strict=True))
-        rows = [self._remembered[text] for text in texts]
+        for text, row in zip(new, self._encoded([ids[text] for text in new]), strict=True):
+            self._remembered.add(text, row)
+            known[text] = row
+        rows = [known[text].numpy() for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     @torch.no_grad()
@@ -246,12 +251,14 @@ class DescriptionEncoder:
         return rows
 
     @torch.no_grad()
-    def _encoded(self, ids: Sequence[Tensor]) -> np.ndarray:
-        embeddings = np.empty((len(ids), self.dim), np.float32)
+    def _encoded(self, ids: Sequence[Tensor]) -> list[Tensor]:
+        embeddings: list[Tensor] = [torch.empty(0)] * len(ids)
         every = range(int(self._bert.config.num_hidden_layers))
-        for chunk in _by_length(ids):
+        for chunk in _by_length(ids, SENTENCES):
             hidden, packs = _embedded(self._bert, [ids[i] for i in chunk])
-            embeddings[chunk] = _pool(_run(self._bert, hidden, packs, every), packs).numpy()
+            rows = _pool(_run(self._bert, hidden, packs, every), packs)
+            for row, index in zip(rows, chunk, strict=True):
+                embeddings[index] = row.clone()
         return embeddings
 
 
@@ -271,11 +278,11 @@ def _tokens(tokenizer: Any, places: Mapping[str, int]) -> list[Tensor]:
     return [torch.tensor(row) for row in ids]
 
 
-def _by_length(ids: Sequence[Tensor]) -> Iterator[list[int]]:
+def _by_length(ids: Sequence[Tensor], count: int) -> Iterator[list[int]]:
     """Indices in chunks of texts of similar length: a pack is as long as its longest text."""
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    for start in range(0, len(order), CHUNK):
-        yield order[start : start + CHUNK]
+    for start in range(0, len(order), count):
+        yield order[start : start + count]
 
 
 def _embedded(bert: Any, ids: Sequence[Tensor]) -> tuple[Tensor, Packs]:

@@ -5,7 +5,7 @@ It has no experts and measures nothing for anybody else; whatever else is asked 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -51,7 +51,7 @@ class OwnersNode(Node):
         return light_backbone(self.config.backbone)
 
     @cached_property
-    def clients(self) -> dict[str, Task]:
+    def clients(self) -> Mapping[str, Task]:
         """The owner, by the name in the node's file."""
         return {} if self.task is None else {self.task.id: self.task}
 

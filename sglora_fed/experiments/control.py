@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sglora_fed.federation.describe import Decoded
 from sglora_fed.privacy.snapping import whitening
 from sglora_fed.seeds import derive_seed
 from sglora_fed.zoo.rows import Rows, chunks
@@ -23,7 +24,9 @@ AT_ONCE = 512
 """Clients who are compared with their others together."""
 
 
-def least_alike(embeddings: np.ndarray, wordings: np.ndarray | Rows, seed: int) -> np.ndarray:
+def least_alike(
+    embeddings: np.ndarray | Decoded, wordings: np.ndarray | Rows, seed: int
+) -> np.ndarray:
     """For each client the one of some others whose description has least to do with its own.
 
     Of how much two have to do with one another the cosine tells, in a space of what experts mean:
@@ -69,7 +72,7 @@ def others(count: int, seed: int) -> np.ndarray:
     return found
 
 
-def _told(embeddings: np.ndarray, wordings: np.ndarray | Rows) -> np.ndarray:
+def _told(embeddings: np.ndarray | Decoded, wordings: np.ndarray | Rows) -> np.ndarray:
     """[n, d] of each client the mean of its descriptions, unit vectors in the space of meanings."""
     centre, matrix = _meanings(wordings)
     told = np.empty((len(embeddings), len(centre)), np.float32)

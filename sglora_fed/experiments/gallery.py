@@ -27,7 +27,7 @@ from sglora_fed.federation.inprocess import InProcessGrid
 from sglora_fed.federation.node import Node
 from sglora_fed.results.gallery import Exhibit
 from sglora_fed.tasks import load_family, unspoilt_family
-from sglora_fed.tasks.types import Item, Task
+from sglora_fed.tasks.types import ById, Item, Task
 
 CLIENTS = 2
 """Of each split: the first by name with their first test pictures, so that none is chosen by its
@@ -122,9 +122,10 @@ def best_texts(task: Task, scores: Tensor) -> tuple[str, ...]:
 def _scenes(config: RunConfig) -> dict[str, Item]:
     """Client -> its first test picture with nothing wrong, where the family knows it."""
     family = unspoilt_family(config.family)
-    tasks = () if family is None else family.of_role("client")
-    shown = _chosen(config.family)
-    return {task.id: task.test[0].item for task in tasks if task.id in shown}
+    if family is None:
+        return {}
+    clients = ById(family.of_role("client"))
+    return {name: clients[name].test[0].item for name in _chosen(config.family)}
 
 
 def png(item: Item) -> bytes:

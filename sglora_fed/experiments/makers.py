@@ -54,7 +54,7 @@ class LoadedMaker:
         released = np.concatenate([reply.released for reply in replies])
         ids = tuple(own for reply in replies for own in reply.ids)
         nodes = np.repeat(np.arange(len(replies)), [len(reply.ids) for reply in replies])
-        requests = Requests(ids, ids, nodes, released, self.agreement.decoded(released))
+        requests = Requests(ids, ids, nodes, released, self.agreement)
         rows = np.arange(len(ids))
         named = {federation.config.generator.name: self.generator}
         made = make_for(federation, named, self.agreement, requests, rows)

@@ -107,26 +107,43 @@ class _Left(ProgressColumn):
     """
 
     def render(self, task: Task) -> Text:
-        if task.finished or not task.completed or not task.total or task.elapsed is None:
+        if task.finished or not task.total or task.elapsed is None:
             return Text("")
-        seconds = task.elapsed * (task.total - task.completed) / task.completed
-        return Text(f"about {timedelta(seconds=round(seconds))} left")
+        return Text(_left(task.completed, task.total, task.elapsed))
+
+
+def _left(done: float, total: float, seconds: float) -> str:
+    """The time that the rest of a stage takes, if what is done has taken so many seconds."""
+    if not done:
+        return ""
+    return f"about {timedelta(seconds=round(seconds * (total - done) / done))} left"
 
 
 @contextmanager
 def _plain(console: Console) -> Iterator[Show]:
     """For a log: the begin and the end of each stage, and a line after ten seconds of silence."""
-    told = {"stage": "", "at": 0.0}
+    told: dict[str, Any] = {"stage": "", "at": 0.0}
     console.print("starting")
 
     def show(line: Mapping[str, Any]) -> None:
         new, ended = line["stage"] != told["stage"], line["done"] >= line["total"]
+        if new:
+            told.update(stage=line["stage"], first=line)
         if new or ended or line["seconds"] - told["at"] >= QUIET_SECONDS:
-            told.update(stage=line["stage"], at=line["seconds"])
+            told.update(at=line["seconds"])
             text = f"{line['stage']} {line['done']}/{line['total']} at {line['seconds']:.0f} s"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+            left = _left_since(told["first"], line)
+            console.print(
+                ", ".join(filter(None, (text, left))), markup=False, highlight=False, soft_wrap=True
+            )
 
     yield show
+
+
+def _left_since(first: Mapping[str, Any], line: Mapping[str, Any]) -> str:
+    """The time that is left of a stage, by its speed since it was first told of."""
+    done, total = line["done"] - first["done"], line["total"] - first["done"]
+    return _left(done, total, line["seconds"] - first["seconds"]) if done < total else ""
 
 
 def _lines(path: Path) -> list[str]:

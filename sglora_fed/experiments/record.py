@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,37 @@ from sglora_fed.tasks.types import Kind
 
 
 @dataclass
+class Means:
+    """Means over seeds of two numbers of each client: little is held of each.
+
+    Attributes:
+        places: client -> its number, in the order in which they came.
+        sums: of both numbers, client after client.
+        seeds: that have told, of each client.
+    """
+
+    places: dict[str, int] = field(default_factory=dict)
+    sums: array[float] = field(default_factory=lambda: array("d"))
+    seeds: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, client: str, first: float, second: float) -> None:
+        """What one seed tells of a client."""
+        place = self.places.setdefault(client, len(self.places))
+        if place == len(self.seeds):
+            self.sums.extend((0.0, 0.0))
+            self.seeds.append(0)
+        self.sums[2 * place] += first
+        self.sums[2 * place + 1] += second
+        self.seeds[place] += 1
+
+    def of(self, client: str) -> tuple[float, ...]:
+        """Both means; nothing of whom nobody has told."""
+        if (place := self.places.get(client)) is None:
+            return ()
+        return tuple(one / self.seeds[place] for one in self.sums[2 * place : 2 * place + 2])
+
+
+@dataclass
 class Record:
     """Grows over the seeds of a run.
 
@@ -43,8 +75,8 @@ class Record:
         distrusted: most experts that were not used.
         stages: stage -> seconds.
         method_seconds: method -> seconds that each node's clients needed.
-        nearness: client -> similarity and entropy of each seed.
-        trust: client -> confidence, and 1 for who adopted, of each seed with the policy.
+        nearness: similarity and entropy of each client.
+        trust: confidence, and 1 for who adopted, of each client with the policy.
         wire: up, down and results -> bytes of one client's message.
         common: bytes of such a message with one adapter, as when all clients get the same.
         exhibits: of the first seed, to look at.
@@ -57,8 +89,8 @@ class Record:
     distrusted: int = 0
     stages: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     method_seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    nearness: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
-    trust: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    nearness: Means = field(default_factory=Means)
+    trust: Means = field(default_factory=Means)
     wire: dict[str, int] = field(default_factory=dict)
     common: int = 0
     exhibits: list[Exhibit] = field(default_factory=list)
@@ -74,14 +106,14 @@ class Record:
 
     def judge(self, names: Sequence[str], made: Generated) -> None:
         """Note how near the experts are to some clients."""
-        told = np.stack([made.similarity, made.entropy], axis=1)
-        for client, row in zip(names, told, strict=True):
-            self.nearness[client].append(row)
+        told = zip(names, made.similarity.tolist(), made.entropy.tolist(), strict=True)
+        for client, similarity, entropy in told:
+            self.nearness.add(client, similarity, entropy)
 
     def add(self, part: Part) -> None:
         """Note what some clients measured, but for the results themselves."""
-        for client, told in part.trust.items():
-            self.trust[client].append(np.array(told))
+        for client, (sure, adopts) in part.trust.items():
+            self.trust.add(client, sure, adopts)
         for method, seconds in part.method_seconds.items():
             self.method_seconds[method] += seconds
         self.wire.update(part.wire)
@@ -142,11 +174,6 @@ def weight_of(found: Sequence[Measured]) -> dict[str, int]:
     return {"results": wire_bytes(one.pack())}
 
 
-def _mean(rows: Sequence[np.ndarray]) -> tuple[float, float]:
-    first, second = np.mean(rows, axis=0).tolist()
-    return first, second
-
-
 def facts(
     config: RunConfig,
     record: Record,
@@ -188,8 +215,8 @@ def facts(
             for m in sorted(methods)
         },
         confidence={
-            name: (*_mean(rows), *(_mean(record.trust[name]) if name in record.trust else ()))
-            for name, rows in record.nearness.items()
+            name: (*record.nearness.of(name), *record.trust.of(name))
+            for name in record.nearness.places
         },
         command=command(config),
         peak_mb=peak_mb(),

@@ -1,25 +1,42 @@
-"""Clients' requests, kept while a run is not finished: nobody is asked twice, nobody pays twice."""
+"""Clients' requests, in files until a run is finished: nobody is asked twice, nobody pays twice."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from flwr.app import RecordDict
 
-from sglora_fed.errors import RepliesError, ResultsError
-from sglora_fed.federation.describe import Requests, collect_requests
+from sglora_fed.errors import MessageError, RepliesError, ResultsError
+from sglora_fed.federation.describe import (
+    DESCRIBE,
+    Clients,
+    DescribeReply,
+    DescribeRequest,
+    Requests,
+    bytes_of,
+    call_roll,
+)
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.terms import Agreement
 from sglora_fed.files import write_atomically
+from sglora_fed.zoo.rows import Piece, Rows
 
-NAMES, RELEASED = "requests.json", "requests.safetensors"
+CLIENTS, NAMES = "clients.json", "requests.json"
+"""Who is asked; who has answered, once all have."""
+
+RELEASED, KNOWN = "requests.bin", "known.bin"
+"""A row for each client that is asked, and a byte that says whether it is there."""
+
+AT_ONCE = 1024
+"""Clients of all nodes whose requests are in memory together."""
 
 
 def requests_of(federation: Federation, agreement: Agreement, folder: Path) -> Requests:
-    """What clients released in the run that is continued, or what they release now.
+    """What clients released in the run that is continued, and what the others release now.
 
     Nodes have other ids in each run; who they are is told by their partitions.
 
@@ -32,15 +49,95 @@ def requests_of(federation: Federation, agreement: Agreement, folder: Path) -> R
         RepliesError: when too few nodes answer, or one that had clients is away.
         ResultsError: when a file is damaged, or the disk is full.
     """
-    if not (folder / NAMES).exists():
-        found = collect_requests(federation, agreement)
-        _keep(federation, found, folder)
-        return found
+    if (folder / NAMES).exists():
+        clients, known = _recalled(federation, folder, NAMES), _known(folder)
+    else:
+        clients, known = _completed(federation, agreement, folder)
+    if len(clients.names) != known.sum():
+        raise ResultsError(f"{folder} holds damaged requests; remove it")
+    released = _released(agreement, folder, known)
+    return Requests(clients.names, clients.own_ids, clients.nodes, released, agreement)
+
+
+def _released(agreement: Agreement, folder: Path, known: np.ndarray) -> np.ndarray | Rows:
+    """[n, ...] of those that are known."""
+    form, rows = agreement.mechanism.form, np.flatnonzero(known)
+    if not form.nbytes:
+        return np.empty((len(rows), *form.shape), form.dtype)
+    if (folder / RELEASED).stat().st_size != len(known) * form.nbytes:
+        raise ResultsError(f"{folder} holds damaged requests; remove it")
+    piece = Piece(folder / RELEASED, 0, len(known))
+    return Rows((piece,), np.dtype(form.dtype), form.shape, rows)
+
+
+def _completed(
+    federation: Federation, agreement: Agreement, folder: Path
+) -> tuple[Clients, np.ndarray]:
+    """Those who answer, and of all clients whether their requests are there."""
+    each = max(1, AT_ONCE // len(federation.nodes))
+    if (folder / CLIENTS).exists():
+        clients = _recalled(federation, folder, CLIENTS)
+    else:
+        clients, replies = call_roll(federation, agreement, each)
+        _begin(folder, len(clients.names), agreement.mechanism.form.nbytes)
+        for rows, released in replies:
+            _put(agreement, folder, rows, released)
+        _keep(federation, clients, folder / CLIENTS)
+    _ask(federation, agreement, clients, folder, each)
+    known = _known(folder)
+    here = np.flatnonzero(known)
+    answered = Clients(
+        tuple(clients.names[row] for row in here), clients.called(here), clients.nodes[here]
+    )
+    _keep(federation, answered, folder / NAMES)
+    return answered, known
+
+
+def _ask(
+    federation: Federation, agreement: Agreement, clients: Clients, folder: Path, each: int
+) -> None:
+    """Ask those whose requests are not there, some at a time."""
+    missing = np.flatnonzero(~_known(folder))
+    done, every = len(clients.names) - len(missing), len(clients.names)
+    report = federation.reporter("describe")
+    report(done, every)
+    rounds = list(_pieces(clients.nodes, missing, each))
+    asked = (
+        {
+            node: DescribeRequest(federation.seed, agreement.terms, clients.called(rows))
+            for node, rows in some.items()
+        }
+        for some in rounds
+    )
+
+    def parse(request: DescribeRequest, body: RecordDict) -> DescribeReply:
+        reply = DescribeReply.parse(body, agreement)
+        if reply.ids != request.ids:
+            raise MessageError(f"requests of {len(reply.ids)} clients are not those asked for")
+        return reply
+
+    replies = federation.ask_ahead(DESCRIBE, asked, parse, bytes_of(agreement, each))
+    for some, found in zip(rounds, replies, strict=True):
+        for node, reply in found.items():
+            _put(agreement, folder, some[node], reply.released)
+            done += len(reply.ids)
+        report(done, every)
+
+
+def _pieces(nodes: np.ndarray, rows: np.ndarray, each: int) -> Iterator[dict[int, np.ndarray]]:
+    """Message by message, node -> so many of its rows at most."""
+    own = {node: rows[nodes[rows] == node] for node in sorted(set(nodes[rows]))}
+    for start in range(0, max(map(len, own.values()), default=0), each):
+        some = {node: every[start : start + each] for node, every in own.items()}
+        yield {node: here for node, here in some.items() if len(here)}
+
+
+def _recalled(federation: Federation, folder: Path, name: str) -> Clients:
     try:
-        told = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+        told = json.loads((folder / name).read_text(encoding="utf-8"))
         own_ids, partitions = tuple(told["own_ids"]), np.array(told["partitions"])
-        released = load((folder / RELEASED).read_bytes())["released"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        before = told["names"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsError(f"{folder} holds damaged requests; remove it") from error
     nodes = np.empty(len(own_ids), object)
     for partition in np.unique(partitions):
@@ -51,16 +148,50 @@ def requests_of(federation: Federation, agreement: Agreement, folder: Path) -> R
     names = [
         federation.roster.client_name(node, own) for node, own in zip(nodes, own_ids, strict=True)
     ]
-    if names != told["names"]:
+    if names != before:
         raise RepliesError("the clients of the run that is continued were named in another order")
-    return Requests(tuple(names), own_ids, nodes, released, agreement.decoded(released))
+    return Clients(tuple(names), own_ids, nodes)
 
 
-def _keep(federation: Federation, found: Requests, folder: Path) -> None:
-    """The names last: they say that all is there."""
+def _keep(federation: Federation, clients: Clients, path: Path) -> None:
     place = federation.roster.place
-    partitions = [place(node)[0] for node in found.nodes]
-    released = np.ascontiguousarray(found.released)
-    write_atomically(folder / RELEASED, save({"released": released}))
-    told = {"names": found.names, "own_ids": found.own_ids, "partitions": partitions}
-    write_atomically(folder / NAMES, json.dumps(told).encode())
+    partitions = [place(node)[0] for node in clients.nodes]
+    told = {"names": clients.names, "own_ids": clients.own_ids, "partitions": partitions}
+    write_atomically(path, json.dumps(told).encode())
+
+
+def _begin(folder: Path, clients: int, size: int) -> None:
+    """Files with room for all; the system gives a row its place when it is written."""
+    try:
+        for name, each in ((RELEASED, size), (KNOWN, 1)):
+            with (folder / name).open("wb") as file:
+                file.truncate(clients * each)
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _put(agreement: Agreement, folder: Path, rows: np.ndarray, released: np.ndarray) -> None:
+    """Write some rows, then that they are there: whatever ends the run, what is known is whole."""
+    released = released.astype(agreement.mechanism.form.dtype, copy=False)
+    _write(folder / RELEASED, rows, [one.tobytes() for one in released])
+    _write(folder / KNOWN, rows, [b"\1"] * len(rows))
+
+
+def _write(path: Path, rows: np.ndarray, values: list[bytes]) -> None:
+    try:
+        with path.open("r+b") as file:
+            for row, value in zip(rows.tolist(), values, strict=True):
+                file.seek(row * len(value))
+                file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _known(folder: Path) -> np.ndarray:
+    """[n] whether each client's request is there."""
+    try:
+        return np.frombuffer((folder / KNOWN).read_bytes(), bool)
+    except OSError as error:
+        raise ResultsError(f"{folder} holds damaged requests; remove it") from error

@@ -37,6 +37,7 @@ from sglora_fed.files import write_atomically
 from sglora_fed.generators import Generator, fit_generator, is_federated, make_generator
 from sglora_fed.generators.confidence import Confidence
 from sglora_fed.kept.zoos import check_signed, trusted_zoo, versions, zoo_identity, zoo_path
+from sglora_fed.memory import give_back
 from sglora_fed.results.files import ZOOS
 from sglora_fed.results.parts import Part, PartRows, Parts, remove_parts
 from sglora_fed.results.summary import RunFacts
@@ -193,6 +194,8 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
             federation.refusals.append(told)
         if gallery and federation.seed == federation.config.seeds[0]:
             record.exhibits += exhibits(federation, requests, delivery)
+        del delivery  # the next one's adapters take as much
+        give_back()
     return parts
 
 

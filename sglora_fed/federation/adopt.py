@@ -175,7 +175,7 @@ def adopt(node: Node, request: AdoptRequest) -> AdoptReply:
     """
     if node.adapters is None:
         raise ResultsError("node config has no adapters; name the folder that keeps them")
-    if foreign := set(request.ids) - set(node.clients):
+    if foreign := [own for own in request.ids if own not in node.clients]:
         raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
     check_vectors(request.adapters, node.layout, norm_bound(node.layout))
     vectors = taken(node, request)

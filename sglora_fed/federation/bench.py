@@ -38,7 +38,7 @@ def measure(node: Node, request: CompareRequest) -> CompareReply:
         AdapterValueError: for an adapter beyond the norm bound.
     """
     node.floor.check_measured()
-    if foreign := set(request.ids) - set(node.clients):
+    if foreign := [own for own in request.ids if own not in node.clients]:
         raise MessageError(f"{len(foreign)} of {len(request.ids)} clients are not on this node")
     bound = norm_bound(node.layout)
     check_vectors(request.adapters, node.layout, bound)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from flwr.app import RecordDict
 
 from sglora_fed.backbones.types import Describer
-from sglora_fed.errors import RepliesError
+from sglora_fed.errors import MessageError, RepliesError
 from sglora_fed.federation.codec import MOST_CLIENTS, MOST_SEED, Reader, pack
 from sglora_fed.federation.exchange import NAME_BYTES, Federation
 from sglora_fed.federation.node import Node, spoken
@@ -20,6 +20,9 @@ from sglora_fed.privacy.floor import Floor
 from sglora_fed.privacy.ledger import Request as LedgerRequest
 from sglora_fed.privacy.mechanisms import promise
 from sglora_fed.tasks.types import Task
+
+if TYPE_CHECKING:  # a node has no files of requests
+    from sglora_fed.zoo.rows import Rows
 
 DESCRIBE = "query.describe"
 
@@ -35,21 +38,30 @@ class DescribeRequest:
     Attributes:
         seed: of the run.
         terms: what releases refer to.
+        ids: of the clients that are asked; None for all of the node's.
+        most: requests that are wanted at once: a node with more clients tells their ids alone.
     """
 
-    ids: ClassVar[None] = None
     seed: int
     terms: Terms = field(default_factory=Terms)
+    ids: tuple[str, ...] | None = None
+    most: int = MOST_CLIENTS
 
     def pack(self) -> RecordDict:
         """The message body."""
-        return pack({"seed": self.seed, **self.terms.fields()}, self.terms.arrays())
+        fields = {"seed": self.seed, "ids": list(self.ids or ()), "most": self.most}
+        return pack(fields | self.terms.fields(), self.terms.arrays())
 
     @classmethod
     def parse(cls, body: RecordDict) -> DescribeRequest:
         """Check and read a body."""
         read = Reader(body)
-        return cls(read.integer("seed", 0, MOST_SEED), Terms.read(read))
+        return cls(
+            read.integer("seed", 0, MOST_SEED),
+            Terms.read(read),
+            read.identifiers("ids", MOST_CLIENTS) or None,
+            read.integer("most", 1, MOST_CLIENTS),
+        )
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,8 @@ class DescribeReply:
         partition: of the node.
         ids: n virtual clients; opaque to the server.
         released: [n, ...] what the mechanism lets out of each description: vectors, which travel in
-            half precision, places of a catalogue, or numbers of a ring.
+            half precision, places of a catalogue, or numbers of a ring; [0, ...] where n is more
+            than was asked for at once.
     """
 
     about: ClassVar[Part] = "clients"
@@ -76,11 +89,14 @@ class DescribeReply:
         return pack(fields, {ARRAYS[released.dtype.name]: released})
 
     @classmethod
-    def parse(cls, body: RecordDict, agreement: Agreement) -> DescribeReply:
-        """Check and read a body."""
+    def parse(
+        cls, body: RecordDict, agreement: Agreement, most: int = MOST_CLIENTS
+    ) -> DescribeReply:
+        """Check and read a body; ``most`` as in the request."""
         read, form = Reader(body), agreement.mechanism.form
         ids = read.identifiers("ids", MOST_CLIENTS)
-        released = read.array(ARRAYS[form.dtype], form.dtype, (len(ids), *form.shape))
+        count = len(ids) if len(ids) <= most else 0
+        released = read.array(ARRAYS[form.dtype], form.dtype, (count, *form.shape))
         agreement.decoded(released)
         if form.dtype == "float16":
             released = released.astype(np.float32)
@@ -88,34 +104,63 @@ class DescribeReply:
 
 
 @dataclass(frozen=True)
-class Requests:
-    """All virtual clients' requests, ordered by name.
+class Decoded:
+    """[n, m, d] what adapters are made for, m for each client, of n releases: read row by row.
+
+    Attributes:
+        released: [n, ...], in memory or in files.
+        agreement: what a release means.
+    """
+
+    released: np.ndarray | Rows
+    agreement: Agreement
+
+    def __len__(self) -> int:
+        return len(self.released)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.agreement.decoded(self.released[rows])
+
+
+@dataclass(frozen=True)
+class Clients:
+    """All virtual clients, ordered by name.
 
     Attributes:
         names: n names, all different: a client's own id, unless another node has used it.
         own_ids: what their nodes call them.
         nodes: [n] the node that carries each.
-        released: [n, ...] what came of each description.
-        embeddings: [n, m, d] what adapters are made for, m of each: unit vectors.
     """
 
     names: tuple[str, ...]
     own_ids: tuple[str, ...]
     nodes: np.ndarray
-    released: np.ndarray
-    embeddings: np.ndarray
-
-    def of_node(self, node: int) -> np.ndarray:
-        """Rows of a node's clients."""
-        return np.flatnonzero(self.nodes == node)
 
     def called(self, rows: np.ndarray) -> tuple[str, ...]:
         """The own ids in some rows."""
         return tuple(self.own_ids[row] for row in rows)
 
 
+@dataclass(frozen=True)
+class Requests(Clients):
+    """All virtual clients' requests, ordered by name.
+
+    Attributes:
+        released: [n, ...] what came of each description; of many clients it lies in a file.
+        agreement: what a release means.
+    """
+
+    released: np.ndarray | Rows
+    agreement: Agreement
+
+    @property
+    def embeddings(self) -> Decoded:
+        """[n, m, d] what adapters are made for, m of each: unit vectors."""
+        return Decoded(self.released, self.agreement)
+
+
 def collect_requests(federation: Federation, agreement: Agreement | None = None) -> Requests:
-    """Ask every node for its virtual clients' privatised descriptions.
+    """Ask every node for all its virtual clients' privatised descriptions at once.
 
     Args:
         federation: who takes part.
@@ -125,28 +170,56 @@ def collect_requests(federation: Federation, agreement: Agreement | None = None)
         RepliesError: when too few nodes answer, or there is no client.
     """
     agreement = agreement or in_clear(federation.dim)
-    most = federation.config.federation.clients_per_node
-    asked = DescribeRequest(federation.seed, agreement.terms)
+    clients, replies = call_roll(federation, agreement, MOST_CLIENTS)
+    shape = (len(clients.names), *agreement.mechanism.form.shape)
+    released = np.empty(shape, replies[0][1].dtype)
+    for rows, some in replies:
+        released[rows] = some
+    return Requests(clients.names, clients.own_ids, clients.nodes, released, agreement)
+
+
+def call_roll(
+    federation: Federation, agreement: Agreement, most: int
+) -> tuple[Clients, list[tuple[np.ndarray, np.ndarray]]]:
+    """Ask every node who its virtual clients are, and for all their requests where they are few.
+
+    Args:
+        federation: who takes part.
+        agreement: mechanism and terms.
+        most: requests that a node sends at once.
+
+    Returns:
+        The clients; of each node that has sent them, the rows of its clients and their releases.
+
+    Raises:
+        RepliesError: when too few nodes answer, or there is no client.
+    """
+    asked = DescribeRequest(federation.seed, agreement.terms, most=most)
     replies = federation.ask(
         DESCRIBE,
         dict.fromkeys(federation.nodes, asked),
-        lambda _, body: DescribeReply.parse(body, agreement),
-        most * (agreement.mechanism.form.nbytes + NAME_BYTES),
+        lambda _, body: DescribeReply.parse(body, agreement, most),
+        bytes_of(agreement, federation.config.federation.clients_per_node),
     )
-    found = [(own, node) for node, reply in replies.items() for own in reply.ids]
-    if not found:
+    own = [(node, name) for node, reply in replies.items() for name in reply.ids]
+    if not own:
         raise RepliesError(f"{DESCRIBE}: {len(replies)} nodes have no client; need at least one")
-    names = [federation.roster.client_name(node, own) for own, node in found]
-    order = np.argsort(np.array(names))
-    released = np.concatenate([reply.released for reply in replies.values()])[order]
-    nodes = np.array([node for _, node in found], object)
-    return Requests(
+    names = [federation.roster.client_name(node, name) for node, name in own]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    clients = Clients(
         tuple(names[i] for i in order),
-        tuple(found[i][0] for i in order),
-        nodes[order],
-        released,
-        agreement.decoded(released),
+        tuple(own[i][1] for i in order),
+        np.array([own[i][0] for i in order], object),
     )
+    ends = np.cumsum([len(reply.ids) for reply in replies.values()])
+    rows = np.split(np.argsort(order), ends[:-1])
+    pairs = zip(rows, (reply.released for reply in replies.values()), strict=True)
+    return clients, [(here, some) for here, some in pairs if len(here) == len(some)]
+
+
+def bytes_of(agreement: Agreement, clients: int) -> int:
+    """Of the numbers and names in an honest reply of so many clients."""
+    return clients * (agreement.mechanism.form.nbytes + NAME_BYTES)
 
 
 def describe(node: Node, request: DescribeRequest) -> DescribeReply:
@@ -156,22 +229,26 @@ def describe(node: Node, request: DescribeRequest) -> DescribeReply:
         PromiseError: when the run asks for less than the node promises; nothing was drawn.
         CatalogueError, PrivacyError: when the two sides do not mean the same; nor then.
         BudgetError, LedgerError: when it cannot be paid; nothing leaves.
+        MessageError: for a client that is not on this node.
     """
     node.floor.check(node.config.privacy.mechanism, *promise(node.config.privacy))
     agreement = agree(node.config, node.describer, request.terms, node.catalogue)
     check_terms(agreement, request.terms)
-    tasks = list(node.clients.values())
-    said = [words(task, request.seed) for task in tasks]
-    return DescribeReply(
-        node.partition, tuple(task.id for task in tasks), release(node, agreement, said)
-    )
+    names = tuple(node.clients) if request.ids is None else request.ids
+    if foreign := [own for own in names if own not in node.clients]:
+        raise MessageError(f"{len(foreign)} of {len(names)} clients are not on this node")
+    asked = names if len(names) <= request.most else ()
+    said = [words(node.clients[name], request.seed) for name in asked]
+    return DescribeReply(node.partition, names, release(node, agreement, asked, said))
 
 
-def release(node: Node, agreement: Agreement, said: Sequence[str]) -> np.ndarray:
-    """[n, ...] what the server may see of what the node's clients say, in their order."""
+def release(
+    node: Node, agreement: Agreement, names: Sequence[str], said: Sequence[str]
+) -> np.ndarray:
+    """[n, ...] what the server may see of what some of the node's clients say."""
     nothing = not agreement.mechanism.form.nbytes
     clear = np.empty((len(said), node.describer.dim)) if nothing else node.embed(said)
-    return let_out(agreement, node.describer, node.floor, list(node.clients), said, clear)
+    return let_out(agreement, node.describer, node.floor, names, said, clear)
 
 
 def let_out(

@@ -112,8 +112,8 @@ def make_for(
     if isinstance(mechanism, SharesMechanism):
         own = generators[federation.config.generator.name]
         return Made(shares=answered(federation, own, mechanism, requests.released[rows]))
-    asked = agreement.read(requests.embeddings[rows])
-    several = requests.embeddings.shape[1] > 1
+    told = requests.embeddings[rows]
+    asked, several = agreement.read(told), told.shape[1] > 1
     # An entry is the first of its own readings, a description the last.
     said = None if several else (-1 if agreement.snap is None else 0)
     generated = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks import load_family
 from sglora_fed.tasks.digest import tasks_sha256, wordless_sha256
 from sglora_fed.tasks.respelling import respelt
-from sglora_fed.tasks.types import Kind, Role, Task
+from sglora_fed.tasks.types import ById, Kind, Role, Task
 
 if TYPE_CHECKING:  # a node of one's own trains nothing
     from sglora_fed.adapters.data import Prepared
@@ -74,7 +74,7 @@ class Node:
         return load_describer(self.config.backbone)
 
     @cached_property
-    def experts(self) -> dict[str, Task]:
+    def experts(self) -> Mapping[str, Task]:
         """This node's expert tasks by id."""
         return self._share("expert")
 
@@ -94,7 +94,7 @@ class Node:
         return {name: tasks_sha256([task]) for name, task in told.items()}
 
     @cached_property
-    def clients(self) -> dict[str, Task]:
+    def clients(self) -> Mapping[str, Task]:
         """This node's virtual clients by id."""
         return self._share("client")
 
@@ -115,9 +115,9 @@ class Node:
         """Of all its tasks."""
         return load_family(self.config.family).tasks[0].kind
 
-    def _share(self, role: Role) -> dict[str, Task]:
+    def _share(self, role: Role) -> Mapping[str, Task]:
         tasks = load_family(self.config.family).of_role(role)
-        return {task.id: task for task in tasks[self.partition :: self.partitions]}
+        return ById(tasks[self.partition :: self.partitions])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """[n, d] embeddings of some texts, made here on the client."""

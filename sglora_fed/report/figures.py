@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -315,11 +315,14 @@ def _main_label(summary: Mapping[str, Any]) -> str:
 
 def _client_values(summary: Mapping[str, Any], rows: Iterable[Row]) -> Values:
     """Means over seeds of the main metric."""
-    metric, lists = main_metric(summary), defaultdict(list)
+    metric = main_metric(summary)
+    sums: Values = defaultdict(lambda: defaultdict(float))
+    seeds: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in with_mean_recall(rows):
         if row.metric == metric:
-            lists[row.split, row.method, row.client].append(row.value)
-    found: Values = defaultdict(dict)
-    for (split, method, client), values in lists.items():
-        found[split, method][client] = float(np.mean(values))
-    return dict(found)
+            sums[row.split, row.method][row.client] += row.value
+            seeds[row.split, row.method][row.client] += 1
+    for place, own in sums.items():
+        for client in own:
+            own[client] /= seeds[place][client]
+    return dict(sums)

@@ -41,8 +41,8 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     Raises:
         ResultsError: when the disk is full.
     """
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(folder / SUMMARY, text.encode())
+    encoder = json.JSONEncoder(indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / SUMMARY, (p.encode() for p in encoder.iterencode(summary)))
 
 
 def read_results(folder: Path) -> tuple[dict[str, Any], list[Row]]:

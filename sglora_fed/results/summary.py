@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
@@ -159,7 +159,7 @@ def _tables(rows: Iterable[Row]) -> dict[tuple[str, str], _Table]:
         column.seeds.append(row.seed)
         column.values.append(row.value)
     every = np.array(list(names), object)
-    return {place: _table(place, found[place], every) for place in sorted(found)}
+    return {place: _table(place, found.pop(place), every) for place in sorted(found)}
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _Column:
         values: themselves.
     """
 
-    clients: array[int] = field(default_factory=lambda: array("q"))
+    clients: array[int] = field(default_factory=lambda: array("i"))
     seeds: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
 
@@ -209,15 +209,19 @@ def _twice(cells: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]) -> tupl
 
 def _incomplete(tables: Mapping[tuple[str, str], _Table]) -> int:
     """Clients that lack a value which another client of the same split has."""
-    clients: dict[str, set[str]] = defaultdict(set)
-    complete = {}
-    for (split, metric), table in tables.items():
-        missing = np.any([np.isnan(own).any(axis=1) for own in table.values.values()], axis=0)
-        clients[split] |= set(table.clients)
-        pairs = zip(table.clients, missing, strict=True)
-        complete[split, metric] = {client for client, lacks in pairs if not lacks}
-    found = [clients[split] - whole for (split, _), whole in complete.items()]
-    return len(set().union(*found))
+    found: set[str] = set()
+    for _, own in groupby(tables.items(), key=lambda item: item[0][0]):
+        some = [table for _, table in own]
+        clients = set().union(*(table.clients for table in some))
+        for table in some:
+            found |= clients.difference(_complete(table))
+    return len(found)
+
+
+def _complete(table: _Table) -> Iterator[str]:
+    """Clients with a value of each method and seed."""
+    lacks = np.any([np.isnan(own).any(axis=1) for own in table.values.values()], axis=0)
+    return (client for client, lack in zip(table.clients, lacks, strict=True) if not lack)
 
 
 def _privacy(facts: RunFacts) -> dict[str, Any]:

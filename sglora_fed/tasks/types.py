@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, overload
 
 import numpy as np
 
@@ -134,6 +134,85 @@ class Task:
                 raise TaskError(f"task {self.id!r}: all {part} examples have the label {found}")
 
 
+class Plan(Protocol):
+    """What is known of a task before it is made."""
+
+    @property
+    def id(self) -> str:
+        """Of the task."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """Of the task."""
+        ...
+
+    def task(self) -> Task:
+        """The same task each time."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Planned(Sequence[Task]):
+    """Tasks that are made when they are looked at: of a hundred thousand only plans are held.
+
+    Attributes:
+        plans: of tasks of one kind and modality.
+    """
+
+    plans: Sequence[Plan]
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    @overload
+    def __getitem__(self, key: int) -> Task: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Planned: ...
+
+    def __getitem__(self, key: int | slice) -> Task | Planned:
+        if isinstance(key, slice):
+            return Planned(self.plans[key])
+        return self.plans[key].task()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Planned | tuple) or len(self) != len(other):
+            return False
+        return all(one == two for one, two in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(plan.id for plan in self.plans))
+
+
+class ById(Mapping[str, Task]):
+    """Tasks by their ids; planned ones are made each time when they are looked at.
+
+    Args:
+        tasks: their ids are unique.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self._places = {name: place for place, name in enumerate(_ids(tasks))}
+
+    def __getitem__(self, name: str) -> Task:
+        return self._tasks[self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+
+def _ids(tasks: Sequence[Task]) -> list[str]:
+    return [one.id for one in (tasks.plans if isinstance(tasks, Planned) else tasks)]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskFamily:
     """A set of tasks with a fixed split.
@@ -147,16 +226,20 @@ class TaskFamily:
     """
 
     name: str
-    tasks: tuple[Task, ...]
+    tasks: Sequence[Task]
 
     def __post_init__(self) -> None:
-        ids = [task.id for task in self.tasks]
+        ids = _ids(self.tasks)
         if len(set(ids)) < len(ids):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             raise TaskError(f"family {self.name!r} has duplicate task ids: {twice}")
+        if isinstance(self.tasks, Planned):
+            return
         if len(kinds := {(task.kind, task.modality) for task in self.tasks}) > 1:
             raise TaskError(f"family {self.name!r} mixes {sorted(kinds)}; a family has one kind")
 
-    def of_role(self, role: Role) -> tuple[Task, ...]:
+    def of_role(self, role: Role) -> Sequence[Task]:
         """The tasks of one role, in family order."""
+        if isinstance(self.tasks, Planned):
+            return Planned([plan for plan in self.tasks.plans if plan.role == role])
         return tuple(task for task in self.tasks if task.role == role)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sglora_fed.experiments import requests, run
@@ -16,6 +17,8 @@ from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
 from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
 from sglora_fed.results import parts
+from sglora_fed.results.files import read_results
+from tests.integration.comparing import requests_of
 
 NOISE = ("privacy=gaussian", "privacy.epsilon=8", "seeds=[0,1]")
 
@@ -73,6 +76,47 @@ def test_nobody_releases_noise_twice(
             dying.run()
     released = make_fast(*NOISE).run().of_kind(DESCRIBE)
     assert len(released) == 2  # of the second seed alone, one for each node
+
+
+def ids_of(exchanges: Sequence[Any]) -> list[str]:
+    """Who released something in some exchanges, one after the other."""
+    some = [one for one in exchanges if len(one.array("embeddings"))]
+    return [name for one in some for name in one.fields()["ids"]]
+
+
+def test_who_has_released_is_not_asked_again(
+    make_fast: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests come in pieces, of two clients of each node here."""
+    monkeypatch.setattr(requests, "AT_ONCE", 4)
+    left, put = [3], requests._put
+
+    def mortal(*told: Any) -> None:
+        if not left[0]:
+            raise Died
+        left[0] -= 1
+        put(*told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests, "_put", mortal)
+        dying = make_fast(*NOISE[:2])
+        with pytest.raises(Died):
+            dying.run()
+    again = make_fast(*NOISE[:2]).run()
+    kept, asked = ids_of(dying.of_kind(DESCRIBE))[:5], ids_of(again.of_kind(DESCRIBE))
+    table = {row.client for row in read_results(again.path("."))[1]}
+    assert len({*kept, *asked}) == len(kept) + len(asked)
+    assert table == {*kept, *asked}
+
+
+def test_in_pieces_everybody_releases_the_same(
+    make_fast: Callable[..., Any], whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "AT_ONCE", 4)
+    pieces = requests_of(make_fast().run())
+    assert set(pieces) == set(requests_of(whole))
+    for name, row in requests_of(whole).items():
+        np.testing.assert_allclose(pieces[name], row, atol=2**-11)
 
 
 def test_another_configuration_starts_anew(

@@ -18,7 +18,7 @@ from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render
 from sglora_fed.tasks.cameras.wording import OWNERS, sentences
 from sglora_fed.tasks.drawn import Drawn
-from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Role, Task, TaskFamily
+from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Planned, Role, Task, TaskFamily
 
 RECENT = 64
 """Tasks whose pictures are in memory; those of others are drawn again."""
@@ -76,14 +76,16 @@ def _family(config: FamilyConfig, view: View) -> TaskFamily:
     clients, strangers = (some * config.clients_per_camera for some in (unseen, foreign))
     experts = _experts([c for c in (*known, PLAIN) if c not in unseen], config.experts)
     _check_elements(experts, unseen)
-    combined = _tasks("new_combination", clients, "client", "new_combination", config, view)
+    combined = _cameras("new_combination", clients, "client", "new_combination", config, view)
     return TaskFamily(
         "cameras",
-        (
-            *_tasks("camera-expert", experts, "expert", EXPERT_SPLIT, config, view),
-            *combined,
-            *_tasks("new_element", strangers, "client", "new_element", config, view),
-            *_reworded(combined, clients, config),
+        Planned(
+            (
+                *_cameras("camera-expert", experts, "expert", EXPERT_SPLIT, config, view),
+                *combined,
+                *_cameras("new_element", strangers, "client", "new_element", config, view),
+                *(_Reworded(f"new_words-{n:03d}", camera) for n, camera in enumerate(combined)),
+            )
         ),
     )
 
@@ -138,12 +140,12 @@ def _check_elements(experts: Sequence[Condition], clients: Sequence[Condition]) 
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Camera:
     """One task's camera, from which its words and pictures are drawn: the same each time.
 
     Attributes:
-        name: of the task.
+        id: of the task.
         condition: of the camera.
         role: of the task.
         split: of the task.
@@ -151,7 +153,7 @@ class _Camera:
         view: what becomes of pictures.
     """
 
-    name: str
+    id: str
     condition: Condition
     role: Role
     split: str
@@ -160,10 +162,10 @@ class _Camera:
 
     def task(self) -> Task:
         """Its words, and pictures that are drawn when they are looked at."""
-        rng = _rng("camera", self.name, self.config)
+        rng = _rng("camera", self.id, self.config)
         description, *paraphrases = sentences(OWNERS, self.condition, WAYS, rng)
         return Task(
-            id=self.name,
+            id=self.id,
             description=description,
             labels={},
             train=Drawn(self.config.train_per_client, lambda: _drawn(self)[0]),
@@ -177,7 +179,7 @@ class _Camera:
 
     def examples(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """For training and for testing: the same whatever the owners' words are."""
-        rng = _rng("camera pictures", self.name, self.config)
+        rng = _rng("camera pictures", self.id, self.config)
         train = _captions(self.config.train_per_client, rng)
         test = hard_groups(rng).ravel()[: self._tested]
         see = partial(self.view, self.condition)
@@ -189,43 +191,53 @@ class _Camera:
         return self.config.test_per_client if self.role == "client" else 0
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Reworded:
+    """A camera in another author's words: nothing else is to make a difference.
+
+    Attributes:
+        id: of the task.
+        camera: whose pictures it has.
+    """
+
+    id: str
+    camera: _Camera
+
+    @property
+    def role(self) -> Role:
+        """As of the camera's own task."""
+        return self.camera.role
+
+    def task(self) -> Task:
+        """The camera's task, said otherwise."""
+        rng = _rng("camera", self.id, self.camera.config)
+        description, *others = sentences(OTHER, self.camera.condition, WAYS, rng)
+        return replace(
+            self.camera.task(),
+            id=self.id,
+            split="new_words",
+            description=description,
+            paraphrases=tuple(others),
+        )
+
+
 @lru_cache(maxsize=RECENT)
 def _drawn(camera: _Camera) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     return camera.examples()
 
 
-def _tasks(
+def _cameras(
     prefix: str,
     conditions: Sequence[Condition],
     role: Role,
     split: str,
     config: FamilyConfig,
     view: View,
-) -> list[Task]:
+) -> list[_Camera]:
     return [
-        _Camera(f"{prefix}-{number:03d}", condition, role, split, config, view).task()
+        _Camera(f"{prefix}-{number:03d}", condition, role, split, config, view)
         for number, condition in enumerate(conditions)
     ]
-
-
-def _reworded(
-    tasks: Sequence[Task], conditions: Sequence[Condition], config: FamilyConfig
-) -> list[Task]:
-    """The same cameras in another author's words: nothing else is to make a difference."""
-    made = []
-    for number, (task, condition) in enumerate(zip(tasks, conditions, strict=True)):
-        name = f"new_words-{number:03d}"
-        description, *others = sentences(OTHER, condition, WAYS, _rng("camera", name, config))
-        made.append(
-            replace(
-                task,
-                id=name,
-                split="new_words",
-                description=description,
-                paraphrases=tuple(others),
-            )
-        )
-    return made
 
 
 def _rng(purpose: str, name: str, config: FamilyConfig) -> np.random.Generator:

@@ -93,7 +93,7 @@ def test_a_log_gets_lines_of_each_stage_and_not_of_each_step(tmp_path):
     (tmp_path / "p").write_text("".join(f"{line}\n" for line in lines))
     assert told(tmp_path / "p") == [
         "experts 0/20 at 0 s",
-        "experts 9/20 at 12 s",
+        "experts 9/20 at 12 s, about 0:00:15 left",
         "experts 20/20 at 15 s",
         "[red]evaluate 1/20 at 16 s",
     ]

@@ -49,7 +49,7 @@ def described(partition: int, *ids: str) -> DescribeReply:
 
 def of(requests: Requests, node: int) -> dict[str, list[float]]:
     return {
-        requests.own_ids[i]: requests.embeddings[i, 0].tolist()
+        requests.own_ids[i]: requests.embeddings[np.array([i])][0, 0].tolist()
         for i in range(len(requests.names))
         if requests.nodes[i] == node
     }

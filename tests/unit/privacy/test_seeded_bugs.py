@@ -167,7 +167,7 @@ def logged(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_ledger(patch: pytest.MonkeyPatch) -> None:
-    def straight(node: Node, agreement: Any, said: list[str]) -> np.ndarray:
+    def straight(node: Node, agreement: Any, _: Any, said: list[str]) -> np.ndarray:
         return np.stack([agreement.mechanism.release(row) for row in node.embed(said)])
 
     patch.setattr(describing, "release", straight)
@@ -175,7 +175,7 @@ def no_ledger(patch: pytest.MonkeyPatch) -> None:
 
 def lowered_floor(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Floor, "check", lambda *_: None)
-    patch.setattr(describing, "release", lambda node, agreement, said: np.zeros((len(said), 1)))
+    patch.setattr(describing, "release", lambda *told: np.zeros((len(told[-1]), 1)))
 
 
 BUGS: list[tuple[Plant, Check]] = [
