@@ -78,6 +78,8 @@ def _checked(names: list[str], json_file: Path | None) -> list[str]:
         raise AuditError(f"unknown mechanism {unknown[0]!r}; there are {known}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise AuditError(f"--json {json_file}: no such folder")
+    if json_file is not None and json_file.is_dir():
+        raise AuditError(f"--json {json_file}: a folder; name a file in it")
     return names or known
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sglora_fed.adapters.data import Prepared, prepare_separable
 from sglora_fed.adapters.training import Trained
 from sglora_fed.config.schema import EXAMPLE, RunConfig, TrainConfig
-from sglora_fed.errors import BudgetError, PrivacyError
+from sglora_fed.errors import AdapterValueError, BudgetError, PrivacyError
 from sglora_fed.federation.allowance import Answer, check_wish, within_allowance
 from sglora_fed.federation.node import PREPARED, Node
 from sglora_fed.kept.facts import expert_facts, rounds_facts
@@ -66,7 +66,7 @@ def trained_as_promised(
 
     Raises:
         PromiseError: when the node promises its experts more; nothing was trained.
-        AdapterValueError: when training diverges.
+        AdapterValueError: when training of single examples, or without noise, diverges.
         BudgetError: when a round that was answered is asked for again from another start, there is
             no such round, or all that the run asks for passes what the node allows.
         LedgerError: when the node counts this and its ledger cannot be used.
@@ -83,7 +83,8 @@ def trained_as_promised(
         if node.config.privacy.training.unit == EXAMPLE:
             sigmas = [_promise(node.config, task).sigma for task in some]
             return train_with_noise(node, some, starts[list(rows)], sigmas, lesson)
-        return _noisy(node, some, starts[list(rows)], plain(rows))
+        own = starts[list(rows)]
+        return _noisy(node, some, own, _final(plain, rows, own))
 
     facts = {
         "experts": expert_facts(node.config),
@@ -148,12 +149,26 @@ def _promise(config: RunConfig, task: Task) -> Promise:
     return promise
 
 
-def _noisy(node: Node, tasks: Sequence[Task], starts: np.ndarray, trained: Trained) -> Trained:
+def _final(plain: Plain, rows: Sequence[int], starts: np.ndarray) -> np.ndarray:
+    """[n, D] what came of the experts in some rows; NaN for whose training diverges.
+
+    That it does depends on examples, and a refusal would tell of them without noise.
+    """
+    try:
+        return plain(rows).final
+    except AdapterValueError:
+        if len(rows) == 1:
+            return np.full_like(starts, np.nan)
+        each = [_final(plain, [row], starts[[i]]) for i, row in enumerate(rows)]
+        return np.concatenate(each)
+
+
+def _noisy(node: Node, tasks: Sequence[Task], starts: np.ndarray, final: np.ndarray) -> Trained:
     """Each update clipped, with Gaussian noise of the operating system on all its numbers."""
-    made = np.empty_like(trained.final)
+    made = np.empty_like(final)
     for row, task in enumerate(tasks):
         promise = _promise(node.config, task)
-        update = clipped_update(trained.final[row].astype(np.float64) - starts[row], promise.clip)
+        update = clipped_update(final[row].astype(np.float64) - starts[row], promise.clip)
         noise = promise.sigma * promise.clip * system_normals(update.size)
         made[row] = starts[row] + update + noise
     return Trained(made, made, np.zeros_like(made))

@@ -19,6 +19,7 @@ from sglora_fed.errors import CatalogueError
 from sglora_fed.privacy.catalogue import Catalogue
 from sglora_fed.privacy.families import WITH_CATALOGUE, catalogue_of
 from sglora_fed.privacy.mechanisms import PLACES
+from sglora_fed.privacy.mechanisms.subset import check_replies
 from sglora_fed.privacy.snapping import Snap
 
 logger = logging.getLogger(__name__)
@@ -104,14 +105,17 @@ def check_catalogue(config: RunConfig) -> None:
     Raises:
         CatalogueError: when there is no catalogue for a mechanism of places, it cannot be used, or
             has too few entries.
+        PrivacyError: when as many places are wanted as it has, or more.
     """
     if is_read(config):
         entries = len(run_catalogue(config).descriptions)
         own = int(config.privacy.mechanism not in PLACES)
         check_count(config.generator.readings, entries, own)
+    elif config.privacy.mechanism == UNREAD:
+        check_replies(config.privacy.replies, len(run_catalogue(config).descriptions))
     elif config.privacy.mechanism in PLACES:
         run_catalogue(config)
-    elif config.generator.readings > 1 and config.privacy.mechanism != UNREAD:
+    elif config.generator.readings > 1:
         told = "family %r has no catalogue: each description has one reading, itself"
         logger.warning(told, config.family.name)
 

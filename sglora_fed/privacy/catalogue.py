@@ -130,6 +130,8 @@ def check_rows(rows: np.ndarray) -> None:
     Raises:
         CatalogueError: unless they are 2 to 65,535 finite unit rows.
     """
+    if not isinstance(rows, np.ndarray):
+        raise CatalogueError(f"embeddings are a {type(rows).__name__}; need an array")
     if rows.ndim != 2 or rows.dtype.kind != "f" or not 2 <= len(rows) <= MOST:
         raise CatalogueError(
             f"embeddings {rows.dtype} of shape {rows.shape}; need floats (k, d), k from 2 to {MOST}"

@@ -292,9 +292,14 @@ def _mechanisms(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _path(table: Mapping[str, Any], name: str, folder: Path) -> Path | None:
     value = table.get(name)
-    if not isinstance(value, (str, type(None))):
+    if value is None:
+        return None
+    if not isinstance(value, str) or "\0" in value:
         raise FloorError(f"[{TABLE}] {name}={value!r}; need the name of a file or folder")
-    return None if value is None else folder / Path(value).expanduser()
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise FloorError(f"[{TABLE}] {name}={value!r}: {error}") from error
 
 
 def _switch(table: Mapping[str, Any], name: str) -> bool:
@@ -308,7 +313,10 @@ def _number(table: Mapping[str, Any], name: str) -> float:
     value = table.get(name, 0.0)
     if type(value) not in (int, float):
         raise FloorError(f"[{TABLE}] {name}={value!r}; need a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise FloorError(f"[{TABLE}] {name} has {len(str(value))} digits; need fewer") from error
 
 
 def _budget(epsilon: float, delta: float) -> Budget | None:

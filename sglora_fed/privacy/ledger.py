@@ -19,6 +19,7 @@ from __future__ import annotations
 import hmac
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from sglora_fed.privacy.ledger_files import (
     first_code,
     read_exactly,
 )
-from sglora_fed.privacy.mechanisms.base import UNIT, Mechanism
+from sglora_fed.privacy.mechanisms.base import UNIT, Mechanism, is_number
 
 __all__ = ["Budget", "Ledger", "Note", "Request", "create_ledger"]
 
@@ -147,11 +148,14 @@ class Ledger:
                 cannot be trusted or written; nothing was released.
             PrivacyError: when the embedding is unfit; nothing was spent.
         """
-        made: np.ndarray = self.release_all([request], mechanism, embedding[None])[0]
+        made: np.ndarray = self.release_all([request], mechanism, [embedding])[0]
         return made
 
     def release_all(
-        self, requests: Sequence[Request], mechanism: Mechanism, embeddings: np.ndarray
+        self,
+        requests: Sequence[Request],
+        mechanism: Mechanism,
+        embeddings: np.ndarray | Sequence[np.ndarray],
     ) -> np.ndarray:
         """As :meth:`release` for several requests: all in one transaction, or none of them.
 
@@ -346,5 +350,6 @@ def _bytes(mechanism: Mechanism, embedding: np.ndarray) -> bytes:
 
 
 def _check_cost(epsilon: float, delta: float) -> None:
-    if not 0 < epsilon < float("inf") or not 0 <= delta < 1:
+    numbers = is_number(epsilon) and is_number(delta)
+    if not numbers or not 0 < epsilon <= sys.float_info.max or not 0 <= delta < 1:
         raise LedgerError(f"epsilon={epsilon!r}, delta={delta!r}; need 0 < epsilon, 0 <= delta < 1")

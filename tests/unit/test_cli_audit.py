@@ -67,6 +67,7 @@ def test_a_refuted_claim_is_an_error(
     [
         (("nonsense",), "SGL-711"),
         (("krr", "--json", "/nonexistent/file.json"), "no such folder"),
+        (("krr", "--json", "/"), "name a file"),
         (("krr", "--draws", "10"), "at least 1000"),
         (("krr", "--confidence", "1"), "confidence=1.0"),
         (("krr", "--epsilon", "0"), "SGL-700"),

@@ -93,6 +93,8 @@ def checked(embedding: np.ndarray, dim: int) -> np.ndarray:
     Raises:
         PrivacyError: when it is no unit vector of ``dim`` numbers; no value is in the message.
     """
+    if not isinstance(embedding, np.ndarray):
+        raise PrivacyError(f"the embedding is a {type(embedding).__name__}; need an array")
     if embedding.shape != (dim,) or embedding.dtype.kind != "f":
         raise PrivacyError(
             f"the embedding is {embedding.dtype} of shape {embedding.shape}; need floats ({dim},)"
@@ -122,8 +124,13 @@ def check_epsilon(epsilon: float, most: float = MAX_EPSILON) -> None:
     Raises:
         PrivacyError: unless it lies in (0, most].
     """
-    if not 0 < epsilon <= most:
+    if not is_number(epsilon) or not 0 < epsilon <= most:
         raise PrivacyError(f"epsilon={epsilon!r}; need 0 < epsilon <= {most:g}")
+
+
+def is_number(value: object) -> bool:
+    """Whether it can be compared with numbers; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 Factory = Callable[[PrivacyConfig, int], Mechanism]

@@ -8,7 +8,14 @@ import numpy as np
 
 from sglora_fed.config.schema import PrivacyConfig
 from sglora_fed.errors import PrivacyError
-from sglora_fed.privacy.mechanisms.base import UNIT, Form, check_epsilon, checked, embedding_form
+from sglora_fed.privacy.mechanisms.base import (
+    UNIT,
+    Form,
+    check_epsilon,
+    checked,
+    embedding_form,
+    is_number,
+)
 from sglora_fed.privacy.mechanisms.system import system_normals
 
 SENSITIVITY = 2.0
@@ -50,7 +57,7 @@ class GaussianMechanism:
 
     def __post_init__(self) -> None:
         check_epsilon(self.epsilon)
-        if not 0 < self.delta < 1:
+        if not is_number(self.delta) or not 0 < self.delta < 1:
             raise PrivacyError(f"delta={self.delta!r}; need 0 < delta < 1")
         import dp_accounting  # costs seconds of CPU, which a run without noise need not pay
 

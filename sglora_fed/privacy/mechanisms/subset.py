@@ -42,11 +42,7 @@ class SubsetMechanism:
     def __post_init__(self) -> None:
         check_epsilon(self.epsilon)
         check_rows(self.rows)
-        if not 0 < self.replies < len(self.rows):
-            raise PrivacyError(
-                f"replies={self.replies!r}; need 1 to {len(self.rows) - 1}, fewer than the"
-                " catalogue has"
-            )
+        check_replies(self.replies, len(self.rows))
         object.__setattr__(self, "odds", odds(self.epsilon))
 
     @property
@@ -63,6 +59,22 @@ class SubsetMechanism:
         """
         truth = nearest(checked(embedding, self.rows.shape[1]), self.rows)
         return np.array(among(truth, len(self.rows), self.replies, self.odds), np.uint16)
+
+
+def check_replies(replies: int, entries: int) -> None:
+    """Refuse a number of places that says nothing, or all.
+
+    Args:
+        replies: m.
+        entries: of the catalogue, k.
+
+    Raises:
+        PrivacyError: unless m is a whole number from 1 to k - 1.
+    """
+    if type(replies) is not int or not 0 < replies < entries:
+        raise PrivacyError(
+            f"replies={replies!r}; need 1 to {entries - 1}, fewer than the catalogue has"
+        )
 
 
 def among(truth: int, count: int, size: int, odds: Odds) -> list[int]:

@@ -15,6 +15,7 @@ from sglora_fed.errors import (
     BackboneInputError,
     CatalogueError,
     ConfigError,
+    PrivacyError,
     TaskError,
     TextsAlikeError,
 )
@@ -62,6 +63,13 @@ def test_readings_are_of_a_list_that_is_long_enough(
     # The main job has eight, whatever family takes the cameras' place in it.
     checked(tmp_path, *tasks, more=("generator.readings=8",))
     assert "'local' has no catalogue: each description has one reading" in caplog.text
+
+
+def test_as_many_places_as_there_are_hide_nothing_and_are_told_before_anybody_trains() -> None:
+    told = ("privacy=subset", "privacy.epsilon=4")
+    check_runnable(compose([*told, "privacy.replies=143"]))
+    with pytest.raises(PrivacyError, match="replies=144; need 1 to 143"):
+        check_runnable(compose([*told, "privacy.replies=144"]))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from scipy.stats import chi2
 
 from sglora_fed.adapters.training import Trained
 from sglora_fed.config import compose
-from sglora_fed.errors import BudgetError
+from sglora_fed.errors import AdapterValueError, BudgetError
 from sglora_fed.federation import private
 from sglora_fed.federation.enrol import ENROL
 from sglora_fed.federation.node import Node
@@ -64,6 +65,26 @@ def test_updates_are_scaled_to_the_norm_and_broken_ones_say_nothing() -> None:
     np.testing.assert_array_equal(clipped_update(update, 6.0), update)
     np.testing.assert_array_equal(clipped_update(np.array([np.nan, 1.0]), 1.0), [0, 0])
     np.testing.assert_array_equal(clipped_update(np.zeros(2), 1.0), [0, 0])
+
+
+def test_an_expert_whose_training_diverges_is_told_from_nobody(node: Node) -> None:
+    """A refusal would say something about its examples that no noise covers."""
+    tasks, size = list(node.experts.values())[:3], node.layout.size
+    moved = np.zeros((3, size), np.float32)
+    moved[:, 0] = 100.0
+
+    def diverging(rows: Sequence[int]) -> Trained:
+        if 1 in rows:
+            raise AdapterValueError("training diverged")
+        return Trained(*[moved[list(rows)]] * 3)
+
+    start = np.full((1, size), 7.0, np.float32)
+    made = trained_as_promised(node, tasks, start, lesson(node), diverging).final
+    promise = promise_for(node.config, 4)
+    assert promise is not None
+    noise = (made[:, 1:].astype(np.float64) - 7) / (promise.sigma * promise.clip)
+    for row in noise:
+        assert 1e-6 < chi2.cdf(float((row**2).sum()), size - 1) < 1 - 1e-6
 
 
 def test_a_round_beyond_the_promise_is_refused_before_anything_is_trained(node: Node) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ DIM = 8
 VECTOR = np.eye(DIM)[1]
 NOISE = PrivUnitMechanism(DIM, 1.0)
 FORK = multiprocessing.get_context("fork")
+MANY = 2000
+"""Releases, of which a few hundred fill the disk of a test."""
 
 
 def ask(number: int = 0, client: str = "ada") -> Request:
@@ -139,9 +142,11 @@ class TestRefusals:
             texts.add(str(caught.value))
         assert len(texts) == 1
 
-    @pytest.mark.parametrize("vector", [VECTOR * np.nan, VECTOR * 0, VECTOR[:-1]])
+    @pytest.mark.parametrize(
+        "vector", [VECTOR * np.nan, VECTOR * 0, VECTOR[:-1], VECTOR.tolist(), "cats"]
+    )
     def test_unfit_embeddings_cost_nothing(
-        self, opened: Callable[..., Ledger], vector: np.ndarray
+        self, opened: Callable[..., Ledger], vector: Any
     ) -> None:
         ledger = opened()
         with pytest.raises(PrivacyError):
@@ -162,10 +167,12 @@ class TestRefusals:
         other.release(ask(1), replace(NOISE, unit="one example"), VECTOR)
         assert (local.spent("ada"), other.spent("ada")) == ((1, 0), (1, 0))
 
-    @pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf")])
-    def test_impossible_budgets(self, epsilon: float) -> None:
+    @pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf"), 10**400, "5", None])
+    def test_impossible_budgets(self, epsilon: Any) -> None:
         with pytest.raises(LedgerError):
             Budget(epsilon)
+        with pytest.raises(LedgerError):
+            Budget(1.0, "0" if epsilon == "5" else -1.0)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf")])
     def test_impossible_costs(self, opened: Callable[..., Ledger], epsilon: float) -> None:
@@ -334,10 +341,10 @@ class TestCrashes:
 def _cramped(folder: Path) -> tuple[int, str]:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-    ledger, count = Ledger(folder, Budget(1e6)), 0
-    try:
-        while True:
+    ledger = Ledger(folder, Budget(1e6))
+    for count in range(MANY):
+        try:
             ledger.release(ask(count), NOISE, VECTOR)
-            count += 1
-    except LedgerError as error:
-        return count, str(error)
+        except LedgerError as error:
+            return count, str(error)
+    return MANY, "never full"

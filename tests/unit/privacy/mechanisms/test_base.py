@@ -91,8 +91,10 @@ class TestRefusals:
             (unit(1.0) + np.r_[np.inf, np.zeros(DIM - 1)], "NaN or infinity"),
             (np.zeros(DIM), "no unit vector"),
             (unit(1.0)[:-1], r"need floats \(384,\)"),
+            (unit(1.0).tolist(), "is a list; need an array"),
+            ("my asthma", "is a str; need an array"),
         ],
-        ids=["nan", "infinity", "zero", "length"],
+        ids=["nan", "infinity", "zero", "length", "list", "words"],
     )
     def test_each_reason_has_its_words(
         self, mechanism: Mechanism, vector: np.ndarray, reason: str

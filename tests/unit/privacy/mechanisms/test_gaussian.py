@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,9 +125,12 @@ class TestRelease:
 class TestRefusals:
     @pytest.mark.parametrize(
         ("epsilon", "delta"),
-        [(0, 1e-6), (-1, 1e-6), (math.nan, 1e-6), (math.inf, 1e-6), (4, 0), (4, 1), (4, math.nan)],
+        [
+            *((0, 1e-6), (-1, 1e-6), (math.nan, 1e-6), (math.inf, 1e-6), ("4", 1e-6), (None, 1e-6)),
+            *((4, 0), (4, 1), (4, math.nan), (4, "1e-6"), (4, None)),
+        ],
     )
-    def test_impossible_parameters(self, epsilon: float, delta: float) -> None:
+    def test_impossible_parameters(self, epsilon: Any, delta: Any) -> None:
         with pytest.raises(PrivacyError, match="need 0 < "):
             GaussianMechanism(DIM, epsilon, delta)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,16 +85,16 @@ def test_the_promise_is_stated() -> None:
     assert (mechanism.epsilon, mechanism.delta, mechanism.replies) == (4.0, 0.0, 1)
 
 
-@pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf, 1001])
-def test_impossible_epsilon(epsilon: float) -> None:
+@pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf, 1001, 10**400, "1", None, True])
+def test_impossible_epsilon(epsilon: Any) -> None:
     with pytest.raises(PrivacyError, match="need 0 < epsilon <= 1000"):
         KrrMechanism(ROWS, epsilon)
 
 
 @pytest.mark.parametrize(
     "rows",
-    [ROWS[:1], ROWS * np.nan, ROWS * 2, ROWS[0], ROWS.astype(int), np.zeros((3, 5))],
-    ids=["one", "nan", "norm", "vector", "integers", "zeros"],
+    [ROWS[:1], ROWS * np.nan, ROWS * 2, ROWS[0], ROWS.astype(int), np.zeros((3, 5)), ROWS.tolist()],
+    ids=["one", "nan", "norm", "vector", "integers", "zeros", "list"],
 )
 def test_unfit_catalogue(rows: np.ndarray) -> None:
     with pytest.raises(CatalogueError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,13 +91,13 @@ def test_as_many_draws_whatever_the_truth_and_the_outcome(monkeypatch: pytest.Mo
     assert len({tuple(seen) for seen in bounds.values()}) == 1
 
 
-@pytest.mark.parametrize("replies", [0, -1, 6, 7])
-def test_impossible_number_of_replies(replies: int) -> None:
+@pytest.mark.parametrize("replies", [0, -1, 6, 7, 2.5, "2", None, True])
+def test_impossible_number_of_replies(replies: Any) -> None:
     with pytest.raises(PrivacyError, match="need 1 to 5"):
         SubsetMechanism(ROWS, 1.0, replies)
 
 
-@pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf, 1001])
-def test_impossible_epsilon(epsilon: float) -> None:
+@pytest.mark.parametrize("epsilon", [0, -1, math.nan, math.inf, 1001, 10**400, "1", None, True])
+def test_impossible_epsilon(epsilon: Any) -> None:
     with pytest.raises(PrivacyError, match="need 0 < epsilon <= 1000"):
         SubsetMechanism(ROWS, epsilon, 2)
