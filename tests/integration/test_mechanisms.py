@@ -181,6 +181,7 @@ def test_no_byte_that_leaves_holds_words_embedding_or_place(
     written = "".join(
         path.read_text(errors="replace") for path in run.output.rglob("*") if path.is_file()
     )
+    assert run.summary["bytes_per_client"]["up"] <= 2048
     assert "place" not in json.dumps(run.summary)
     assert all(words(task, 0) not in written for task in load_family(node.config.family).tasks)
 
