@@ -162,6 +162,8 @@ def generate(
     config = compose(overrides or [])
     made = _made_alone(config, export, description, out) if export else None
     made = made or _made_from_zoo(config, zoo, description, out)
+    if made.read_as is not None:
+        say(f"read as: {made.read_as}")
     say(f"nearest expert similarity {made.similarity:.3f}, weight entropy {made.entropy:.3f} nats")
     if made.confidence is not None:
         say(_verdict(made.confidence))

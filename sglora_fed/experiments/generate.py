@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,17 @@ from sglora_fed.adapters.start import norm_bound
 from sglora_fed.backbones import base_with, description_reader, load_describer
 from sglora_fed.backbones.types import Describer
 from sglora_fed.config import RunConfig
+from sglora_fed.config.schema import PrivacyConfig
 from sglora_fed.errors import BackboneInputError, ZooForeignError
+from sglora_fed.experiments.makers import agreed
 from sglora_fed.experiments.words import check_known
-from sglora_fed.generators import Generated
+from sglora_fed.federation.readings import run_catalogue
+from sglora_fed.generators import Generated, Generator
 from sglora_fed.generators.export import Export
 from sglora_fed.kept.generators import confidence_for, generator_for
+from sglora_fed.kept.zoos import trusted_zoo
 from sglora_fed.tasks.visible import is_visible
-from sglora_fed.zoo import ZooIdentity, ZooStore
+from sglora_fed.zoo import Zoo, ZooIdentity, ZooStore
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,17 @@ class Trust:
     """How far to trust an adapter.
 
     Attributes:
-        similarity: cosine of the nearest expert's description.
-        entropy: of the experts' weights, in nats.
-        confidence: that it is better than the fall-back; None where no run has found out.
+        similarity: cosine of the nearest expert's description with the given one.
+        entropy: of the experts' weights for the given one, in nats.
+        confidence: that the given one's own adapter is better than the fall-back; None where no run
+            has found out.
+        read_as: the catalogue's entry that the adapter is for; None: for the description as it is.
     """
 
     similarity: float
     entropy: float
     confidence: float | None
+    read_as: str | None
 
 
 def write_adapter(config: RunConfig, store: ZooStore, description: str, out: Path) -> Trust:
@@ -51,14 +58,16 @@ def write_adapter(config: RunConfig, store: ZooStore, description: str, out: Pat
         VocabularyError: when the model knows too few of the words.
         GeneratorError: when the generator needs a run that was not made.
     """
-    embedding = _embedding(config, store.path, store.identity, description)
-    made = generator_for(config, store).generate(embedding, 1, store.identity.seed)
-    trust = Trust(
-        float(made.similarity[0]), float(made.entropy[0]), _confidence(config, store, made)
-    )
-    base = base_with(config.backbone, store.identity.weights_sha256)
-    write_peft(made.adapters[0, 0], Layout.from_dict(store.identity.layout), base, out)
-    return trust
+    identity = store.identity
+    embedding = _embedding(config, store.path, identity, description)
+    generator = generator_for(config, store)
+    own = generator.generate(embedding, 1, identity.seed)
+    confidence = _confidence(config, store, own)
+    wanted, entry = _read(config, generator, embedding, zoo=trusted_zoo(store))
+    made = generator.generate(wanted, 1, identity.seed)
+    base = base_with(config.backbone, identity.weights_sha256)
+    write_peft(made.adapters[0, 0], Layout.from_dict(identity.layout), base, out)
+    return _trust(own, confidence, entry)
 
 
 def write_alone(config: RunConfig, export: Export, description: str, out: Path) -> Trust:
@@ -77,11 +86,13 @@ def write_alone(config: RunConfig, export: Export, description: str, out: Path) 
     """
     identity = export.about.identity
     embedding = _embedding(config, export.folder, identity, description)
-    made = export.generator.generate(embedding, 1, identity.seed)
+    own = export.generator.generate(embedding, 1, identity.seed)
+    wanted, entry = _read(config, export.generator, embedding, export=export)
+    made = export.generator.generate(wanted, 1, identity.seed)
     check_vectors(made.adapters, export.layout, norm_bound(export.layout))
     base = base_with(config.backbone, identity.weights_sha256)
     write_peft(made.adapters[0, 0], export.layout, base, out)
-    return Trust(float(made.similarity[0]), float(made.entropy[0]), None)
+    return _trust(own, None, entry)
 
 
 def _embedding(
@@ -93,6 +104,31 @@ def _embedding(
     describer = describer_of(config, where, identity)
     check_known("the description", description_reader(config.backbone).read([description]))
     return np.asarray(describer.encode([description]))
+
+
+def _read(
+    config: RunConfig,
+    generator: Generator,
+    embedding: np.ndarray,
+    *,
+    zoo: Zoo | None = None,
+    export: Export | None = None,
+) -> tuple[np.ndarray, str | None]:
+    """[1, d] that an adapter is made for, and which entry of the catalogue it is.
+
+    Nobody tries several here, so where descriptions are read in several ways the nearest entry is
+    taken (docs/decisions/0017-readings.md). Nothing leaves, so no mechanism counts.
+    """
+    alone = replace(config, privacy=PrivacyConfig(catalogue=config.privacy.catalogue))
+    readings = agreed(alone, generator, zoo, export).readings
+    if readings is None:
+        return embedding, None
+    place = int(readings.snap.nearest(embedding[0], 1)[0])
+    return readings.snap.embeddings[[place]], run_catalogue(config).descriptions[place]
+
+
+def _trust(own: Generated, confidence: float | None, entry: str | None) -> Trust:
+    return Trust(float(own.similarity[0]), float(own.entropy[0]), confidence, entry)
 
 
 def describer_of(config: RunConfig, where: Path, identity: ZooIdentity) -> Describer:

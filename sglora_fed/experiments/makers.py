@@ -17,7 +17,8 @@ from sglora_fed.federation.adopt import AdoptRequest, adopt_request
 from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.making import Made, known_experts, make_for, server_projection
+from sglora_fed.federation.making import Made, make_for, server_projection
+from sglora_fed.federation.readings import is_read
 from sglora_fed.federation.terms import Agreement, server_agreement
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
@@ -97,7 +98,7 @@ def load_maker(config: RunConfig) -> LoadedMaker:
     return LoadedMaker(
         generator=generator,
         layout=layout,
-        agreement=_agreed(config, generator, zoo),
+        agreement=agreed(config, generator, zoo),
         dim=zoo.embeddings.shape[1],
         seed=store.identity.seed,
         sha256=generator_sha256(generator),
@@ -110,27 +111,33 @@ def _exported(config: RunConfig, folder: Path) -> LoadedMaker:
     _check_layout(config, export.layout, folder)
     sha256 = generator_sha256(export.generator)
     seed = export.about.identity.seed
-    agreement = _agreed(config, export.generator, None, export)
+    agreement = agreed(config, export.generator, None, export)
     return LoadedMaker(export.generator, export.layout, agreement, export.dim, seed, sha256, None)
 
 
-def _agreed(
+def agreed(
     config: RunConfig, generator: Generator, zoo: Zoo | None, export: Export | None = None
 ) -> Agreement:
-    """An exported generator brings its catalogue's space, which takes an encoder long to make.
+    """What releases refer to, and how a generator's descriptions are read.
 
-    A family's list is none for a generator of another family.
+    An exported generator brings its catalogue's space, which takes an encoder long to make. A
+    family's list is none for a generator of another family.
+
+    Args:
+        config: of the run.
+        generator: that has learnt.
+        zoo: that it has learnt from, where it is there.
+        export: that it comes from, in place of a zoo.
+
+    Raises:
+        CatalogueError, PrivacyError: for a catalogue or parameters that cannot be used.
     """
     projection = server_projection(config.privacy, generator, zoo)
     describer = light_describer(config.backbone)
-    if export is None:
-        experts = None if zoo is None else known_experts(config, zoo)
-        return server_agreement(config, describer, projection, experts=experts)
-    known = (export.about.catalogue_sha256, export.snap)
-    agreement = server_agreement(config, describer, projection, known)
-    if config.privacy.catalogue is None and export.about.family != config.family.name:
-        return replace(agreement, readings=None)
-    return agreement
+    known = ("", None) if export is None else (export.about.catalogue_sha256, export.snap)
+    said = zoo.embeddings if zoo is not None else generator.state()["embeddings"]
+    experts = np.asarray(said) if is_read(config) else None
+    return server_agreement(config, describer, projection, known, experts)
 
 
 def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:
