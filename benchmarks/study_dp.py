@@ -8,7 +8,8 @@ The rounds are those of a run with ``experiment=private``, without messages: the
 generator and training, on the `cameras`, each seed another family. Settings were chosen on the
 families of seeds 0 and 1. ``plan`` works out the noise and the descriptions' embeddings, so that
 ``measure`` needs neither Opacus' accountants nor MiniLM and can run on a bare machine with a GPU.
-``table`` writes ``benchmarks/results/study-dp.json`` and ``.md``.
+``table`` writes ``benchmarks/results/study-dp.json`` and ``.md``; points of an earlier table that
+were not measured again stay.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -330,7 +332,20 @@ def _row(
         "share_by_seed": [round(share, 4) for share in by_seed],
         "distrusted": [one["distrusted"] for one in own],
         "seconds": round(float(np.mean([one["seconds"] for one in own])), 1),
+        "device": own[0]["device"],
+        "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def with_earlier(rows: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Rows, and those of an earlier table that were not measured again."""
+
+    def what(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["experts"], row["pairs"], row["epsilon"]
+
+    earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    again = {what(row) for row in rows}
+    return [*rows, *(row for row in earlier if what(row) not in again)]
 
 
 def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
@@ -338,13 +353,14 @@ def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[st
     lines = [
         "# What the protection of experts' examples costs",
         "",
-        f"`{facts['command']}`, families {facts['seeds']}, {facts['device']}. Unit: one training"
+        f"`{facts['command']}`, families {facts['seeds']}. Unit: one training"
         " pair of an expert, over its enrolment and all rounds; delta 1 / (10 n). Recall at 1, both"
         " directions, on `new_combination`; the share is of the gain over zero-shot without"
         " protection, with as many experts and pairs.",
         "",
-        "| experts | pairs | clients a seed | epsilon | noise | recall % | share % | by seed |",
-        "|---|---|---|---|---|---|---|---|",
+        "| experts | pairs | clients a seed | epsilon | noise | recall % | share % | by seed"
+        " | card |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         epsilon = {None: "none", CLIPPED: "clipped alone"}.get(row["epsilon"], f"{row['epsilon']}")
@@ -352,7 +368,7 @@ def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[st
         each = " ".join(f"{100 * share:.0f}" for share in row["share_by_seed"])
         lines.append(
             f"| {row['experts']} | {row['pairs']} | {row['clients']} | {epsilon} | {noise}"
-            f" | {100 * row['recall']:.1f} | {100 * row['share']:.1f} | {each} |"
+            f" | {100 * row['recall']:.1f} | {100 * row['share']:.1f} | {each} | {row['device']} |"
         )
     return lines
 
@@ -366,9 +382,8 @@ def table(path: Path) -> None:
     facts = machine.facts("opacus", "torch", "transformers", "numpy") | {
         "command": "python benchmarks/study_dp.py plan|measure|table",
         "seeds": sorted({one["seed"] for one in found}),
-        "device": found[0]["device"],
     }
-    rows = shares(found)
+    rows = with_earlier(shares(found), machine.RESULTS / "study-dp.json")
     rows.sort(key=lambda row: (-row["experts"], -row["pairs"], -(row["epsilon"] or 0)))
     machine.write("study-dp", facts | {"rows": rows})
     text = "\n".join([*page(rows, facts), ""])
