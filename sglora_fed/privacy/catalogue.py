@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ MOST = 65_535
 LARGEST_FILE = 64 * 2**20
 """Bytes of a catalogue on disk."""
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character; JSON can name one alone."""
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -37,8 +41,8 @@ class Catalogue:
             description has any. What tells the entries apart is learnt from them.
 
     Raises:
-        CatalogueError: for fewer than two descriptions or too many, equal or blank ones, no name,
-            or a version below 1.
+        CatalogueError: for fewer than two descriptions or too many, equal or blank ones, those that
+            UTF-8 cannot hold, no name, or a version below 1.
     """
 
     name: str
@@ -53,8 +57,8 @@ class Catalogue:
         if len(self.paraphrases) not in (0, count):
             raise CatalogueError(f"{self.name!r}: paraphrases of {len(self.paraphrases)}, not all")
         texts = [text for entry in self.wordings for text in entry]
-        if len(set(texts)) < len(texts) or not all(map(str.strip, texts)):
-            raise CatalogueError(f"{self.name!r}: some descriptions are equal or blank")
+        if len(set(texts)) < len(texts) or not all(map(_says_something, texts)):
+            raise CatalogueError(f"{self.name!r}: some descriptions are equal, blank or no text")
         if not self.name or self.version < 1:
             raise CatalogueError(f"{self.name!r}, version {self.version}; need a name and 1 or up")
 
@@ -76,6 +80,10 @@ class Catalogue:
         """Of the canonical JSON: ASCII, keys in order, no blanks."""
         text = json.dumps(self.facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _says_something(text: str) -> bool:
+    return bool(text.strip()) and not SURROGATE.search(text)
 
 
 def write_catalogue(catalogue: Catalogue, path: Path) -> None:

@@ -99,6 +99,7 @@ class TestFile:
             {"schema": 1, "name": "pets", "version": 1, "descriptions": ["a"]},
             {"schema": 1, "name": "pets", "version": 1, "descriptions": ["a", "a"]},
             {"schema": 1, "name": "pets", "version": 1, "descriptions": ["a", " "]},
+            {"schema": 1, "name": "pets", "version": 1, "descriptions": ["a", "b\ud800"]},
         ],
     )
     def test_other_content_is_refused(self, facts: object, tmp_path: Path) -> None:
