@@ -7,7 +7,7 @@ replacement (rather than ``vmap``) keeps any model code working, data-dependent 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -37,10 +37,8 @@ class AdaptedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """W x + scaling * B_g A_g x for the rows of group g; x is [n * B, ..., d_in]."""
         groups = self._a.shape[0]
-        if x.shape[0] % groups:
-            raise LayoutError(f"{x.shape[0]} rows cannot be shared equally by {groups} adapters")
+        rows = _shared_out(x, groups)
         frozen: Tensor = self.base(x)
-        rows = x.reshape(groups, -1, x.shape[-1])
         low = torch.bmm(rows, self._a.transpose(1, 2))
         wide = frozen.reshape(groups, -1, frozen.shape[-1])
         b = self._b.transpose(1, 2)
@@ -48,6 +46,44 @@ class AdaptedLinear(nn.Module):
             return torch.baddbmm(wide, low, b, alpha=self._scaling).view(frozen.shape)
         # Nobody else reads what the frozen module has made. With gradients torch would copy theirs.
         return wide.baddbmm_(low, b, alpha=self._scaling).view(frozen.shape)
+
+    @property
+    def merged(self) -> Tensor:
+        """[n, d_out, d_in] W + scaling * B A of each adapter."""
+        return torch.baddbmm(self.base.weight, self._b, self._a, alpha=self._scaling)
+
+
+def beside(modules: Sequence[nn.Linear | AdaptedLinear], x: Tensor) -> Sequence[Tensor]:
+    """What some linear modules, all with a bias, make of the same rows [n * B, ..., d_in].
+
+    Without gradients it is one product with their merged weights: rows are read and written once,
+    and a merged weight costs no more than some rows do.
+
+    Raises:
+        LayoutError: when adapters cannot share the rows equally.
+    """
+    if torch.is_grad_enabled():
+        return [module(x) for module in modules]
+    weights = [_weights(module) for module in modules]
+    groups = max(len(one) for one in weights)
+    weight = torch.cat([one.expand(groups, -1, -1) for one in weights], dim=1)
+    bases = [one.base if isinstance(one, AdaptedLinear) else one for one in modules]
+    bias = torch.cat([base.bias for base in bases])
+    made: Tensor = torch.baddbmm(bias, _shared_out(x, groups), weight.transpose(1, 2))
+    widths = [one.shape[1] for one in weights]
+    return torch.split(made.view(*x.shape[:-1], -1), widths, dim=-1)
+
+
+def _shared_out(x: Tensor, groups: int) -> Tensor:
+    """[groups, rows, d_in] of [n, ..., d_in]."""
+    if x.shape[0] % groups:
+        raise LayoutError(f"{x.shape[0]} rows cannot be shared equally by {groups} adapters")
+    return x.reshape(groups, -1, x.shape[-1])
+
+
+def _weights(module: nn.Linear | AdaptedLinear) -> Tensor:
+    """[groups, d_out, d_in]."""
+    return module.merged if isinstance(module, AdaptedLinear) else module.weight.unsqueeze(0)
 
 
 @contextmanager

@@ -29,15 +29,41 @@ def score_tasks(
 ) -> list[Tensor]:
     """Scores of every item for every label (retrieval: every caption), task by task.
 
+    Who has the same examples and the same adapter as somebody else is scored once.
+
     Args:
         encoder: frozen dual encoder.
-        parts: n tasks' test examples.
+        parts: n tasks' test examples; the same object for tasks with the same examples.
         layout: of the vectors; None for the bare backbone.
         vectors: [n, D], one adapter per task; None for the bare backbone.
 
     Returns:
         n tensors [items, labels] of ``scale * cosine``, on the CPU.
     """
+    own, places = _distinct(parts, vectors)
+    if len(own) == len(parts):
+        return _scored(encoder, parts, layout, vectors)
+    some = None if vectors is None else vectors[own]
+    scores = _scored(encoder, [parts[i] for i in own], layout, some)
+    return [scores[place] for place in places]
+
+
+def _distinct(parts: Sequence[Prepared], vectors: np.ndarray | None) -> tuple[list[int], list[int]]:
+    """First tasks of those that are scored alike, and for each task which of them is its own."""
+    first: dict[tuple[int, bytes], int] = {}
+    names = [
+        (id(part), b"" if vectors is None else vectors[i].tobytes()) for i, part in enumerate(parts)
+    ]
+    places = [first.setdefault(name, len(first)) for name in names]
+    return [places.index(place) for place in range(len(first))], places
+
+
+def _scored(
+    encoder: DualEncoder,
+    parts: Sequence[Prepared],
+    layout: Layout | None,
+    vectors: np.ndarray | None,
+) -> list[Tensor]:
     scores: list[Tensor] = [torch.empty(0)] * len(parts)
     for group in fold_groups(parts, batch_size=2**31, most=_most(encoder.device)):
         members = [parts[i] for i in group]

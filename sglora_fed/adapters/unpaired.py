@@ -89,8 +89,9 @@ def agreements(
     from sglora_fed.adapters.evaluation import score_tasks
 
     parts = [prepare(encoder, task, pool) for task, pool in zip(tasks, pools, strict=True)]
-    scored = [score_tasks(encoder, parts, layout, vectors) for vectors in candidates]
-    return _shares([[score.numpy() for score in scores] for scores in scored], pools)
+    scores = score_tasks(encoder, parts * len(candidates), layout, np.concatenate(candidates))
+    scored = [score.numpy() for score in scores]
+    return _shares([scored[i : i + len(parts)] for i in range(0, len(scored), len(parts))], pools)
 
 
 def plain_agreements(

@@ -25,6 +25,7 @@ from sglora_fed.backbones.device import available_device
 from sglora_fed.backbones.pictures import pixels_of
 from sglora_fed.backbones.pixels import looked_up, value_table
 from sglora_fed.backbones.quick_gelu import with_fused_activations
+from sglora_fed.backbones.vision import first_token, through
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
 from sglora_fed.cache import ByteCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
@@ -156,8 +157,8 @@ class Clip:
             return torch.empty(0, self.dim, device=self.device)
         hidden = torch.stack(list(prepared))
         for layer in self._layers[self._first : -1]:
-            hidden = layer(hidden, attention_mask=None)
-        pooled = self._clip.vision_model.post_layernorm(_class_token(self._layers[-1], hidden))
+            hidden = through(layer, hidden)
+        pooled = self._clip.vision_model.post_layernorm(first_token(self._layers[-1], hidden))
         return nn.functional.normalize(self._clip.visual_projection(pooled), dim=-1)
 
     def encode_texts(self, prepared: Sequence[Tensor], groups: int) -> Tensor:
@@ -195,23 +196,3 @@ class Clip:
                     " preprocessor_config.json does not fit the checkpoint"
                 )
         return np.stack(pixels)
-
-
-def _class_token(layer: Any, hidden: Tensor) -> Tensor:
-    """[n, width] the first token after the last layer: nothing reads what becomes of the others.
-
-    Attention is Vaswani et al. 2017, eq. 1, for one query; every linear part is called as a module,
-    so that adapters take effect.
-    """
-    attention = layer.self_attn
-
-    def heads(rows: Tensor) -> Tensor:
-        return rows.view(*rows.shape[:2], attention.num_heads, -1).transpose(1, 2)
-
-    normed = layer.layer_norm1(hidden)
-    query = attention.q_proj(normed[:, :1])
-    key, value = attention.k_proj(normed), attention.v_proj(normed)
-    context = nn.functional.scaled_dot_product_attention(heads(query), heads(key), heads(value))
-    token = hidden[:, :1] + attention.out_proj(context.transpose(1, 2).flatten(2))
-    after: Tensor = token + layer.mlp(layer.layer_norm2(token))
-    return after[:, 0]

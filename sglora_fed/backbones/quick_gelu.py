@@ -16,6 +16,9 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Element by element."""
+        if not torch.is_grad_enabled():
+            # Nobody else reads what the module before has made.
+            return nn.functional.silu(x.mul_(SLOPE), inplace=True).mul_(1 / SLOPE)
         made: Tensor = _Fused.apply(x)  # type: ignore[no-untyped-call]  # torch has no type for it
         return made
 

@@ -114,14 +114,24 @@ class Bench:
     @cached_property
     def _pairs(self) -> list[list[tuple[str, str]]]:
         """Of each client what tells its test examples apart: a picture's name is a hash."""
-        return [[(example.key, example.label) for example in task.test] for task in self.tasks]
+        tests = {id(task.test): task.test for task in self.tasks}
+        pairs = {name: [(one.key, one.label) for one in test] for name, test in tests.items()}
+        return [pairs[id(task.test)] for task in self.tasks]
 
     def _tests(self, method: str) -> list[Prepared]:
         hints = HINTS.get(method, self._config.adapter.hints)
         if hints not in self._prepared:
-            tests = [prepare(self._encoder, task, task.test, hints) for task in self.tasks]
-            self._prepared[hints] = tests
+            made: dict[tuple[int, ...], Prepared] = {}
+            for task, name in zip(self.tasks, self._shared, strict=True):
+                if name not in made:
+                    made[name] = prepare(self._encoder, task, task.test, hints)
+            self._prepared[hints] = [made[name] for name in self._shared]
         return self._prepared[hints]
+
+    @cached_property
+    def _shared(self) -> list[tuple[int, ...]]:
+        """Of each client what it is tested with: who has it from another has the same object."""
+        return [(id(task.test), id(task.labels), id(task.hints)) for task in self.tasks]
 
     def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
         """[n, D] float32, and the seconds that a client needed to choose or train its own."""

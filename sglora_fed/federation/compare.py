@@ -147,13 +147,18 @@ def compare(federation: Federation, requests: Requests, delivery: Delivery) -> I
 def _queues(
     federation: Federation, requests: Requests, delivery: Delivery
 ) -> list[dict[int, np.ndarray]]:
-    """Message by message, node -> places in the delivery's rows."""
+    """Message by message, node -> places in the delivery's rows.
+
+    A message takes clients from everywhere: none holds all the slow ones, and who are alike but for
+    their words, which families list far apart, may come together and be measured once.
+    """
     nodes = requests.nodes[delivery.rows]
     step = federation.config.federation.clients_per_message
     own = {node: np.flatnonzero(nodes == node) for node in federation.nodes}
+    count = -(-max(map(len, own.values())) // step)
     return [
-        {node: some for node, every in own.items() if len(some := every[start : start + step])}
-        for start in range(0, max(map(len, own.values())), step)
+        {node: some for node, every in own.items() if len(some := every[number::count])}
+        for number in range(count)
     ]
 
 

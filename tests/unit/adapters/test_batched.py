@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sglora_fed.adapters.batched import AdaptedLinear, adapted
+from sglora_fed.adapters.batched import AdaptedLinear, adapted, beside
 from sglora_fed.adapters.layout import Layout, ModuleShape, layout_of
 from sglora_fed.backbones.minilm import MiniLM
 from sglora_fed.errors import LayoutError
@@ -99,6 +99,28 @@ def test_inputs_of_any_number_of_axes() -> None:
             torch.testing.assert_close(adapted_(x), torch.cat(expected))
 
 
+@pytest.mark.parametrize("learning", [False, True])
+def test_modules_beside_one_another_make_what_each_makes_alone(learning: bool) -> None:
+    """Adapted ones and a bare one, of several widths."""
+    generator = torch.Generator().manual_seed(0)
+    plain = [nn.Linear(3, width) for width in (2, 5, 4)]
+    with_adapters = [
+        AdaptedLinear(
+            base,
+            torch.randn(2, 1, 3, generator=generator),
+            torch.randn(2, base.out_features, 1, generator=generator),
+            0.5,
+        )
+        for base in plain[::2]
+    ]
+    x = torch.randn(4, 5, 3, generator=generator)
+    for modules in ([with_adapters[0], plain[1], with_adapters[1]], plain):
+        with torch.set_grad_enabled(learning):
+            found = beside(modules, x)
+        for module, own in zip(modules, found, strict=True):
+            torch.testing.assert_close(own, module(x))
+
+
 def test_the_model_is_whole_again_even_after_an_error(
     encoder: MiniLM, layout: Layout, vectors: np.ndarray
 ) -> None:
@@ -161,3 +183,5 @@ def test_rows_that_adapters_cannot_share_are_refused() -> None:
     module = AdaptedLinear(nn.Linear(3, 2), torch.zeros(5, 1, 3), torch.zeros(5, 2, 1), 1.0)
     with pytest.raises(LayoutError, match="7 rows cannot be shared equally by 5"):
         module(torch.zeros(7, 4, 3))
+    with torch.no_grad(), pytest.raises(LayoutError, match="7 rows cannot be shared equally by 5"):
+        beside([module, module], torch.zeros(7, 4, 3))

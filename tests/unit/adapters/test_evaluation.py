@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -101,6 +101,39 @@ def test_more_tasks_than_one_forward_carries(
     ):
         reference.load(vector)
         torch.testing.assert_close(score, plain_scores(reference, task), atol=2e-5, rtol=0)
+
+
+def test_who_has_the_same_examples_and_adapter_is_scored_once(
+    encoder: MiniLM,
+    layout: Layout,
+    vectors: np.ndarray,
+    tasks: list[Task],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not who has the same examples and another adapter, nor the other way round."""
+    one, other = (prepare(encoder, task, task.test) for task in (tasks[0], tasks[3]))
+    encode, seen = encoder.encode_items, list[int]()
+
+    def counted(items: Sequence[Tensor], groups: int) -> Tensor:
+        seen.append(len(items))
+        return encode(items, groups)
+
+    parts, own = [one, other, one, one, other], vectors[[0, 0, 1, 0, 0]]
+    apart = [
+        score_tasks(encoder, [part], layout, vector[None])[0]
+        for part, vector in zip(parts, own, strict=True)
+    ]
+    monkeypatch.setattr(encoder, "encode_items", counted)
+    together = score_tasks(encoder, parts, layout, own)
+    # Each has two labels beside its items: here they go the same way.
+    assert sum(seen) == 3 * (70 + 2)
+    seen.clear()
+    bare = score_tasks(encoder, parts)
+    assert sum(seen) == 2 * (70 + 2)
+    for score, expected in zip(together, apart, strict=True):
+        torch.testing.assert_close(score, expected, atol=2e-5, rtol=0)
+    assert torch.equal(bare[0], bare[2])
+    assert not torch.allclose(bare[0], bare[1])
 
 
 def test_scores_carry_no_gradient_and_leave_the_model_whole(

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
+from sglora_fed.adapters.batched import adapted
+from sglora_fed.adapters.layout import layout_of
 from sglora_fed.backbones import load_backbone, load_describer
 from sglora_fed.backbones.clip import Clip
 from sglora_fed.backbones.types import DualEncoder
@@ -56,12 +58,15 @@ def scores(encoder: DualEncoder, images: list[str], texts: list[str]) -> torch.T
     return encoder.scale * items @ encoder.encode_texts(encoder.prepare_texts(texts), 1).T
 
 
+@pytest.mark.parametrize("learning", [False, True])
 def test_equals_the_models_own_logits(
-    clip_folder: Path, encoder: DualEncoder, images: list[str]
+    clip_folder: Path, encoder: DualEncoder, images: list[str], learning: bool
 ) -> None:
     expected = reference(clip_folder, images, TEXTS)
     assert expected.std() > 0.1  # scores that differ, or equality would say nothing
-    torch.testing.assert_close(scores(encoder, images, TEXTS), expected, atol=1e-5, rtol=1e-5)
+    with torch.set_grad_enabled(learning):
+        found = scores(encoder, images, TEXTS)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert (encoder.id, encoder.dim) == ("clip-vit-patch8-32", 12)
 
 
@@ -92,6 +97,20 @@ def test_adapters_lie_in_the_vision_tower(clip_folder: Path, images: list[str]) 
     after.sum().backward()
     assert replaced.weight.grad is not None
     assert replaced.weight.grad.abs().max() > 0
+
+
+def test_adapters_score_alike_with_gradients_and_without(
+    encoder: DualEncoder, images: list[str]
+) -> None:
+    layout = layout_of(encoder.model, encoder.adaptable(), 2, 3.0)
+    vectors = torch.randn(2, layout.size, generator=torch.Generator().manual_seed(0)) / 5
+    items = encoder.prepare_items(images[:2] * 2)
+    with adapted(encoder.model, layout, vectors):
+        learning = encoder.encode_items(items, 2)
+        with torch.no_grad():
+            torch.testing.assert_close(encoder.encode_items(items, 2), learning)
+    # The comparison would be empty if the adapters changed little.
+    assert (learning[:2] - learning[2:]).abs().max() > 0.05
 
 
 def test_scale_can_be_set(clip_folder: Path, encoder: DualEncoder) -> None:
