@@ -1,10 +1,16 @@
 """``sglora-fed simulate`` beside the same work in one process, cold and warm, in the same minutes.
 
     python benchmarks/bench_inprocess.py [OVERRIDES] [--repeats 3]
+    python benchmarks/bench_inprocess.py [OVERRIDES] --profile cold --home FOLDER
+    python benchmarks/bench_inprocess.py [OVERRIDES] --profile warm --home FOLDER
 
-Writes ``benchmarks/results/inprocess.json``: wall and CPU seconds of both, their ratio, and where
-the one process spends its time. Both start from nothing: imports count. The one process runs its
-nodes one after the other, the simulation side by side: a machine of two cores is what is compared.
+The first writes ``benchmarks/results/inprocess.json``: wall and CPU seconds of both, and their
+ratio. Both start from nothing: imports count. The one process runs its nodes one after the other,
+the simulation side by side: a machine of two cores is what is compared.
+
+The others add where the one process spends its time, in the order above: the warm run takes what
+the cold one has left in the folder. Whatever is measured is written at once and stays when other
+parts are measured anew.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +36,11 @@ import machine
 HERE = Path(__file__).parents[1]
 GOAL = 1.3
 WAYS = ("simulate", "in_process")
+STATES = ("cold", "warm")
 SIMULATE = "from sglora_fed.cli import main; main()"
+
+Turn = dict[str, dict[str, tuple[float, float]]]
+"""Cold and warm -> way -> wall and CPU seconds."""
 
 STAGES: Mapping[str, tuple[str, str]] = {
     "all": ("experiments/run.py", "run_experiment"),
@@ -95,28 +105,29 @@ def timed(command: Sequence[str], home: Path) -> tuple[float, float]:
     return wall, cpu
 
 
-def turn(overrides: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
-    """Cold and warm -> way -> its seconds; both ways stand beside each other in time."""
+def turn(overrides: Sequence[str]) -> Iterator[Turn]:
+    """After the cold runs and after the warm ones: both ways stand beside each other in time."""
     with tempfile.TemporaryDirectory() as folder:
         homes = {way: Path(folder) / way for way in WAYS}
-        found: dict[str, dict[str, tuple[float, float]]] = {}
-        for state in ("cold", "warm"):
+        found: Turn = {}
+        for state in STATES:
             found[state] = {}
             for way, make in commands(overrides).items():
                 homes[way].mkdir(exist_ok=True)
                 found[state][way] = timed(make(homes[way] / state), homes[way])
-        return found
+            yield found
 
 
-def summary(turns: Sequence[Mapping[str, Mapping[str, tuple[float, float]]]]) -> dict[str, Any]:
+def summary(turns: Sequence[Turn]) -> dict[str, Any]:
     """State -> way -> medians; the ratio is the median of each turn's own."""
     found: dict[str, Any] = {}
     for state in turns[0]:
-        ratios = [one[state]["simulate"][0] / one[state]["in_process"][0] for one in turns]
+        done = [one[state] for one in turns if state in one]
+        ratios = [one["simulate"][0] / one["in_process"][0] for one in done]
         found[state] = {
             way: {
-                "seconds": round(statistics.median(one[state][way][0] for one in turns), 2),
-                "cpu_seconds": round(statistics.median(one[state][way][1] for one in turns), 2),
+                "seconds": round(statistics.median(one[way][0] for one in done), 2),
+                "cpu_seconds": round(statistics.median(one[way][1] for one in done), 2),
             }
             for way in WAYS
         }
@@ -130,38 +141,59 @@ def summary(turns: Sequence[Mapping[str, Mapping[str, tuple[float, float]]]]) ->
     return found
 
 
-def profiles(overrides: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Cold and warm -> stages of the one process, each in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        home, found = Path(folder), {}
-        for state in ("cold", "warm"):
-            command = [sys.executable, __file__, *overrides, "--profile", str(home / state)]
-            env = os.environ | {machine.HOME: str(home), "PYTHONPATH": str(HERE)}
-            told = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
-            found[state] = json.loads(told.stdout.splitlines()[-1])
-        return found
+def results(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What was written of the same run before."""
+    path = machine.RESULTS / f"{name}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    same = before.get("overrides") == list(overrides)
+    return before if same else {"overrides": list(overrides)}
+
+
+def measure_ratio(name: str, overrides: Sequence[str], repeats: int) -> None:
+    """All turns; what there is of them is written after each state."""
+    facts, turns = machine.facts("flwr", "ray", "torch", "transformers"), list[Turn]()
+    for _ in range(repeats):
+        turns.append({})
+        for turns[-1] in turn(overrides):
+            machine.write(name, results(name, overrides) | facts | summary(turns))
+
+
+def measure_profile(name: str, overrides: Sequence[str], state: str, home: Path) -> None:
+    """A run of this process, which has started for nothing else."""
+    facts = machine.facts("flwr", "torch", "transformers")
+    with machine.kept_in(home), tempfile.TemporaryDirectory() as output:
+        stages = profiled(Path(output), overrides)
+    found = results(name, overrides)
+    found["profile"] = found.get("profile", {}) | {state: facts | stages}
+    machine.write(name, found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """All turns, or one run for another process."""
+    """All turns, a profile, or one run for another process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("overrides", nargs="*", help="such as experiment=assistant")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--name", default="inprocess", help="of the results")
+    parser.add_argument("--profile", choices=STATES, help="of a run in one process")
+    parser.add_argument("--home", type=Path, help="of the profiled run: empty for a cold one")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--profile", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_intermixed_args(arguments)
     if given.child:
         run_here(given.child, given.overrides)
     elif given.profile:
-        print(json.dumps(profiled(given.profile, given.overrides)))
+        check_home(parser, given.profile, given.home)
+        measure_profile(given.name, given.overrides, given.profile, given.home)
     else:
-        turns = [turn(given.overrides) for _ in range(given.repeats)]
-        found = machine.facts("flwr", "ray", "torch", "transformers")
-        found |= {"overrides": given.overrides, **summary(turns)}
-        machine.write(given.name, found)
-        # As long again, and with nothing to say of the ratio: what is measured is there by now.
-        machine.write(given.name, found | {"profile": profiles(given.overrides)})
+        measure_ratio(given.name, given.overrides, given.repeats)
+
+
+def check_home(parser: argparse.ArgumentParser, state: str, home: Path | None) -> None:
+    """A run in an empty folder is cold, and one after it warm."""
+    if home is None:
+        parser.error("--profile needs --home, a folder")
+    empty = not home.exists() or not any(home.iterdir())
+    if empty != (state == "cold"):
+        parser.error(f"{home} is {'empty' if empty else 'not empty'}: no {state} run")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,40 @@ def test_ratios_are_of_one_turn(script: Callable[[str], ModuleType]) -> None:
     assert found["reached"]
     assert found["all_ratios"] == [1.0, 1.5, 1.2]
     assert found["simulate"] == {"seconds": 12.0, "cpu_seconds": 9.0}
+
+
+def test_a_turn_that_is_not_over_counts_as_far_as_it_went(
+    script: Callable[[str], ModuleType],
+) -> None:
+    whole = {"simulate": (12.0, 9.0), "in_process": (10.0, 8.0)}
+    cut = {"simulate": (20.0, 9.0), "in_process": (10.0, 8.0)}
+    found = script("bench_inprocess").summary([{"cold": whole, "warm": whole}, {"cold": cut}])
+    assert found["cold"]["ratio"] == 1.6
+    assert found["warm"]["ratio"] == 1.2
+
+
+def test_profiles_are_added_one_by_one_to_the_results_of_the_same_run(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = script("bench_inprocess")
+    monkeypatch.setattr(bench.machine, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench, "profiled", lambda output, overrides: {"all": 1.0})
+    bench.machine.write("own", {"overrides": ["a=1"], "warm": {"ratio": 1.1}})
+    home = tmp_path / "home"
+    with pytest.raises(SystemExit):
+        bench.main(["a=1", "--name", "own", "--profile", "warm", "--home", str(home)])
+    bench.main(["a=1", "--name", "own", "--profile", "cold", "--home", str(home)])
+    (home / "kept").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        bench.main(["a=1", "--name", "own", "--profile", "cold", "--home", str(home)])
+    bench.main(["a=1", "--name", "own", "--profile", "warm", "--home", str(home)])
+    found = json.loads((tmp_path / "results" / "own.json").read_text())
+    assert found["warm"] == {"ratio": 1.1}
+    assert [found["profile"][state]["all"] for state in ("cold", "warm")] == [1.0, 1.0]
+    bench.main(["a=2", "--name", "own", "--profile", "warm", "--home", str(home)])
+    found = json.loads((tmp_path / "results" / "own.json").read_text())
+    assert found.keys() == {"overrides", "profile"}
+    assert found["profile"].keys() == {"warm"}
 
 
 def test_the_one_process_does_the_whole_run_and_knows_its_stages(
