@@ -65,7 +65,7 @@ def _scored(
     vectors: np.ndarray | None,
 ) -> list[Tensor]:
     scores: list[Tensor] = [torch.empty(0)] * len(parts)
-    for group in fold_groups(parts, batch_size=2**31, most=_most(encoder.device)):
+    for group in fold_groups(parts, batch_size=2**31, most=_most(encoder.device, parts)):
         members = [parts[i] for i in group]
         if layout is None or vectors is None:
             context = nullcontext()
@@ -78,9 +78,11 @@ def _scored(
     return scores
 
 
-def _most(device: torch.device) -> int:
-    """Adapters in one forward; they share out its items."""
-    return FOLD if device.type == "cpu" else MOST
+def _most(device: torch.device, parts: Sequence[Prepared]) -> int:
+    """Adapters in one forward; they share out its items, and with few items each they are more."""
+    if device.type != "cpu":
+        return MOST
+    return max(FOLD, min(MOST, ROWS // min(map(len, parts), default=ROWS)))
 
 
 def _rows(encoder: DualEncoder, items: Sequence[Tensor]) -> int:

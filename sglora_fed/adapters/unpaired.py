@@ -8,6 +8,8 @@ none is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +17,20 @@ from sglora_fed.adapters.layout import Layout
 from sglora_fed.backbones.arithmetic import Adapter
 from sglora_fed.backbones.metrics import distinct, mutual_choices
 from sglora_fed.backbones.types import DualEncoder, PlainEncoder
+from sglora_fed.cache import ByteCache
 from sglora_fed.errors import TaskError
 from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.types import Example, Task
 
-Pools = Sequence[tuple[Example, ...]]
-"""For each client what :func:`unpaired` gives."""
+if TYPE_CHECKING:
+    from sglora_fed.adapters.data import Prepared
 
-Agree = Callable[[Sequence[Task], Pools, Sequence[np.ndarray]], np.ndarray]
-"""Tasks of n clients, their pools, K times [n, D] adapters -> [K, n] shares of mutual choices."""
+Agree = Callable[[Sequence[Task], int, int, Sequence[np.ndarray]], np.ndarray]
+"""Tasks of n clients, seed and size of their pools, K times [n, D] adapters -> [K, n] shares of
+mutual choices."""
+
+Names = list[tuple[str, str]]
+"""What tells items and captions apart."""
 
 MOST_ITEMS = 64
 """Items that are tried: with 32 to 100 clients are told apart alike (docs/decisions/0014)."""
@@ -65,11 +72,31 @@ def unpaired(task: Task, seed: int, most: int = MOST_ITEMS) -> tuple[Example, ..
     )
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """What a client tries adapters with.
+
+    Attributes:
+        task: whose it is; as long as it is held no other has its id.
+        part: prepared.
+        names: of items and captions.
+    """
+
+    task: Task
+    part: Prepared
+    names: Names
+
+
+POOLS: ByteCache[_Pool] = ByteCache(2**26, lambda pool: [*pool.part.items, *pool.part.texts])
+"""Recent ones: the adapters of several generators are tried with the same."""
+
+
 def agreements(
     encoder: DualEncoder,
     layout: Layout,
     tasks: Sequence[Task],
-    pools: Pools,
+    seed: int,
+    most: int,
     candidates: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Share of mutual choices among each client's items and captions, for several adapters.
@@ -78,30 +105,50 @@ def agreements(
         encoder: frozen dual encoder.
         layout: of the vectors.
         tasks: of n clients.
-        pools: of the clients.
+        seed: of the choice of items.
+        most: items that are taken.
         candidates: K times [n, D], an adapter for each client.
 
     Returns:
         [K, n] fractions.
+
+    Raises:
+        TaskError: as for :func:`unpaired`.
     """
     # A node of its owner tries a few adapters without torch.
-    from sglora_fed.adapters.data import prepare
     from sglora_fed.adapters.evaluation import score_tasks
 
-    parts = [prepare(encoder, task, pool) for task, pool in zip(tasks, pools, strict=True)]
-    scores = score_tasks(encoder, parts * len(candidates), layout, np.concatenate(candidates))
-    scored = [score.numpy() for score in scores]
-    return _shares([scored[i : i + len(parts)] for i in range(0, len(scored), len(parts))], pools)
+    pools = [_pool(encoder, task, seed, most) for task in tasks]
+    parts = [pool.part for pool in pools] * len(candidates)
+    scores = [
+        one.numpy() for one in score_tasks(encoder, parts, layout, np.concatenate(candidates))
+    ]
+    scored = [scores[i : i + len(tasks)] for i in range(0, len(scores), len(tasks))]
+    return _shares(scored, [pool.names for pool in pools])
+
+
+def _pool(encoder: DualEncoder, task: Task, seed: int, most: int) -> _Pool:
+    from sglora_fed.adapters.data import prepare
+
+    key = encoder, id(task), seed, most
+    if (kept := POOLS.get(key)) is not None:
+        return kept
+    pool = unpaired(task, seed, most)
+    made = _Pool(task, prepare(encoder, task, pool), _names(pool))
+    POOLS.add(key, made)
+    return made
 
 
 def plain_agreements(
     plain: PlainEncoder,
     layout: Layout,
-    _: Sequence[Task],
-    pools: Pools,
+    tasks: Sequence[Task],
+    seed: int,
+    most: int,
     candidates: Sequence[np.ndarray],
 ) -> np.ndarray:
     """As :func:`agreements`, in NumPy."""
+    pools = [unpaired(task, seed, most) for task in tasks]
     scored: list[list[np.ndarray]] = [[] for _ in candidates]
     for row, pool in enumerate(pools):
         items = plain.prepare_items([one.item for one in pool])
@@ -109,12 +156,15 @@ def plain_agreements(
         for scores, vectors in zip(scored, candidates, strict=True):
             own = plain.carrying(Adapter(layout, np.asarray(vectors[row], np.float32)))
             scores.append(own.encode_items(items, 1) @ own.encode_texts(texts, 1).T)
-    return _shares(scored, pools)
+    return _shares(scored, [_names(pool) for pool in pools])
 
 
-def _shares(scored: Sequence[Sequence[np.ndarray]], pools: Pools) -> np.ndarray:
+def _names(pool: Sequence[Example]) -> Names:
+    return [(one.key, one.label) for one in pool]
+
+
+def _shares(scored: Sequence[Sequence[np.ndarray]], names: Sequence[Names]) -> np.ndarray:
     """[K, n] of K times the scores of n clients."""
-    names = [[(one.key, one.label) for one in pool] for pool in pools]
     return np.array(
         [
             [
@@ -145,8 +195,7 @@ def most_suited(tasks: Sequence[Task], seed: int, adapters: np.ndarray, agree: A
     """
 
     def tried(some: np.ndarray, most: int) -> np.ndarray:
-        pools = [unpaired(task, seed, most) for task in tasks]
-        return agree(tasks, pools, list(some.swapaxes(0, 1)))
+        return agree(tasks, seed, most, list(some.swapaxes(0, 1)))
 
     few = tried(adapters, FIRST_ITEMS)
     # In their own order, so that of equals it is the first that stays.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from sglora_fed.adapters.data import Prepared, prepare
 from sglora_fed.adapters.evaluation import score_tasks
 from sglora_fed.adapters.layout import check_vectors
 from sglora_fed.adapters.start import configured_start, norm_bound
-from sglora_fed.adapters.unpaired import agreements, unpaired
+from sglora_fed.adapters.unpaired import MOST_ITEMS, agreements
 from sglora_fed.backbones.metrics import task_metrics
 from sglora_fed.config.schema import POLICY_METHOD, SHARED_METHOD
 from sglora_fed.errors import MessageError
@@ -114,24 +114,22 @@ class Bench:
     @cached_property
     def _pairs(self) -> list[list[tuple[str, str]]]:
         """Of each client what tells its test examples apart: a picture's name is a hash."""
-        tests = {id(task.test): task.test for task in self.tasks}
-        pairs = {name: [(one.key, one.label) for one in test] for name, test in tests.items()}
-        return [pairs[id(task.test)] for task in self.tasks]
+        return [[(example.key, example.label) for example in task.test] for task in self.tasks]
 
     def _tests(self, method: str) -> list[Prepared]:
         hints = HINTS.get(method, self._config.adapter.hints)
         if hints not in self._prepared:
-            made: dict[tuple[int, ...], Prepared] = {}
-            for task, name in zip(self.tasks, self._shared, strict=True):
+            made: dict[Hashable, Prepared] = {}
+            names = [
+                (tuple(pairs), tuple(task.labels.items()), tuple(task.hints.items()))
+                for task, pairs in zip(self.tasks, self._pairs, strict=True)
+            ]
+            for task, name in zip(self.tasks, names, strict=True):
                 if name not in made:
                     made[name] = prepare(self._encoder, task, task.test, hints)
-            self._prepared[hints] = [made[name] for name in self._shared]
+            # Who is tested with the same has the same object: it is scored once.
+            self._prepared[hints] = [made[name] for name in names]
         return self._prepared[hints]
-
-    @cached_property
-    def _shared(self) -> list[tuple[int, ...]]:
-        """Of each client what it is tested with: who has it from another has the same object."""
-        return [(id(task.test), id(task.labels), id(task.hints)) for task in self.tasks]
 
     def _adapters(self, method: str) -> tuple[np.ndarray | None, float]:
         """[n, D] float32, and the seconds that a client needed to choose or train its own."""
@@ -172,10 +170,8 @@ class Bench:
         """[n, 2] how well each adapter suits its client's pictures, and whether better."""
         # Others than those by which an adapter was chosen: it looks better on them than it is.
         own = derive_seed(self._request.seed, "policy")
-        pools = [unpaired(task, own) for task in self.tasks]
-        ours, theirs = agreements(
-            self._encoder, self._layout, self.tasks, pools, [adopted, fallback]
-        )
+        both = [adopted, fallback]
+        ours, theirs = agreements(self._encoder, self._layout, self.tasks, own, MOST_ITEMS, both)
         return np.stack([ours, ours > theirs], axis=1)
 
     def _delivered(self, method: str) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from sglora_fed.adapters.layout import Layout
 from sglora_fed.adapters.unpaired import (
@@ -55,8 +56,7 @@ def test_shares_are_those_of_plain_scores_and_pairs_say_nothing(
     encoder: MiniLM, layout: Layout, vectors: np.ndarray, reference: Any, make_task: MakeTask
 ) -> None:
     tasks = [client(make_task, number, 7 + number) for number in range(5)]
-    pools = [unpaired(task, 0) for task in tasks]
-    shares = agreements(encoder, layout, tasks, pools, [vectors, vectors[::-1]])
+    shares = agreements(encoder, layout, tasks, 0, MOST_ITEMS, [vectors, vectors[::-1]])
     assert shares.shape == (2, 5)
     for row, own in enumerate((vectors, vectors[::-1])):
         for task, vector, share in zip(tasks, own, shares[row], strict=True):
@@ -65,10 +65,35 @@ def test_shares_are_those_of_plain_scores_and_pairs_say_nothing(
             reference.load(vector)
             assert share == counted(reference.scores(items, captions).detach().numpy())
     assert len(set(shares.ravel())) > 2
-    others = [unpaired(mispaired(task), 0) for task in tasks]
+    others = [mispaired(task) for task in tasks]
     np.testing.assert_array_equal(
-        agreements(encoder, layout, tasks, others, [vectors, vectors[::-1]]), shares
+        agreements(encoder, layout, others, 0, MOST_ITEMS, [vectors, vectors[::-1]]), shares
     )
+
+
+def test_a_pool_is_prepared_once_for_all_that_are_tried_with_it(
+    encoder: MiniLM,
+    layout: Layout,
+    vectors: np.ndarray,
+    make_task: MakeTask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for other items of the client, nor for another client of the same name."""
+    task, seen, prepare = client(make_task, 0, 40), list[int](), encoder.prepare_items
+
+    def counted(items: Sequence[str]) -> list[Tensor]:
+        seen.append(len(items))
+        return prepare(items)
+
+    monkeypatch.setattr(encoder, "prepare_items", counted)
+    tried = partial(agreements, encoder, layout)
+    first = [tried([task], 0, 20, [vectors[[row]]]) for row in range(3)]
+    # Captions go the same way here.
+    assert sum(seen) == 2 * 20
+    assert first[1] == tried([replace(task)], 0, 20, [vectors[[1]]])
+    tried([task], 1, 20, [vectors[:1]])
+    tried([task], 0, 30, [vectors[:1]])
+    assert sum(seen) == 2 * (20 + 20 + 20 + 30)
 
 
 def test_of_many_examples_some_are_tried_each_once(make_task: MakeTask) -> None:

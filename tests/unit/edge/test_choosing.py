@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from sglora_fed.adapters.unpaired import agreements, plain_agreements, unpaired
+from sglora_fed.adapters.unpaired import MOST_ITEMS, agreements, plain_agreements
 from sglora_fed.config import compose
 from sglora_fed.edge.answering import OwnersNode
 from sglora_fed.federation.answers import chosen
@@ -34,10 +34,9 @@ def adapters(node: OwnersNode) -> np.ndarray:
 def test_shares_are_those_of_torch(node: OwnersNode, adapters: np.ndarray) -> None:
     assert node.plain is not None
     assert node.task is not None
-    pools = [unpaired(node.task, 0, 24)]
     candidates = list(adapters.swapaxes(0, 1))
-    mine = plain_agreements(node.plain, node.layout, [node.task], pools, candidates)
-    theirs = agreements(node.encoder, node.layout, [node.task], pools, candidates)
+    mine = plain_agreements(node.plain, node.layout, [node.task], 0, 24, candidates)
+    theirs = agreements(node.encoder, node.layout, [node.task], 0, 24, candidates)
     np.testing.assert_array_equal(mine, theirs)
     assert len(set(mine.ravel())) > 1
 
@@ -52,5 +51,5 @@ def test_the_owner_keeps_what_a_virtual_client_keeps_and_loads_no_model(
     virtual = Node(node.config, 0, 1)
     np.testing.assert_array_equal(kept, chosen(virtual, [node.task], 0, adapters, None))
     shares = partial(plain_agreements, node.plain, node.layout, [node.task])
-    found = shares([unpaired(node.task, 0)], list(adapters.swapaxes(0, 1)))
+    found = shares(0, MOST_ITEMS, list(adapters.swapaxes(0, 1)))
     np.testing.assert_array_equal(kept, adapters[:, found.argmax()])
