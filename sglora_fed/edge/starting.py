@@ -11,7 +11,7 @@ from typing import Any
 from sglora_fed.config.schema import MECHANISMS
 from sglora_fed.edge.certificates import AUTHORITY, NODE_KEY
 from sglora_fed.edge.settings import OwnNode, node_toml
-from sglora_fed.errors import NodeFileError
+from sglora_fed.errors import FloorError, NodeFileError
 from sglora_fed.files import private_files
 from sglora_fed.privacy.floor import CLEAR, NOTHING_SENT, SIMULATED, Floor, floor_of
 from sglora_fed.privacy.ledger import create_ledger
@@ -53,11 +53,14 @@ def promise(clear: bool, given: Mapping[str, float | None]) -> dict[str, Any]:
         given: numbers of the table, in place of those of ``PROMISE``.
 
     Raises:
-        FloorError: for impossible numbers.
+        FloorError: for numbers beside ``clear``, of which none would hold.
     """
+    told = {name: value for name, value in given.items() if value is not None}
+    if clear and told:
+        raise FloorError(f"clear promises nothing: leave it out, or {', '.join(told)}")
     if clear:
         return {"mechanisms": [CLEAR]}
-    numbers = {name: given.get(name) or value for name, value in PROMISE.items()}
+    numbers = {name: told.get(name, value) for name, value in PROMISE.items()}
     counted = [name for name in MECHANISMS if name not in NOT_COUNTED]
     return {"mechanisms": counted, **numbers, "ledger": LEDGER}
 

@@ -53,6 +53,9 @@ def test_plaintext_and_clear_words_are_asked_for_and_warned_of(run: Run, tmp_pat
         (("--caption", "x", "--caption", "y", "--label", "a=b"), "one of them"),
         (("--name", "a b"), "a b"),
         (("--epsilon", "-1"), "epsilon"),
+        (("--epsilon", "0"), "epsilon=0"),
+        (("--total-epsilon", "0"), "epsilon=0"),
+        (("--clear", "--epsilon", "8"), "clear promises nothing"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

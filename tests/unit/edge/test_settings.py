@@ -75,10 +75,20 @@ def test_a_new_folder_is_its_owners_alone_and_says_nothing_in_clear(tmp_path: Pa
         make_node(node, promise(True, {}))
 
 
-def test_an_impossible_promise_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_delta_of_0_is_no_forgotten_one(tmp_path: Path) -> None:
+    node = OwnNode(tmp_path / "mine" / FILE, "words")
+    assert make_node(node, promise(False, {"delta": 0.0, "epsilon": None})).delta == 0
+
+
+@pytest.mark.parametrize(
+    "given", [{"epsilon": -1.0}, {"epsilon": 0.0}, {"total_epsilon": 0.0}, {"delta": 1.0}]
+)
+def test_an_impossible_promise_leaves_nothing_behind(
+    tmp_path: Path, given: dict[str, float | None]
+) -> None:
     node = OwnNode(tmp_path / "mine" / FILE, "words")
     with pytest.raises(FloorError):
-        make_node(node, promise(False, {"epsilon": -1.0}))
+        make_node(node, promise(False, given))
     assert not node.folder.exists()
 
 
