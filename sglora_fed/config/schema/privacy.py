@@ -28,6 +28,10 @@ MECHANISMS = Registry(
 MAX_EPSILON = 1000.0
 """Beyond it the noise is lost in the rounding of a request and promises nothing."""
 
+MIN_DELTA = 1e-12
+"""Below it the noise would have to go on where it ends: beyond 8 deviations, with 2^-53 of the
+normal distribution for each number, 4e-14 for those of an embedding."""
+
 
 PURE = ("privunit", "krr", "subset")
 """Mechanisms without a delta."""
@@ -63,7 +67,8 @@ class PrivacyConfig(Group):
         f" {MAX_PRIVUNIT_EPSILON:g}",
     )
     delta: float | None = option(
-        None, "the failure probability of `gaussian`; the others never fail"
+        None,
+        f"the failure probability of `gaussian`, at least {MIN_DELTA:g}; the others never fail",
     )
     budget: float | None = option(
         None,
@@ -119,8 +124,8 @@ class PrivacyConfig(Group):
             found.append(
                 f"privacy.delta={self.delta!r}: {self.mechanism} has no delta; leave it out"
             )
-        if self.mechanism == "gaussian" and not (self.delta is not None and 0 < self.delta < 1):
-            found.append(f"privacy.delta={self.delta!r}: must lie between 0 and 1")
+        if self.mechanism == "gaussian" and not MIN_DELTA <= (self.delta or 0.0) < 1:
+            found.append(f"privacy.delta={self.delta!r}: must lie in [{MIN_DELTA:g}, 1)")
         return found
 
     def _unused(self) -> list[str]:

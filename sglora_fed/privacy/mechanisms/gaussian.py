@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sglora_fed.config.schema import PrivacyConfig
+from sglora_fed.config.schema.privacy import MIN_DELTA
 from sglora_fed.errors import PrivacyError
 from sglora_fed.privacy.mechanisms.base import (
     UNIT,
@@ -38,7 +39,7 @@ class GaussianMechanism:
     Args:
         dim: numbers of an embedding, d.
         epsilon: in (0, 1000].
-        delta: in (0, 1).
+        delta: in [1e-12, 1).
 
     Attributes:
         sigma: standard deviation of the noise on each coordinate of the unit vector.
@@ -57,8 +58,8 @@ class GaussianMechanism:
 
     def __post_init__(self) -> None:
         check_epsilon(self.epsilon)
-        if not is_number(self.delta) or not 0 < self.delta < 1:
-            raise PrivacyError(f"delta={self.delta!r}; need 0 < delta < 1")
+        if not is_number(self.delta) or not MIN_DELTA <= self.delta < 1:
+            raise PrivacyError(f"delta={self.delta!r}; need {MIN_DELTA:g} <= delta < 1")
         import dp_accounting  # costs seconds of CPU, which a run without noise need not pay
 
         exact = SENSITIVITY * float(dp_accounting.get_sigma_gaussian(self.epsilon, self.delta))

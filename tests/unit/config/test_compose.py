@@ -212,6 +212,7 @@ class TestMistakes:
             ("privacy.epsilon=strong", "privacy.epsilon='strong'"),
             ("privacy.delta=null", "privacy.delta=None"),
             ("privacy.delta=1", "privacy.delta=1.0"),
+            ("privacy.delta=1e-13", "privacy.delta=1e-13"),
         ],
     )
     def test_gaussian_needs_possible_parameters(self, override: str, key: str) -> None:
