@@ -6,6 +6,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -75,3 +77,37 @@ class ByteCache(Generic[V]):
             if not self._users[address]:
                 del self._users[address]
                 self.bytes -= size
+
+
+class RowCache:
+    """Recent rows of numbers in one table.
+
+    Rows of their own would lie scattered between what is free, which then fits nothing large.
+
+    Args:
+        most: rows that are kept; room is made by giving up those that were not used for longest.
+        width: numbers in a row, float32.
+    """
+
+    def __init__(self, most: int, width: int) -> None:
+        self._rows = np.empty((most, width), np.float32)
+        self._places: OrderedDict[Hashable, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, key: Hashable) -> np.ndarray | None:
+        """A copy of the row, which counts as used now; None when it is not kept."""
+        if key not in self._places:
+            return None
+        self._places.move_to_end(key)
+        row: np.ndarray = self._rows[self._places[key]].copy()
+        return row
+
+    def add(self, key: Hashable, row: np.ndarray) -> None:
+        """Keep a row."""
+        place = self._places.pop(key, len(self._places))
+        if place == len(self._rows):
+            _, place = self._places.popitem(last=False)
+        self._rows[place] = row
+        self._places[key] = place

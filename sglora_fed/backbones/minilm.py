@@ -24,7 +24,7 @@ from sglora_fed.backbones.packing import Packs, packed
 from sglora_fed.backbones.reading import MINILM, MINILM_SCALE, MINILM_TOKENS, only_texts
 from sglora_fed.backbones.sentences import ENCODING, bag, described
 from sglora_fed.backbones.weights import WEIGHTS_FILE, checkpoint_folder, weights_hash
-from sglora_fed.cache import ByteCache
+from sglora_fed.cache import ByteCache, RowCache
 from sglora_fed.config.schema import AdapterConfig, BackboneConfig
 from sglora_fed.errors import BackboneInputError
 from sglora_fed.memory import give_back
@@ -40,11 +40,13 @@ DESCRIBED = 256
 """Descriptions that are embedded together: meanwhile one and its phrases take some 40 KB."""
 
 SENTENCES = 16
-"""Sentences of a description in one forward: as fast as more, whose activations lie in pieces of
-the heap that nothing else fits in."""
+"""Of descriptions in one forward: as fast as more, whose activations leave larger holes behind."""
 
-EMBEDDING_BYTES = 6_000_000
-"""Budget of the sentences' embeddings that are kept, 4,000 of them."""
+FORWARDS = 4
+"""After which what is free goes back to the system: some hundred would leave 200 MB of holes."""
+
+REPEATED = 4096
+"""Sentences whose embeddings are kept: the same phrases come again and again."""
 
 CPU = torch.device("cpu")
 
@@ -201,7 +203,7 @@ class DescriptionEncoder:
         self.weights_sha256 = weights_hash(folder / WEIGHTS_FILE)
         self.fingerprint = f"{self.id}:{self.weights_sha256}"
         self.dim = int(self._bert.config.hidden_size)
-        self._remembered = ByteCache[Tensor](EMBEDDING_BYTES, lambda row: [row])
+        self._remembered = RowCache(REPEATED, self.dim)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """[n, dim] float32 unit rows (:func:`~sglora_fed.backbones.sentences.described`).
@@ -218,10 +220,7 @@ class DescriptionEncoder:
         places = {text: place for place, text in enumerate(texts, first)}
         # A sentence and its words are of the same pieces; its phrases are texts of their own.
         read = dict(zip(places, _tokens(self._tokenizer, places), strict=True))
-        made = described(texts, partial(self._sentences, read=read), partial(self._words, read))
-        if len(texts) > SENTENCES:
-            give_back()
-        return made
+        return described(texts, partial(self._sentences, read=read), partial(self._words, read))
 
     def _sentences(self, texts: Sequence[str], read: Mapping[str, Tensor]) -> np.ndarray:
         """[n, dim] float32 rows; recent texts are remembered, as the same phrases come again.
@@ -235,9 +234,9 @@ class DescriptionEncoder:
         unread = {text: place for text, place in new.items() if text not in read}
         ids = {**read, **dict(zip(unread, _tokens(self._tokenizer, unread), strict=True))}
         for text, row in zip(new, self._encoded([ids[text] for text in new]), strict=True):
-            self._remembered.add(text, row)
             known[text] = row
-        rows = [known[text].numpy() for text in texts]
+            self._remembered.add(text, row)
+        rows = [known[text] for text in texts]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     @torch.no_grad()
@@ -251,14 +250,14 @@ class DescriptionEncoder:
         return rows
 
     @torch.no_grad()
-    def _encoded(self, ids: Sequence[Tensor]) -> list[Tensor]:
-        embeddings: list[Tensor] = [torch.empty(0)] * len(ids)
+    def _encoded(self, ids: Sequence[Tensor]) -> np.ndarray:
+        embeddings = np.empty((len(ids), self.dim), np.float32)
         every = range(int(self._bert.config.num_hidden_layers))
-        for chunk in _by_length(ids, SENTENCES):
+        for number, chunk in enumerate(_by_length(ids, SENTENCES), 1):
             hidden, packs = _embedded(self._bert, [ids[i] for i in chunk])
-            rows = _pool(_run(self._bert, hidden, packs, every), packs)
-            for row, index in zip(rows, chunk, strict=True):
-                embeddings[index] = row.clone()
+            embeddings[chunk] = _pool(_run(self._bert, hidden, packs, every), packs).numpy()
+            if number % FORWARDS == 0:
+                give_back()
         return embeddings
 
 

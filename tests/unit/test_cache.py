@@ -6,13 +6,14 @@ import gc
 import weakref
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sglora_fed.cache import ByteCache
+from sglora_fed.cache import ByteCache, RowCache
 
 
 def of_bytes(count: int) -> Tensor:
@@ -101,3 +102,23 @@ def test_no_budget_keeps_nothing(budget: int) -> None:
     kept = cache(budget)
     kept.add("a", [of_bytes(2)])
     assert len(kept) == 0
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=60))
+def test_rows_are_those_of_a_list_in_order_of_use(most: int, steps: list[tuple[bool, int]]) -> None:
+    kept, wanted = RowCache(most, 2), OrderedDict[int, int]()
+    for number, (adds, key) in enumerate(steps):
+        if adds:
+            kept.add(key, np.array([key, number], np.float32))
+            wanted.pop(key, None)
+            wanted[key] = number
+            if len(wanted) > most:
+                wanted.popitem(last=False)
+        else:
+            found = kept.get(key)
+            assert (None if found is None else found.tolist()) == (
+                [key, wanted[key]] if key in wanted else None
+            )
+            if key in wanted:
+                wanted.move_to_end(key)
+        assert len(kept) == len(wanted)

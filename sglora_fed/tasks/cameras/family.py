@@ -15,7 +15,7 @@ from sglora_fed.seeds import derive_seed
 from sglora_fed.tasks.cameras.captions import CAPTIONS
 from sglora_fed.tasks.cameras.conditions import CONDITIONS, PLAIN, Condition, seen_by
 from sglora_fed.tasks.cameras.other_author import OTHER
-from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render
+from sglora_fed.tasks.cameras.scenes import SCENES, hard_groups, render, skip
 from sglora_fed.tasks.cameras.wording import OWNERS, sentences
 from sglora_fed.tasks.drawn import Drawn
 from sglora_fed.tasks.types import EXPERT_SPLIT, Example, Planned, Role, Task, TaskFamily
@@ -168,8 +168,8 @@ class _Camera:
             id=self.id,
             description=description,
             labels={},
-            train=Drawn(self.config.train_per_client, lambda: _drawn(self)[0]),
-            test=Drawn(self._tested, lambda: _drawn(self)[1]),
+            train=Drawn(self.config.train_per_client, lambda: _train(self)),
+            test=Drawn(self._tested, lambda: _test(self)),
             role=self.role,
             split=self.split,
             paraphrases=tuple(paraphrases),
@@ -177,13 +177,22 @@ class _Camera:
             modality="image",
         )
 
-    def examples(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-        """For training and for testing: the same whatever the owners' words are."""
+    def train(self) -> tuple[Example, ...]:
+        """The same whatever the owners' words are."""
+        train, _, rng = self._numbers()
+        return _examples(train, rng, partial(self.view, self.condition))
+
+    def test(self) -> tuple[Example, ...]:
+        """As for training; their backgrounds are drawn after those."""
+        train, test, rng = self._numbers()
+        skip(len(train), rng)
+        return _examples(test, rng, partial(self.view, self.condition))
+
+    def _numbers(self) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Scenes for training and for testing, and the source of their backgrounds."""
         rng = _rng("camera pictures", self.id, self.config)
         train = _captions(self.config.train_per_client, rng)
-        test = hard_groups(rng).ravel()[: self._tested]
-        see = partial(self.view, self.condition)
-        return _examples(train, rng, see), _examples(test, rng, see)
+        return train, hard_groups(rng).ravel()[: self._tested], rng
 
     @property
     def _tested(self) -> int:
@@ -221,9 +230,8 @@ class _Reworded:
         )
 
 
-@lru_cache(maxsize=RECENT)
-def _drawn(camera: _Camera) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    return camera.examples()
+_train = lru_cache(maxsize=RECENT)(_Camera.train)
+_test = lru_cache(maxsize=RECENT)(_Camera.test)
 
 
 def _cameras(

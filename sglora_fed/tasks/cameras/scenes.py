@@ -142,15 +142,24 @@ def _pairs(rows: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return orders[:, : count // 2 * 2].reshape(rows, -1, 2)
 
 
-def _backgrounds(count: int, rng: np.random.Generator) -> np.ndarray:
-    """[count, 32, 32] float32 grey gradients with noise."""
+def skip(count: int, rng: np.random.Generator) -> None:
+    """Leave a source of backgrounds as it is after so many pictures, none of which is drawn."""
+    _draws(count, rng)
+
+
+def _draws(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All that is random in backgrounds: [count] middles, [2, count, 1] slopes, a byte a pixel."""
     middle = rng.uniform(*GREY, count).astype(np.float32)
     slopes = rng.uniform(-SLOPE, SLOPE, (2, count, 1)).astype(np.float32)
-    axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
-    down, across = slopes * axis
     # A byte picks one of 256 quantiles: much faster than to draw a normal number for each pixel.
-    noise = _QUANTILES[rng.integers(0, 256, (count, SIDE, SIDE), np.uint8)]
-    grey: np.ndarray = noise + (middle[:, None] + down)[:, :, None] + across[:, None]
+    return middle, slopes, rng.integers(0, 256, (count, SIDE, SIDE), np.uint8)
+
+
+def _backgrounds(count: int, rng: np.random.Generator) -> np.ndarray:
+    """[count, 32, 32] float32 grey gradients with noise."""
+    middle, slopes, noise = _draws(count, rng)
+    down, across = slopes * np.linspace(-1, 1, SIDE, dtype=np.float32)
+    grey: np.ndarray = _QUANTILES[noise] + (middle[:, None] + down)[:, :, None] + across[:, None]
     return grey.clip(0, 255, out=grey)
 
 

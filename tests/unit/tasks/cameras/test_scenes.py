@@ -22,6 +22,7 @@ from sglora_fed.tasks.cameras.scenes import (
     SLOPE,
     hard_groups,
     render,
+    skip,
 )
 
 AREAS = {
@@ -105,6 +106,13 @@ def test_pictures_are_a_function_of_scene_and_seed() -> None:
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
     assert not np.array_equal(first[0], first[2])
+
+
+def test_what_is_skipped_draws_as_much_as_what_is_rendered() -> None:
+    drawn, skipped = (np.random.default_rng(3) for _ in range(2))
+    render(np.arange(7), drawn)
+    skip(7, skipped)
+    assert drawn.bit_generator.state == skipped.bit_generator.state
 
 
 def test_hard_groups_are_one_object_at_two_places_in_two_colours() -> None:
