@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sglora_fed.adapters.data import Prepared, prepare_separable
+from sglora_fed.adapters.layout import Layout
+from sglora_fed.adapters.start import within_bound
 from sglora_fed.adapters.training import Trained
 from sglora_fed.config.schema import EXAMPLE, RunConfig, TrainConfig
 from sglora_fed.errors import AdapterValueError, BudgetError, PrivacyError
@@ -98,7 +100,17 @@ def trained_as_promised(
         _answer(node.config, lesson, task, digest(plan), is_kept(release))
         for task, plan, release in zip(tasks, plans, releases, strict=True)
     ]
-    return within_allowance(node.floor, answers, lambda: release_once(releases, make))
+    trained = within_allowance(node.floor, answers, lambda: release_once(releases, make))
+    return _scaled_back(trained, node.layout)
+
+
+def _scaled_back(trained: Trained, layout: Layout) -> Trained:
+    """Within the norms that a server takes; noise may lead beyond them. It costs no epsilon."""
+    deviation, variance = np.sqrt(trained.variance), trained.variance
+    if (bounded := within_bound(deviation, layout)) is not deviation:
+        variance = bounded**2
+    final, mean = (within_bound(one, layout) for one in (trained.final, trained.mean))
+    return Trained(final, mean, variance)
 
 
 def _answer(config: RunConfig, lesson: Lesson, task: Task, plan: str, kept: bool) -> Answer:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from sglora_fed.adapters.start import norm_bound
 from sglora_fed.adapters.training import Trained
 from sglora_fed.config import compose
 from sglora_fed.errors import AdapterValueError, BudgetError
@@ -22,7 +23,7 @@ from sglora_fed.promises import promise_for
 from sglora_fed.tasks.digest import tasks_sha256
 
 TINY = (
-    "experiment=private", "privacy.training.unit=expert", "privacy.training.clip=0.5",
+    "experiment=private", "privacy.training.unit=expert", "privacy.training.clip=0.1",
     "family.experts=16", "family.clients_per_split=4", "family.train_per_client=4",
     "family.test_per_client=4", "federation.generator_rounds=2",
 )  # fmt: skip
@@ -59,6 +60,37 @@ def test_a_whole_expert_is_clipped_and_gets_the_promised_noise(node: Node) -> No
     assert promise.steps == 1 + 1 + 2
 
 
+def test_noise_never_takes_an_adapter_beyond_what_the_server_takes() -> None:
+    node = Node(compose([*TINY, "privacy.training.clip=1"]), 0, 2)
+    tasks, start = list(node.experts.values())[:2], np.zeros((1, node.layout.size), np.float32)
+    same = np.zeros((2, node.layout.size), np.float32)
+    made = trained_as_promised(node, tasks, start, lesson(node), lambda _: Trained(*[same] * 3))
+    norms = np.linalg.norm(made.final, axis=1)
+    np.testing.assert_allclose(norms, norm_bound(node.layout), rtol=0.01)
+    assert (norms <= norm_bound(node.layout)).all()
+    np.testing.assert_array_equal(made.mean, made.final)
+
+
+def test_so_does_noise_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(compose([*TINY, "privacy.training.unit=example"]), 0, 2)
+    tasks, start = list(node.experts.values())[:2], np.zeros((1, node.layout.size), np.float32)
+    drawn = np.random.default_rng(0).normal(size=(3, 2, node.layout.size)).astype(np.float32)
+    drawn[:, 0] /= 100  # well within
+    found = Trained(drawn[0], drawn[1], drawn[2] ** 2)
+    monkeypatch.setattr(private, "train_with_noise", lambda *_: found)
+    made = trained_as_promised(node, tasks, start, lesson(node), lambda _: found)
+    bound = norm_bound(node.layout)
+    for before, after in (
+        (found.final, made.final),
+        (found.mean, made.mean),
+        (np.sqrt(found.variance), np.sqrt(made.variance)),
+    ):
+        np.testing.assert_allclose(after[0], before[0], rtol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(after[1]), bound, rtol=0.01)
+        assert before[1] @ after[1] == pytest.approx(np.linalg.norm(before[1]) * bound, rel=0.01)
+        assert np.linalg.norm(after[1]) <= bound
+
+
 def test_updates_are_scaled_to_the_norm_and_broken_ones_say_nothing() -> None:
     update = np.array([3.0, 4.0])
     np.testing.assert_allclose(clipped_update(update, 1.0), [0.6, 0.8])
@@ -78,11 +110,11 @@ def test_an_expert_whose_training_diverges_is_told_from_nobody(node: Node) -> No
             raise AdapterValueError("training diverged")
         return Trained(*[moved[list(rows)]] * 3)
 
-    start = np.full((1, size), 7.0, np.float32)
+    start = np.full((1, size), 0.05, np.float32)
     made = trained_as_promised(node, tasks, start, lesson(node), diverging).final
     promise = promise_for(node.config, 4)
     assert promise is not None
-    noise = (made[:, 1:].astype(np.float64) - 7) / (promise.sigma * promise.clip)
+    noise = (made[:, 1:].astype(np.float64) - 0.05) / (promise.sigma * promise.clip)
     for row in noise:
         assert 1e-6 < chi2.cdf(float((row**2).sum()), size - 1) < 1 - 1e-6
 
