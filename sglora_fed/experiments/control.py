@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from os import SEEK_END
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
 import numpy as np
 
+from sglora_fed.errors import ResultsError
 from sglora_fed.federation.describe import Decoded
 from sglora_fed.privacy.snapping import whitening
 from sglora_fed.seeds import derive_seed
@@ -25,7 +31,10 @@ AT_ONCE = 512
 
 
 def least_alike(
-    embeddings: np.ndarray | Decoded, wordings: np.ndarray | Rows, seed: int
+    embeddings: np.ndarray | Decoded,
+    wordings: np.ndarray | Rows,
+    seed: int,
+    folder: Path | None = None,
 ) -> np.ndarray:
     """For each client the one of some others whose description has least to do with its own.
 
@@ -38,49 +47,84 @@ def least_alike(
         embeddings: [n, m, d] what adapters are made for.
         wordings: [E, W, d] unit embeddings of what experts say.
         seed: of the run.
+        folder: with room for [n, d] single precision while this runs; None: that of the system.
 
     Returns:
         [n] rows, nobody's own unless there is nobody else; the first drawn of equals.
+
+    Raises:
+        ResultsError: when the disk is full.
     """
     count = len(embeddings)
     if count == 1:
         return np.zeros(1, np.int64)
-    candidates, told = others(count, seed), _told(embeddings, wordings)
+    order, steps = circle(count, seed)
     chosen = np.empty(count, np.int64)
-    for start in range(0, count, AT_ONCE):
-        some = slice(start, start + AT_ONCE)
-        alike = (told[candidates[some]] @ told[some, :, None])[..., 0]
-        best = alike.argmin(axis=1)[:, None]
-        chosen[some] = np.take_along_axis(candidates[some], best, axis=1)[:, 0]
+    try:
+        with TemporaryFile(dir=folder) as file:
+            _tell(embeddings, _meanings(wordings), order, file)
+            for start in range(0, count, AT_ONCE):
+                places = np.arange(start, min(start + AT_ONCE, count))
+                least = steps[_least(file, places, steps, count)]
+                chosen[order[places]] = order[(places + least) % count]
+    except OSError as error:
+        raise ResultsError(f"what clients mean cannot be kept: {error.strerror}") from error
     return chosen
 
 
-def others(count: int, seed: int) -> np.ndarray:
-    """For each of some clients different others, as many as ``OTHERS`` where there are.
+def circle(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How clients stand, and how many places further on each looks, at as many as ``OTHERS``.
 
-    Everybody stands in a circle, in an order by the seed, and looks at those that are some drawn
-    numbers of places further on: so each is looked at as often as it looks.
+    So all others are different, and each is looked at as often as it looks.
 
     Returns:
-        [count, k] rows.
+        [count] rows in the order of the circle, and [k] steps, both drawn.
     """
     rng = np.random.default_rng(derive_seed(seed, SHUFFLED))
-    order = rng.permutation(count)
-    steps = 1 + rng.permutation(count - 1)[:OTHERS]
-    found = np.empty((count, len(steps)), np.int64)
-    found[order] = order[(np.arange(count)[:, None] + steps) % count]
+    return rng.permutation(count), 1 + rng.permutation(count - 1)[:OTHERS]
+
+
+def _tell(
+    embeddings: np.ndarray | Decoded,
+    meanings: tuple[np.ndarray, np.ndarray],
+    order: np.ndarray,
+    file: IO[bytes],
+) -> None:
+    """Write [n, d] of each client the mean of its descriptions, unit vectors, as the circle has it.
+
+    In that order whoever stand beside one another are read at once; of many clients it is more
+    than should lie in memory.
+    """
+    centre, matrix = meanings
+    places = np.argsort(order)
+    for start in range(0, len(places), AT_ONCE):
+        rows = (embeddings[start : start + AT_ONCE] - centre) @ matrix
+        lengths = np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), np.finfo(float).tiny)
+        told = (rows / lengths).mean(axis=1).astype(np.float32)
+        for place, one in zip(places[start : start + AT_ONCE].tolist(), told, strict=True):
+            file.seek(place * one.nbytes)
+            file.write(one.tobytes())
+
+
+def _least(file: IO[bytes], places: np.ndarray, steps: np.ndarray, count: int) -> np.ndarray:
+    """[p] which of the steps leads from some neighbouring places to whom is least alike."""
+    own = _told(file, places[0], len(places), count)
+    alike = [
+        np.einsum("pd,pd->p", own, _told(file, (places[0] + step) % count, len(places), count))
+        for step in steps
+    ]
+    found: np.ndarray = np.argmin(alike, axis=0)
     return found
 
 
-def _told(embeddings: np.ndarray | Decoded, wordings: np.ndarray | Rows) -> np.ndarray:
-    """[n, d] of each client the mean of its descriptions, unit vectors in the space of meanings."""
-    centre, matrix = _meanings(wordings)
-    told = np.empty((len(embeddings), len(centre)), np.float32)
-    for start in range(0, len(embeddings), AT_ONCE):
-        rows = (embeddings[start : start + AT_ONCE] - centre) @ matrix
-        lengths = np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), np.finfo(float).tiny)
-        told[start : start + AT_ONCE] = (rows / lengths).mean(axis=1)
-    return told
+def _told(file: IO[bytes], first: int, some: int, count: int) -> np.ndarray:
+    """[some, d] of a circle of so many clients, from one place on."""
+    each = file.seek(0, SEEK_END) // count
+    file.seek(first * each)
+    rows = file.read(some * each)
+    file.seek(0)  # behind the last one stands the first
+    rows += file.read(some * each - len(rows))
+    return np.frombuffer(rows, np.float32).reshape(some, -1)
 
 
 def _meanings(wordings: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -179,7 +179,7 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
     requests = requests_of(federation, tools.agreement, parts.folder)
     others = None
     if SHUFFLED in tools.methods:
-        others = least_alike(requests.embeddings, zoo.wordings, federation.seed)
+        others = least_alike(requests.embeddings, zoo.wordings, federation.seed, parts.folder)
     report = federation.reporter("evaluate")
     for number, rows in enumerate(batches(federation.config, len(requests.names))):
         delivery = _delivery(federation, tools, requests, rows, others, record)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from sglora_fed.experiments.control import OTHERS, RIDGE, least_alike, others
+from sglora_fed.errors import ResultsError
+from sglora_fed.experiments.control import AT_ONCE, OTHERS, RIDGE, circle, least_alike
 from sglora_fed.zoo.rows import Piece, Rows
 
 DIM = 12
@@ -22,6 +24,14 @@ def spoken(rng: np.random.Generator, meanings: np.ndarray, count: int) -> np.nda
     """[n, W, d] unit: how a thing is said, in the last four directions, outweighs what it is."""
     manner = rng.normal(size=(len(meanings), count, 4)) @ np.eye(DIM)[-4:] * 3
     return unit(meanings[:, None] + manner + 0.05 * rng.normal(size=(len(meanings), count, DIM)))
+
+
+def others(count: int, seed: int) -> np.ndarray:
+    """[count, k] at whom each looks."""
+    order, steps = circle(count, seed)
+    found = np.empty((count, len(steps)), np.int64)
+    found[order] = order[(np.arange(count)[:, None] + steps) % count]
+    return found
 
 
 WORDINGS = spoken(np.random.default_rng(0), np.eye(DIM)[:8], 6)
@@ -110,3 +120,27 @@ def test_experts_in_files_count_as_those_in_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         least_alike(embeddings, in_files, 0), least_alike(embeddings, WORDINGS, 0)
     )
+
+
+def peak(count: int) -> int:
+    """Bytes at most of choosing among so many clients, whose descriptions take no memory."""
+    rng = np.random.default_rng(9)
+    wordings = unit(rng.normal(size=(4, 1, 384)))
+    embeddings = np.broadcast_to(wordings[0], (count, 1, 384))
+    tracemalloc.start()
+    try:
+        least_alike(embeddings, wordings, 0)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_little_is_held_of_a_client() -> None:
+    """Of its description there are 384 numbers, of those it looks at 32."""
+    few, many = 2 * AT_ONCE, 6 * AT_ONCE
+    assert (peak(many) - peak(few)) / (many - few) < 100
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="No such file"):
+        least_alike(WORDINGS[:, :1], WORDINGS, 0, tmp_path / "away")
