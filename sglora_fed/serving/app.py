@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ from sglora_fed.federation.readings import Readings
 from sglora_fed.generators.export import Export
 from sglora_fed.privacy.shadow import Shadow
 from sglora_fed.serving.batching import Batcher
-from sglora_fed.serving.guard import LOG, Guard, InTurn, log_failure
+from sglora_fed.serving.guard import LOG, Admitting, Guard, InTurn, log_failure
 from sglora_fed.serving.limits import Budget, Gate, Limits
 from sglora_fed.serving.metrics import CONTENT, Metrics
 from sglora_fed.serving.openapi import DESCRIPTION, REPLY, REQUEST, TAKEN
@@ -115,21 +115,24 @@ class Service:
         export: the generator.
         audience: that requests are signed for (:func:`~sglora_fed.serving.tls.audience_of`); None
             without TLS, where clients have no certificates and nothing is proven.
-        limits: of each client.
+        limits: of each client's requests for adapters.
         budget: of each client; None: its own ledger alone counts.
+        looks: of each client's other requests, which are counted apart: health checks go on
+            whatever else their client asks for, and however seldom it may.
     """
 
     export: Export
     audience: str | None
     limits: Limits = field(default_factory=Limits)
     budget: Budget | None = None
+    looks: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     gate: Gate = field(init=False)
     batcher: Batcher = field(init=False)
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
     def __post_init__(self) -> None:
-        self.gate = Gate(self.limits)
+        self.gate, self._looks = Gate(self.limits), Gate(self.looks)
         self.batcher = Batcher(self.export)
         self._shadow = Shadow(self.budget.file, self.budget.total) if self.budget else None
         snap, catalogue = self.export.snap, self.export.about.catalogue_sha256
@@ -156,7 +159,7 @@ class Service:
             adapters = len(made)
         except Exception as error:  # noqa: BLE001 - no request may end the service
             refused = self.answerable(error)
-            code, reply = refused.code, await self._refusal(refused)
+            code, reply = refused.code, await self.refused_late(refused)
         seconds = time.perf_counter() - started
         if adapters:
             self.metrics.served(adapters, seconds)
@@ -167,6 +170,12 @@ class Service:
         """Whose request it is."""
         client = self._peer(scope)
         return client.name if client else LOOPBACK
+
+    def admitted(self, scope: Scope) -> AbstractContextManager[None]:
+        """Let a request in that is not for adapters; one for them is let in where it is read."""
+        if (scope["method"], scope["path"]) == ("POST", ADDRESS):
+            return nullcontext()
+        return self._looks.admitted(self.name_of(scope))
 
     def _peer(self, scope: Scope) -> Peer | None:
         if self.audience is None:
@@ -210,7 +219,8 @@ class Service:
         self.metrics.failures += 1
         return GenerationError("the endpoint failed")
 
-    async def _refusal(self, error: SgloraError) -> Response:
+    async def refused_late(self, error: SgloraError) -> Response:
+        """A refusal; who asks too often is told so late."""
         if isinstance(error, RateError):
             await asyncio.sleep(random.uniform(HELD, 2 * HELD))
         return self.refused(error)
@@ -288,6 +298,7 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
+        responses={429: REPLY[429]},
     )
 
     @app.post(ADDRESS, responses=REPLY, openapi_extra=REQUEST, response_class=Response)
@@ -315,6 +326,7 @@ def make_app(service: Service) -> FastAPI:
     async def unknown(request: Request, error: HTTPException) -> Response:
         return refusal(RouteError("no such address or method"))
 
+    app.add_middleware(Admitting, admitted=service.admitted, refusal=service.refused_late)
     app.add_middleware(Guard, answer=lambda error: service.refused(service.answerable(error)))
     app.add_middleware(InTurn, name_of=service.name_of)
 

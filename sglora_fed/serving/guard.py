@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sglora_fed.errors import RateError
 from sglora_fed.failures import told
 from sglora_fed.serving.fair import Turns
 
@@ -64,3 +66,31 @@ class InTurn:
         """Answer a request."""
         await self._turns.taken(self._name_of(scope))
         await self._app(scope, receive, send)
+
+
+class Admitting:
+    """Answers only requests that are let in, and counts them until they are answered.
+
+    Args:
+        app: that is called.
+        admitted: lets a request in.
+        refusal: for one that must wait.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        admitted: Callable[[Scope], AbstractContextManager[None]],
+        refusal: Callable[[RateError], Awaitable[Response]],
+    ) -> None:
+        self._app, self._admitted, self._refusal = app, admitted, refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        with ExitStack() as held:
+            answer = self._app
+            try:
+                held.enter_context(self._admitted(scope))
+            except RateError as error:
+                answer = await self._refusal(error)
+            await answer(scope, receive, send)

@@ -177,17 +177,17 @@ LENIENT = Limits(rate=10_000, burst=10_000, concurrent=100)
 def running(export: Export, authority: Authority) -> Iterator[Running]:
     """An endpoint with TLS that lets everybody ask as often as it likes."""
     own = authority.issue("endpoint")
-    with Running(Service(export, audience_of(own), LENIENT), own) as found:
+    with Running(Service(export, audience_of(own), LENIENT, looks=LENIENT), own) as found:
         yield found
 
 
 @pytest.fixture
 def serve(export: Export) -> Iterator[Callable[..., Running]]:
-    """A function of (limits, files) that starts an endpoint for one test."""
+    """A function of (limits, files, looks) that starts an endpoint for one test."""
     started: list[Running] = []
 
-    def start(limits: Limits, files: Files | None) -> Running:
-        service = Service(export, audience_of(files) if files else None, limits)
+    def start(limits: Limits, files: Files | None, looks: Limits = LENIENT) -> Running:
+        service = Service(export, audience_of(files) if files else None, limits, looks=looks)
         started.append(Running(service, files).__enter__())
         return started[-1]
 

@@ -102,6 +102,43 @@ def test_who_asks_too_often_is_told_when_to_come_again(
     assert 1 <= int(reply.headers["retry-after"]) <= 2
 
 
+def test_who_looks_too_often_waits_and_health_checks_go_on(
+    serve: Callable[..., Any],
+    issue: Issue,
+    released: AdapterRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "HELD", 0.05)
+    looks = Limits(rate=1e-3, burst=4)
+    running = serve(Limits(rate=1e-3, burst=1), issue("endpoint"), looks)
+
+    def looked(name: str, method: str, path: str) -> tuple[int, str | None]:
+        raw = http.client.HTTPSConnection(
+            "127.0.0.1", running.port, context=client_context(issue(name))
+        )
+        raw.request(method, path)
+        reply = raw.getresponse()
+        reply.read()
+        return reply.status, reply.headers["retry-after"]
+
+    greedy = running.client(issue("greedy"))
+    paths = ("/openapi.json", "/metrics", "/v1/generator", "/nowhere")
+    found = [looked("greedy", "GET", path)[0] for path in paths]
+    assert found == [200, 200, 200, 404]
+    for method, path in (("GET", "/healthz"), ("PUT", app.ADDRESS), ("POST", "/nowhere")):
+        assert looked("greedy", method, path) == (429, "1000")
+    assert b'status="429",code="833"} 3' in running.service.counted().encode()
+    # Adapters are counted apart, and others' checks too: also of whoever has asked for too many.
+    greedy.adapters(released)
+    with pytest.raises(EndpointError, match="code 833"):
+        greedy.adapters(released)
+    balancer = running.client(issue("balancer"))
+    balancer.adapters(released)
+    with pytest.raises(EndpointError, match="code 833"):
+        balancer.adapters(released)
+    assert looked("balancer", "GET", "/healthz")[0] == 200
+
+
 def test_who_is_refused_in_one_moment_is_not_told_in_one(
     export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +146,7 @@ def test_who_is_refused_in_one_moment_is_not_told_in_one(
     service, told = Service(export, None), []
 
     async def refused(number: int) -> None:
-        await service._refusal(RateError(1.0))
+        await service.refused_late(RateError(1.0))
         told.append(number)
 
     async def all_of_them() -> None:
