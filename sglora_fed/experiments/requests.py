@@ -50,11 +50,12 @@ def requests_of(federation: Federation, agreement: Agreement, folder: Path) -> R
         ResultsError: when a file is damaged, or the disk is full.
     """
     if (folder / NAMES).exists():
-        clients, known = _recalled(federation, folder, NAMES), _known(folder)
+        clients = _recalled(federation, folder, NAMES)
     else:
-        clients, known = _completed(federation, agreement, folder)
+        clients = _answered(federation, agreement, folder)
+    known = _known(agreement, folder)
     if len(clients.names) != known.sum():
-        raise ResultsError(f"{folder} holds damaged requests; remove it")
+        raise _damaged(folder)
     released = _released(agreement, folder, known)
     return Requests(clients.names, clients.own_ids, clients.nodes, released, agreement)
 
@@ -64,41 +65,40 @@ def _released(agreement: Agreement, folder: Path, known: np.ndarray) -> np.ndarr
     form, rows = agreement.mechanism.form, np.flatnonzero(known)
     if not form.nbytes:
         return np.empty((len(rows), *form.shape), form.dtype)
-    if (folder / RELEASED).stat().st_size != len(known) * form.nbytes:
-        raise ResultsError(f"{folder} holds damaged requests; remove it")
     piece = Piece(folder / RELEASED, 0, len(known))
     return Rows((piece,), np.dtype(form.dtype), form.shape, rows)
 
 
-def _completed(
-    federation: Federation, agreement: Agreement, folder: Path
-) -> tuple[Clients, np.ndarray]:
-    """Those who answer, and of all clients whether their requests are there."""
+def _answered(federation: Federation, agreement: Agreement, folder: Path) -> Clients:
+    """Those who answer, when all have been asked whose requests are not there."""
     each = max(1, AT_ONCE // len(federation.nodes))
     if (folder / CLIENTS).exists():
         clients = _recalled(federation, folder, CLIENTS)
     else:
         clients, replies = call_roll(federation, agreement, each)
         _begin(folder, len(clients.names), agreement.mechanism.form.nbytes)
+        _keep(federation, clients, folder / CLIENTS)
         for rows, released in replies:
             _put(agreement, folder, rows, released)
-        _keep(federation, clients, folder / CLIENTS)
     _ask(federation, agreement, clients, folder, each)
-    known = _known(folder)
-    here = np.flatnonzero(known)
+    here = np.flatnonzero(_known(agreement, folder))
+    if not len(here):
+        raise RepliesError(f"{DESCRIBE}: none of {len(clients.names)} clients answered")
     answered = Clients(
         tuple(clients.names[row] for row in here), clients.called(here), clients.nodes[here]
     )
     _keep(federation, answered, folder / NAMES)
-    return answered, known
+    return answered
 
 
 def _ask(
     federation: Federation, agreement: Agreement, clients: Clients, folder: Path, each: int
 ) -> None:
     """Ask those whose requests are not there, some at a time."""
-    missing = np.flatnonzero(~_known(folder))
-    done, every = len(clients.names) - len(missing), len(clients.names)
+    known, every = _known(agreement, folder), len(clients.names)
+    if len(known) != every:
+        raise _damaged(folder)
+    missing, done = np.flatnonzero(~known), int(known.sum())
     report = federation.reporter("describe")
     report(done, every)
     rounds = list(_pieces(clients.nodes, missing, each))
@@ -135,10 +135,12 @@ def _pieces(nodes: np.ndarray, rows: np.ndarray, each: int) -> Iterator[dict[int
 def _recalled(federation: Federation, folder: Path, name: str) -> Clients:
     try:
         told = json.loads((folder / name).read_text(encoding="utf-8"))
-        own_ids, partitions = tuple(told["own_ids"]), np.array(told["partitions"])
+        own_ids, partitions = tuple(told["own_ids"]), np.array(told["partitions"], np.int64)
         before = told["names"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{folder} holds damaged requests; remove it") from error
+        raise _damaged(folder) from error
+    if partitions.shape != (len(own_ids),):
+        raise _damaged(folder)
     nodes = np.empty(len(own_ids), object)
     for partition in np.unique(partitions):
         here = partitions == partition
@@ -189,9 +191,17 @@ def _write(path: Path, rows: np.ndarray, values: list[bytes]) -> None:
         raise ResultsError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _known(folder: Path) -> np.ndarray:
+def _known(agreement: Agreement, folder: Path) -> np.ndarray:
     """[n] whether each client's request is there."""
     try:
-        return np.frombuffer((folder / KNOWN).read_bytes(), bool)
+        known = np.frombuffer((folder / KNOWN).read_bytes(), np.uint8)
+        size = (folder / RELEASED).stat().st_size
     except OSError as error:
-        raise ResultsError(f"{folder} holds damaged requests; remove it") from error
+        raise _damaged(folder) from error
+    if known.max(initial=0) > 1 or size != len(known) * agreement.mechanism.form.nbytes:
+        raise _damaged(folder)
+    return known.astype(bool)
+
+
+def _damaged(folder: Path) -> ResultsError:
+    return ResultsError(f"{folder} holds damaged requests; remove it")

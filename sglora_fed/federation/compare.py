@@ -149,17 +149,23 @@ def _queues(
 ) -> list[dict[int, np.ndarray]]:
     """Message by message, node -> places in the delivery's rows.
 
-    A message takes clients from everywhere: none holds all the slow ones, and who are alike but for
-    their words, which families list far apart, may come together and be measured once.
+    A message takes a node's clients from everywhere: none holds all the slow ones, and who are
+    alike but for their words, which families list far apart, may come together and be measured
+    once. Each node gets as few as it can: in deployment a message costs it a process.
     """
     nodes = requests.nodes[delivery.rows]
     step = federation.config.federation.clients_per_message
-    own = {node: np.flatnonzero(nodes == node) for node in federation.nodes}
-    count = -(-max(map(len, own.values())) // step)
+    own = {node: _dealt(np.flatnonzero(nodes == node), step) for node in federation.nodes}
     return [
-        {node: some for node, every in own.items() if len(some := every[number::count])}
-        for number in range(count)
+        {node: some[number] for node, some in own.items() if number < len(some)}
+        for number in range(max(map(len, own.values())))
     ]
+
+
+def _dealt(places: np.ndarray, most: int) -> list[np.ndarray]:
+    """In as few parts of so many at most as there can be, one to each part in turn."""
+    count = -(-len(places) // most)
+    return [places[number::count] for number in range(count)]
 
 
 def _parse(federation: Federation, request: CompareRequest, body: RecordDict) -> CompareReply:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sglora_fed.errors import ResultsError
 from sglora_fed.experiments import requests, run
 from sglora_fed.federation.compare import COMPARE
 from sglora_fed.federation.describe import DESCRIBE
@@ -107,6 +108,31 @@ def test_who_has_released_is_not_asked_again(
     table = {row.client for row in read_results(again.path("."))[1]}
     assert len({*kept, *asked}) == len(kept) + len(asked)
     assert table == {*kept, *asked}
+
+
+def test_damaged_requests_are_refused(
+    make_fast: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not taken for those of fewer clients, or of more."""
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests, "_ask", die)
+        dying = make_fast()
+        with pytest.raises(Died):
+            dying.run()
+    for name in (requests.KNOWN, requests.RELEASED, requests.CLIENTS):
+        (path,) = dying.path("parts").rglob(name)
+        whole = path.read_bytes()
+        for damaged in (whole[:-1], whole + b"\1", b"\2" + whole[1:]):
+            if name == requests.RELEASED and len(damaged) == len(whole):
+                continue  # numbers are as good as others
+            path.write_bytes(damaged)
+            with pytest.raises(ResultsError, match="damaged requests; remove it"):
+                make_fast().run()
+        path.write_bytes(whole)
 
 
 def test_in_pieces_everybody_releases_the_same(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from sglora_fed.federation.compare import (
     CompareReply,
     Measured,
     agreeing,
+    compare,
     delivered_bytes,
 )
 
@@ -71,3 +75,30 @@ def test_bytes_that_a_method_needs(method: str, shared: bool, needed: int) -> No
     methods = "shared_lora," if shared else ""
     config = compose([f"experiment.methods=[{methods}functional,policy]"])
     assert delivered_bytes(method, config, 800, 100) == needed
+
+
+@pytest.mark.parametrize("sizes", [(7, 1), (20, 5, 0), (6, 6), (0, 3)])
+def test_each_node_gets_as_few_messages_as_can_hold_its_clients(sizes: tuple[int, ...]) -> None:
+    """However many another has: in deployment each costs some seconds."""
+    step, sent = 3, list[Mapping[int, np.ndarray]]()
+    nodes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+
+    def ask_ahead(kind: str, rounds: Any, *_: Any) -> list[dict[int, Any]]:
+        sent.extend(rounds)
+        return [{} for _ in sent]
+
+    told: Any = SimpleNamespace(
+        nodes=tuple(range(len(sizes))),
+        config=compose([f"federation.clients_per_message={step}"]),
+        ask_ahead=ask_ahead,
+    )
+    delivery: Any = SimpleNamespace(
+        rows=np.arange(len(nodes)), methods=("soup",), request=lambda *given: given[-1]
+    )
+    requests: Any = SimpleNamespace(nodes=nodes)
+    assert not list(compare(told, requests, delivery))
+    for node, size in enumerate(sizes):
+        got = [message[node] for message in sent if node in message]
+        assert len(got) == -(-size // step)
+        assert all(0 < len(some) <= step for some in got)
+        assert sorted(np.concatenate([[], *got])) == np.flatnonzero(nodes == node).tolist()
