@@ -12,12 +12,15 @@ SLOPE = 1.702
 
 
 class QuickGELU(nn.Module):
-    """x sigmoid(1.702 x) as silu(1.702 x) / 1.702, which torch has fused, derivative and all."""
+    """x sigmoid(1.702 x) as silu(1.702 x) / 1.702, which torch has fused, derivative and all.
+
+    Without gradients it writes over its input: for models whose linear module before it makes that
+    for it alone.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Element by element."""
         if not torch.is_grad_enabled():
-            # Nobody else reads what the module before has made.
             return nn.functional.silu(x.mul_(SLOPE), inplace=True).mul_(1 / SLOPE)
         made: Tensor = _Fused.apply(x)  # type: ignore[no-untyped-call]  # torch has no type for it
         return made

@@ -18,7 +18,6 @@ from sglora_fed.federation.describe import DescribeReply, Requests
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.making import Made, make_for, server_projection
-from sglora_fed.federation.readings import is_read
 from sglora_fed.federation.terms import Agreement, server_agreement
 from sglora_fed.generators import Generator, generator_sha256
 from sglora_fed.generators.confidence import Confidence
@@ -135,9 +134,8 @@ def agreed(
     projection = server_projection(config.privacy, generator, zoo)
     describer = light_describer(config.backbone)
     known = ("", None) if export is None else (export.about.catalogue_sha256, export.snap)
-    said = zoo.embeddings if zoo is not None else generator.state()["embeddings"]
-    experts = np.asarray(said) if is_read(config) else None
-    return server_agreement(config, describer, projection, known, experts)
+    said = generator.state()["embeddings"] if zoo is None else zoo.embeddings
+    return server_agreement(config, describer, projection, np.asarray(said), known)
 
 
 def _check_layout(config: RunConfig, layout: Layout, path: Path) -> None:

@@ -27,7 +27,7 @@ from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.enrol import enrol
 from sglora_fed.federation.exchange import Federation, Progress, wait_for_nodes
 from sglora_fed.federation.layouts import run_layout
-from sglora_fed.federation.making import Made, generate, known_experts, make_for, server_projection
+from sglora_fed.federation.making import Made, generate, make_for, server_projection
 from sglora_fed.federation.readings import check_catalogue, is_read, run_catalogue
 from sglora_fed.federation.roster import Roster
 from sglora_fed.federation.rounds import trained_generator
@@ -273,7 +273,7 @@ def agreed(federation: Federation, generator: Generator, zoo: Zoo) -> Agreement:
     config = federation.config
     projection = server_projection(config.privacy, generator, zoo)
     describer = load_describer(config.backbone)
-    return server_agreement(config, describer, projection, experts=known_experts(config, zoo))
+    return server_agreement(config, describer, projection, zoo.embeddings)
 
 
 def _methods(federation: Federation) -> tuple[str, ...]:

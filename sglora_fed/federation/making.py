@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sglora_fed.adapters.start import within_bound
-from sglora_fed.config.schema import PrivacyConfig, RunConfig
+from sglora_fed.config.schema import PrivacyConfig
 from sglora_fed.errors import PrivacyError
 from sglora_fed.federation.answers import States
 from sglora_fed.federation.describe import Requests
 from sglora_fed.federation.exchange import Federation
-from sglora_fed.federation.readings import is_read
 from sglora_fed.federation.terms import Agreement
 from sglora_fed.generators.base import Generated, Generator
 from sglora_fed.generators.directions import along, generator_projection, linear_of
@@ -79,11 +78,6 @@ def server_projection(
     if zoo is None:
         raise PrivacyError(f"{config.mechanism} needs directions of a zoo; name its folder")
     return generator_projection(generator, zoo, config.rank)
-
-
-def known_experts(config: RunConfig, zoo: Zoo) -> np.ndarray | None:
-    """[E, d] experts' descriptions, where they tell whether a catalogue is that of their family."""
-    return zoo.embeddings if is_read(config) else None
 
 
 def make_for(

@@ -217,8 +217,8 @@ def server_agreement(
     config: RunConfig,
     describer: Describer,
     projection: Projection | None,
+    experts: np.ndarray,
     known: tuple[str, Snap | None] = ("", None),
-    experts: np.ndarray | None = None,
 ) -> Agreement:
     """As :func:`agree`, with the readings of who makes the adapters.
 
@@ -226,9 +226,9 @@ def server_agreement(
         config: of the run.
         describer: the description encoder.
         projection: public, of the server.
+        experts: [E, d] their descriptions. A family's list of which they are no part is of another
+            family, and nothing is read by it.
         known: as for :func:`configured_readings`.
-        experts: [E, d] their descriptions, where they are there. A family's list of which they are
-            no part is of another family, and nothing is read by it.
 
     Raises:
         CatalogueError, PrivacyError: as the functions that it calls.
@@ -241,12 +241,9 @@ def server_agreement(
     return replace(agree(config, describer, Terms("", projection)), readings=readings)
 
 
-def _trusted(
-    config: RunConfig, readings: Readings | None, experts: np.ndarray | None
-) -> Readings | None:
-    """Readings by a list that is of the experts' family."""
-    named = experts is None or config.privacy.catalogue is not None
-    if readings is None or named or readings.snap.lists(np.asarray(experts)):
+def _trusted(config: RunConfig, readings: Readings | None, experts: np.ndarray) -> Readings | None:
+    """Readings by a list that is of the experts' family, or that somebody has named."""
+    if readings is None or config.privacy.catalogue is not None or readings.snap.lists(experts):
         return readings
     logger.warning("the experts are not of family %r: one reading each", config.family.name)
     return None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import eq
 from typing import Literal, Protocol, get_args, overload
 
 import numpy as np
@@ -177,9 +178,9 @@ class Planned(Sequence[Task]):
         return self.plans[key].task()
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Planned | tuple) or len(self) != len(other):
-            return False
-        return all(one == two for one, two in zip(self, other, strict=True))
+        if not isinstance(other, Planned):
+            return NotImplemented
+        return len(self) == len(other) and all(map(eq, self, other))
 
     def __hash__(self) -> int:
         return hash(tuple(plan.id for plan in self.plans))
