@@ -15,7 +15,7 @@ from pathlib import Path
 from sglora_fed.files import write_atomically
 from sglora_fed.report.gallery import by_split, draw_strip
 from sglora_fed.report.words import adopted_method
-from sglora_fed.results.files import read_results
+from sglora_fed.results.files import read_summary
 from sglora_fed.results.gallery import Exhibit, read_gallery
 
 SHOWN = {"new_combination": 2, "new_words": 1}
@@ -28,8 +28,7 @@ def strip(results: Path) -> bytes:
     Raises:
         ResultsError: for a folder without a finished run, or with a damaged gallery.
     """
-    summary, _ = read_results(results)
-    methods = ["zero_shot", adopted_method(summary)]
+    methods = ["zero_shot", adopted_method(read_summary(results))]
     return draw_strip(chosen(read_gallery(results)), methods, best=1)
 
 

@@ -45,8 +45,7 @@ from sglora_fed.federation.private import ROUND, SHARED
 from sglora_fed.federation.rounds import RoundReply, RoundRequest
 from sglora_fed.federation.shared import SharedReply, SharedRequest
 from sglora_fed.federation.terms import in_clear
-from sglora_fed.results.files import CLIENTS, SUMMARY
-from sglora_fed.results.rows import rows_from_csv
+from sglora_fed.results.files import SUMMARY, read_rows
 from sglora_fed.results.statistics import Estimate, estimate
 
 NODES, LIAR = 5, 4
@@ -289,7 +288,7 @@ def outcome(overrides: Sequence[str], lie: Lie | None, kept: dict[str, Message])
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SGLORA_FED_HOME"] = str(Path(folder) / "home")
         out = run_experiment(config, grid, Path(folder) / "out")
-        rows = rows_from_csv((out / CLIENTS).read_text(encoding="utf-8"), out / CLIENTS)
+        rows = list(read_rows(out))
         counts = json.loads((out / SUMMARY).read_text(encoding="utf-8"))["counts"]
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:

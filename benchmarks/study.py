@@ -30,7 +30,7 @@ from sglora_fed.config import compose
 from sglora_fed.config.schema import RunConfig
 from sglora_fed.experiments.run import run_experiment
 from sglora_fed.report.words import main_metric
-from sglora_fed.results.files import read_results
+from sglora_fed.results.files import read_rows, read_summary
 from sglora_fed.results.metrics import with_mean_recall
 from sglora_fed.results.rows import Row
 from sglora_fed.tasks import load_family
@@ -113,9 +113,9 @@ def run(
     with machine.kept_in(folder if condition.change is honest else output):
         edit = condition.change(config)
         grid = ChangedGrid(app, condition.nodes, {"overrides": shlex.join(words)}, edit)
-        summary, rows = read_results(run_experiment(config, grid, output))
-    names = task_names(config)
-    return summary, [replace(row, client=names[row.client]) for row in with_mean_recall(rows)]
+        run_experiment(config, grid, output)
+    names, rows = task_names(config), with_mean_recall(read_rows(output))
+    return read_summary(output), [replace(row, client=names[row.client]) for row in rows]
 
 
 def task_names(config: RunConfig) -> dict[str, str]:

@@ -115,22 +115,21 @@ def _study(overrides: list[str], output: Path | None) -> None:
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Draw the table, the figures and the page of a finished run again."""
-    from sglora_fed.results.files import read_results
+    from sglora_fed.results.files import read_rows, read_summary
     from sglora_fed.results.gallery import read_gallery
 
-    summary, rows = read_results(folder)
+    summary = read_summary(folder)
     from sglora_fed.report.page import write_report
 
-    write_report(folder, summary, rows, read_gallery(folder))
+    write_report(folder, summary, read_rows(folder), read_gallery(folder))
     _show(folder.absolute())
 
 
 def _show(folder: Path) -> None:
     from sglora_fed.report.table import results_table
-    from sglora_fed.results.files import PAGE, read_results
+    from sglora_fed.results.files import PAGE, read_summary
 
-    summary, _ = read_results(folder)
-    console.print(results_table(summary))
+    console.print(results_table(read_summary(folder)))
     say(f"Report: {folder / PAGE}")
     say(str(folder))
 

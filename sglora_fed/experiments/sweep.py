@@ -21,7 +21,7 @@ from sglora_fed.errors import ConfigError, ResultsError, SgloraError, SweepError
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.files import write_atomically
 from sglora_fed.report.words import adopted_method, cells, main_metric
-from sglora_fed.results.files import read_results
+from sglora_fed.results.files import read_rows, read_summary
 
 if TYPE_CHECKING:
     from sglora_fed.report.sweep import Finished
@@ -159,7 +159,7 @@ def _finished(one: Combination, output: Path, run: Run) -> Finished:
     try:
         if not _is_finished(folder, one.config):
             run(one, folder)
-        return Finished(one.folder, one.swept, read_results(folder)[0])
+        return Finished(one.folder, one.swept, read_summary(folder))
     except SgloraError as error:
         raise SweepError(
             f"run {one.folder}: {error}; the same command with"
@@ -169,7 +169,9 @@ def _finished(one: Combination, output: Path, run: Run) -> Finished:
 
 def _is_finished(folder: Path, config: RunConfig) -> bool:
     try:
-        summary, _ = read_results(folder)
+        summary = read_summary(folder)
+        for _ in read_rows(folder):
+            pass  # the table is whole
     except ResultsError:
         return False
     return bool(summary["run"].get("config_sha256") == config_sha256(config))

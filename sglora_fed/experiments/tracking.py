@@ -15,7 +15,7 @@ from sglora_fed.config import home
 from sglora_fed.config.schema import RunConfig, TrackingConfig
 from sglora_fed.errors import ResultsError, TrackingError
 from sglora_fed.experiments.reproduce import flat
-from sglora_fed.results.files import CONFIG, PAGE, SUMMARY, read_results
+from sglora_fed.results.files import CONFIG, PAGE, SUMMARY, read_summary
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -103,11 +103,11 @@ def track(tracker: Tracker | None, config: RunConfig, folder: Path) -> None:
 
     Raises:
         TrackingError: when the tracker refuses them; the results in the folder are whole.
-        ResultsError: when the folder has no whole results.
+        ResultsError: when the folder has no summary.
     """
     if tracker is None:
         return
-    summary, _ = read_results(folder)
+    summary = read_summary(folder)
     with _refusals(f"the results in {folder} are whole, but the tracker"):
         run = tracker.client.create_run(tracker.experiment, run_name=config.name).info.run_id
         for some in _batches(parameters(config)):

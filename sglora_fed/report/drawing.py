@@ -49,13 +49,11 @@ def bar(axis: Axes, place: float, result: Mapping[str, Any], colour: str) -> Non
     axis.text(behind, place, percent(mean), va="center", fontsize=7, color=INK)
 
 
-def dots(
-    axis: Axes, pairs: Sequence[tuple[float, float]], colour: str, marker: str, label: str
-) -> None:
-    """A cloud of clients."""
+def dots(axis: Axes, pairs: np.ndarray, colour: str, marker: str, label: str) -> None:
+    """A cloud of clients, [n, 2]."""
     axis.scatter(
-        [x for x, _ in pairs],
-        [y for _, y in pairs],
+        pairs[:, 0],
+        pairs[:, 1],
         s=20,
         alpha=0.75,
         color=colour,

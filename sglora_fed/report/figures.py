@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +39,32 @@ from sglora_fed.report.words import (
 )
 from sglora_fed.results.metrics import DIRECTIONS, PLACES, recall, with_mean_recall
 from sglora_fed.results.rows import Row
+from sglora_fed.results.tables import Table, tables_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Values = dict[tuple[str, str], dict[str, float]]
-"""(split, method) -> client -> value."""
+
+@dataclass(frozen=True)
+class Means:
+    """Of the clients of one split, over seeds.
+
+    Attributes:
+        clients: [n] names, in their order.
+        values: method -> [n] per cent, NaN where a client has none.
+    """
+
+    clients: tuple[str, ...]
+    values: Mapping[str, np.ndarray]
+
+    def of(self, method: str) -> np.ndarray:
+        """[n], all NaN of a method that nobody has."""
+        return self.values.get(method, np.full(len(self.clients), np.nan))
+
+
+Values = Mapping[str, Means]
+"""Split -> means of the methods that are drawn client by client."""
 
 
 @plain_matplotlib()
@@ -112,7 +131,7 @@ def gap_figure(summary: Mapping[str, Any]) -> Figure | None:
 def trained_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
     """Each client with the adopted adapter and with top-K merging, against its own training."""
     best = strongest_trained(summary)
-    splits = ordered_splits({split for split, method in values if method == best})
+    splits = ordered_splits(split for split, means in values.items() if best in means.values)
     if best is None or not splits:
         return None
     figure, axes = panels(len(splits), 2.4, 3.1)
@@ -120,11 +139,10 @@ def trained_figure(summary: Mapping[str, Any], values: Values) -> Figure | None:
     low = _lowest(values, (best, "topk", adopted))
     shown = [("topk", COLOURS["merged"], "s"), (adopted, ADOPTED, "o")]
     for axis, split in zip(axes, splits, strict=True):
-        trained = values[split, best]
+        trained = values[split].of(best)
         axis.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle="--")
         for method, colour, marker in shown[adopted == "topk" :]:
-            own = values.get((split, method), {})
-            pairs = [(100 * trained[c], 100 * own[c]) for c in sorted(set(own) & set(trained))]
+            pairs = _complete(trained, values[split].of(method))
             dots(axis, pairs, colour, marker, short_label(method))
         axis.set(xlim=(low, 102), ylim=(low, 102), xlabel=f"{best}, %", aspect="equal")
         axis.set_title(short_label(split), fontsize=9, loc="left", color=INK)
@@ -200,11 +218,11 @@ def confidence_figure(summary: Mapping[str, Any], values: Values) -> Figure | No
     trust, adopted = summary.get("confidence") or {}, adopted_method(summary)
     figure, (axis,) = panels(1, 6.8, 3.7)
     drawn = False
-    for number, split in enumerate(ordered_splits({split for split, _ in values})):
-        own, floor = values.get((split, adopted), {}), values.get((split, "zero_shot"), {})
-        clients = sorted(set(own) & set(floor) & set(trust))
-        pairs = [(trust[c][0], 100 * (own[c] - floor[c])) for c in clients]
-        if pairs:
+    for number, split in enumerate(_found(summary)[1]):
+        means = values[split]
+        gains = means.of(adopted) - means.of("zero_shot")
+        pairs = _complete(_told(trust, means, 0), gains)
+        if len(pairs):
             drawn = True
             colour = SPLIT_COLOURS[number % len(SPLIT_COLOURS)]
             label = short_label(split) + _rank_correlation(pairs)
@@ -225,15 +243,16 @@ def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None
     told, adopted = summary.get("confidence") or {}, adopted_method(summary)
     # Similarity and entropy are told of every adapter, more only with the policy.
     trust = {client: some[2:] for client, some in told.items() if len(some) > 3}
-    found = []
-    # Sorted: clients of equal confidence keep their order, and the figure is the same every time.
-    for split in sorted({split for split, _ in values}):
-        own, shared = values.get((split, adopted), {}), values.get((split, "shared_lora"), {})
-        for client in sorted(set(own) & set(shared) & set(trust)):
-            found.append((*trust[client], 100 * own[client], 100 * shared[client]))
-    if not found:
+    # In order: clients of equal confidence keep theirs, and the figure is the same every time.
+    found = [
+        _complete(
+            _told(trust, own, 0), _told(trust, own, 1), own.of(adopted), own.of("shared_lora")
+        )
+        for _, own in sorted(values.items())
+    ]
+    sure, chosen, own_values, shared_values = np.concatenate(found).T
+    if not len(sure):
         return None
-    sure, chosen, own_values, shared_values = np.array(found).T
     curve = risk_coverage(sure, own_values, shared_values)
     covered = 100 * curve.coverage
     figure, axes = panels(3, 2.5, 3.1)
@@ -254,8 +273,21 @@ def coverage_figure(summary: Mapping[str, Any], values: Values) -> Figure | None
     return figure
 
 
-def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> str:
-    xs, ys = zip(*pairs, strict=True)
+def _complete(*columns: np.ndarray) -> np.ndarray:
+    """[n, columns] of those who have all values."""
+    rows = np.stack(columns, axis=1)
+    found: np.ndarray = rows[~np.isnan(rows).any(axis=1)]
+    return found
+
+
+def _told(trust: Mapping[str, Sequence[float]], means: Means, place: int) -> np.ndarray:
+    """[n] one of the numbers that are known of each client before use."""
+    nothing = [math.nan] * (1 + place)
+    return np.array([trust.get(client, nothing)[place] for client in means.clients])
+
+
+def _rank_correlation(pairs: np.ndarray) -> str:
+    xs, ys = pairs.T
     if len(pairs) < 3 or len(set(xs)) == 1 or len(set(ys)) == 1:
         return ""
     return f" (rank correlation {spearmanr(xs, ys).statistic:+.2f})"
@@ -298,8 +330,8 @@ def _colour(method: str, group: str, summary: Mapping[str, Any]) -> str:
 
 def _lowest(values: Values, methods: Sequence[str]) -> float:
     """The lower end of the axes, a multiple of ten."""
-    shown = [value for (_, m), own in values.items() if m in methods for value in own.values()]
-    return min(90.0, 10 * math.floor(10 * min(shown)))
+    shown = [own.values[m] for own in values.values() for m in methods if m in own.values]
+    return min(90.0, 10 * math.floor(float(np.nanmin(np.concatenate(shown))) / 10))
 
 
 def _found(
@@ -314,15 +346,18 @@ def _main_label(summary: Mapping[str, Any]) -> str:
 
 
 def _client_values(summary: Mapping[str, Any], rows: Iterable[Row]) -> Values:
-    """Means over seeds of the main metric."""
-    metric = main_metric(summary)
-    sums: Values = defaultdict(lambda: defaultdict(float))
-    seeds: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for row in with_mean_recall(rows):
-        if row.metric == metric:
-            sums[row.split, row.method][row.client] += row.value
-            seeds[row.split, row.method][row.client] += 1
-    for place, own in sums.items():
-        for client in own:
-            own[client] /= seeds[place][client]
-    return dict(sums)
+    """What clients reach of the main metric."""
+    metric, best = main_metric(summary), strongest_trained(summary)
+    drawn = {"zero_shot", "topk", "shared_lora", best, adopted_method(summary)}
+    shown = (row for row in with_mean_recall(rows) if row.metric == metric and row.method in drawn)
+    found = {split: _over_seeds(table) for (split, _), table in tables_of(shown).items()}
+    return {split: found.get(split, Means((), {})) for split in _found(summary)[1]}
+
+
+def _over_seeds(table: Table) -> Means:
+    with np.errstate(invalid="ignore"):  # of no seed
+        means = {
+            method: 100 * (np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1))
+            for method, values in table.values.items()
+        }
+    return Means(table.clients, means)

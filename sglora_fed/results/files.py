@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,16 +45,13 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     write_atomically(folder / SUMMARY, (p.encode() for p in encoder.iterencode(summary)))
 
 
-def read_results(folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    """The summary and the rows of a finished run.
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a finished run.
 
     Raises:
-        ResultsError: when a file is missing, damaged or of another schema.
+        ResultsError: when the file is missing, damaged or of another schema.
     """
-    return _read_summary(folder / SUMMARY), _read_rows(folder / CLIENTS)
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
+    path = folder / SUMMARY
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -69,12 +66,15 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], summary)
 
 
-def _read_rows(path: Path) -> list[Row]:
+def read_rows(folder: Path) -> Iterator[Row]:
+    """The rows of a finished run, read while they are gone through: there may be millions.
+
+    Raises:
+        ResultsError: when the file is missing or damaged.
+    """
+    path = folder / CLIENTS
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            text = file.read()
+            yield from rows_from_csv(file, path)
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror}; a finished run has this file") from error
-    except ValueError as error:
-        raise ResultsError(f"{path} is damaged: not UTF-8") from error
-    return rows_from_csv(text, path)

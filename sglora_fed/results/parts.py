@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ class Parts:
             return None
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return Part(**(values | {"rows": rows_from_csv(values["rows"], path)}))
+            rows = rows_from_csv(StringIO(values["rows"], newline=""), path)
+            return Part(**(values | {"rows": list(rows)}))
         except (ValueError, TypeError, KeyError) as error:
             raise ResultsError(f"{path} is damaged; remove it") from error
 

@@ -59,27 +59,35 @@ def _lines(values: Sequence[tuple[Any, ...]]) -> str:
     return text.getvalue()
 
 
-def rows_from_csv(text: str, source: Path) -> list[Row]:
-    """Rows as :func:`rows_to_csv` writes them.
+def rows_from_csv(lines: Iterable[str], source: Path) -> Iterator[Row]:
+    """Rows as :func:`csv_pieces` writes them, one after the other.
 
     Args:
-        text: of the file.
+        lines: with their ends; a file, opened with ``newline=""``.
         source: the file, for the error.
 
     Raises:
-        ResultsError: when the text is damaged.
+        ResultsError: when they are damaged; behind the last good row.
     """
-    rows: list[Row] = []
+    count = 0
     try:
-        for values in csv.DictReader(io.StringIO(text, newline="")):
-            rows.append(_row(values))
-        # Half a number would still be a number, but what is written here ends its last line.
-        if not text.endswith("\n"):
-            raise ValueError(text[-80:])
+        for values in csv.DictReader(_whole(lines)):
+            yield _row(values)
+            count += 1
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{source} is damaged: not UTF-8") from error
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         wanted = ",".join(item.name for item in fields(Row))
-        raise ResultsError(f"{source} is damaged after {len(rows)} rows of {wanted}") from error
-    return rows
+        raise ResultsError(f"{source} is damaged after {count} rows of {wanted}") from error
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    """The lines: half a number would still be a number, but what is written here ends its last."""
+    line = ""
+    for line in lines:
+        yield line
+    if not line.endswith("\n"):
+        raise ValueError(line[-80:])
 
 
 def _row(values: Mapping[str, str]) -> Row:

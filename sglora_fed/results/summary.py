@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, groupby
@@ -17,6 +15,7 @@ from sglora_fed.results.files import SCHEMA
 from sglora_fed.results.metrics import with_mean_recall
 from sglora_fed.results.rows import Row
 from sglora_fed.results.statistics import Estimate, auroc, estimate, gap_closed
+from sglora_fed.results.tables import Table, tables_of
 
 TRUST = 2
 """Place of the confidence among what is known of a client before use."""
@@ -91,19 +90,6 @@ class RunFacts:
     nodes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """All values of one metric on one split.
-
-    Attributes:
-        clients: by name.
-        values: method -> [clients, seeds], NaN where a client has none.
-    """
-
-    clients: tuple[str, ...]
-    values: Mapping[str, np.ndarray]
-
-
 def summarise(rows: Iterable[Row], facts: RunFacts) -> dict[str, Any]:
     """The summary as in ``summary.json``: means with 95 % intervals, all numbers finite.
 
@@ -114,7 +100,7 @@ def summarise(rows: Iterable[Row], facts: RunFacts) -> dict[str, Any]:
         ResultsError: without rows, with two values for the same thing, or when a number is not
             finite.
     """
-    tables = _tables(with_mean_recall(rows))
+    tables = tables_of(with_mean_recall(rows))
     if not tables:
         raise ResultsError("there is nothing to summarise: no client sent a result")
     summary = {
@@ -149,65 +135,7 @@ def summarise(rows: Iterable[Row], facts: RunFacts) -> dict[str, Any]:
     return summary
 
 
-def _tables(rows: Iterable[Row]) -> dict[tuple[str, str], _Table]:
-    """(split, metric) -> table, in the order of their names; no row is kept."""
-    names: dict[str, int] = {}
-    found: dict[tuple[str, str], dict[str, _Column]] = defaultdict(lambda: defaultdict(_Column))
-    for row in rows:
-        column = found[row.split, row.metric][row.method]
-        column.clients.append(names.setdefault(row.client, len(names)))
-        column.seeds.append(row.seed)
-        column.values.append(row.value)
-    every = np.array(list(names), object)
-    return {place: _table(place, found.pop(place), every) for place in sorted(found)}
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A method's values, in the order in which they came.
-
-    Attributes:
-        clients: numbers of their names.
-        seeds: theirs.
-        values: themselves.
-    """
-
-    clients: array[int] = field(default_factory=lambda: array("i"))
-    seeds: array[int] = field(default_factory=lambda: array("q"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-
-
-def _table(place: tuple[str, str], columns: Mapping[str, _Column], every: np.ndarray) -> _Table:
-    present = np.unique(np.concatenate([np.array(c.clients) for c in columns.values()]))
-    present = present[np.argsort(every[present])]
-    places = np.empty(len(every), np.int64)
-    places[present] = np.arange(len(present))
-    seeds = np.unique(np.concatenate([np.array(column.seeds) for column in columns.values()]))
-    found = {}
-    for method in sorted(columns):
-        column = columns[method]
-        values = np.full((len(present), len(seeds)), np.nan)
-        cells = places[np.array(column.clients)], np.searchsorted(seeds, np.array(column.seeds))
-        values[cells] = column.values
-        if (twice := _twice(cells, values.shape)) is not None:
-            client, seed = every[present[twice[0]]], seeds[twice[1]]
-            name = f"{place[1]} of {method} for client {client!r} and seed {seed}"
-            raise ResultsError(f"there are two values of {name}; each is measured once")
-        found[method] = values
-    return _Table(tuple(every[present]), found)
-
-
-def _twice(cells: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """A cell that comes twice."""
-    flat = np.ravel_multi_index(cells, shape)
-    counts = np.bincount(flat, minlength=1)
-    if counts.max(initial=0) < 2:
-        return None
-    row, column = np.unravel_index(int(counts.argmax()), shape)
-    return int(row), int(column)
-
-
-def _incomplete(tables: Mapping[tuple[str, str], _Table]) -> int:
+def _incomplete(tables: Mapping[tuple[str, str], Table]) -> int:
     """Clients that lack a value which another client of the same split has."""
     found: set[str] = set()
     for _, own in groupby(tables.items(), key=lambda item: item[0][0]):
@@ -218,7 +146,7 @@ def _incomplete(tables: Mapping[tuple[str, str], _Table]) -> int:
     return len(found)
 
 
-def _complete(table: _Table) -> Iterator[str]:
+def _complete(table: Table) -> Iterator[str]:
     """Clients with a value of each method and seed."""
     lacks = np.any([np.isnan(own).any(axis=1) for own in table.values.values()], axis=0)
     return (client for client, lack in zip(table.clients, lacks, strict=True) if not lack)
@@ -265,7 +193,7 @@ def _of_training(facts: RunFacts) -> dict[str, Any]:
     }
 
 
-def _results(tables: Mapping[tuple[str, str], _Table], facts: RunFacts) -> list[dict[str, Any]]:
+def _results(tables: Mapping[tuple[str, str], Table], facts: RunFacts) -> list[dict[str, Any]]:
     return [
         {"method": method, "split": split, "metric": metric, **_entry(method, table.values, facts)}
         for (split, metric), table in tables.items()
@@ -289,7 +217,7 @@ def _entry(method: str, values: Mapping[str, np.ndarray], facts: RunFacts) -> di
 
 
 def _separation(
-    tables: Mapping[tuple[str, str], _Table], confidence: Mapping[str, tuple[float, ...]]
+    tables: Mapping[tuple[str, str], Table], confidence: Mapping[str, tuple[float, ...]]
 ) -> list[dict[str, Any]]:
     """How often a client of one split is trusted more than one of another, with the policy."""
     clients = {split: table.clients for (split, _), table in tables.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
 from itertools import product
 
 import matplotlib
@@ -15,6 +17,9 @@ from scipy.optimize import isotonic_regression
 from sglora_fed.report import figures
 from sglora_fed.report.drawing import spread
 from sglora_fed.report.figures import draw_figures
+
+GONE = ("combo-3", "oracle")
+"""A client without any value of a method."""
 
 
 @pytest.fixture
@@ -155,7 +160,25 @@ def test_retrieval_is_drawn_by_the_mean_of_both_directions(retrieval):
         and row.method == "ridge"
         and row.metric in ("i2t_r1", "t2i_r1")
     ]
-    assert values["new_element", "ridge"]["new_element-0"] == pytest.approx(np.mean(own))
+    found = values["new_element"]
+    place = found.clients.index("new_element-0")
+    assert found.of("ridge")[place] == pytest.approx(100 * np.mean(own))
+
+
+def test_means_are_over_the_seeds_that_a_client_has(planted):
+    """Beside a mean of each client's own list, with every seventh row away."""
+    summary, rows = planted({"combo": {"zero_shot": 0.0, "ridge": 0.1, "oracle": 0.3}})
+    rows = [replace(row, seed=seed, value=row.value / seed) for seed in (1, 2, 3) for row in rows]
+    rows = [row for n, row in enumerate(rows) if n % 7 and (row.client, row.method) != GONE]
+    own = defaultdict(list)
+    for row in rows:
+        own[row.client, row.method].append(100 * row.value)
+    found = figures._client_values(summary, rows)["combo"]
+    for method in ("zero_shot", "ridge", "oracle"):
+        wanted = [np.mean(own[c, method]) if own[c, method] else np.nan for c in found.clients]
+        np.testing.assert_allclose(found.of(method), wanted)
+    assert np.isnan(found.of("oracle")).sum() == 1
+    assert np.isnan(found.of("topk")).all()
 
 
 def test_confidence_is_optional(planted):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sglora_fed.report.page import render, write_report
+from sglora_fed.results.files import read_rows, read_summary, write_rows, write_summary
 from sglora_fed.results.rows import Row
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -232,3 +233,12 @@ def test_experts_that_were_not_used_are_told_beside_those_that_were(planted):
     assert "distrusted" not in Page(render(summary, {})).text
     summary["counts"] |= {"experts": 47, "distrusted_experts": 1}
     assert "47 experts of the zoo, 1 more distrusted, " in Page(render(summary, {})).text
+
+
+def test_a_page_of_the_files_is_that_of_the_run(run, tmp_path):
+    summary, rows = run
+    write_rows(tmp_path, rows, "")
+    write_summary(tmp_path, summary)
+    first = write_report(tmp_path, summary, rows).read_bytes()
+    again = write_report(tmp_path, read_summary(tmp_path), read_rows(tmp_path)).read_bytes()
+    assert again == first

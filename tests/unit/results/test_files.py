@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sglora_fed.errors import ResultsError
-from sglora_fed.results.files import read_results, write_rows, write_summary
+from sglora_fed.results.files import read_rows, read_summary, write_rows, write_summary
 from sglora_fed.results.rows import Row
 from sglora_fed.results.summary import summarise
 from tests.unit.results.planted import FACTS, planted
@@ -23,16 +25,25 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_results_come_back_from_disk(folder):
-    summary, rows = read_results(folder)
-    assert rows == planted(12)
-    assert summary == json.loads(json.dumps(summarise(planted(12), FACTS)))
+    assert list(read_rows(folder)) == planted(12)
+    assert read_summary(folder) == json.loads(json.dumps(summarise(planted(12), FACTS)))
 
 
-def test_a_line_end_in_a_name_comes_back(folder, tmp_path):
+def test_a_line_end_in_a_name_comes_back(tmp_path):
     rows = [Row("a\r\nb\r", "combo\n", 0, "soup", "accuracy", 0.5)]
     write_rows(tmp_path, rows, "")
-    (tmp_path / "summary.json").write_bytes((folder / "summary.json").read_bytes())
-    assert read_results(tmp_path)[1] == rows
+    assert list(read_rows(tmp_path)) == rows
+
+
+def test_rows_are_read_one_after_the_other(tmp_path):
+    """A hundred thousand clients' fit in no memory."""
+    write_rows(tmp_path, (replace(planted(1)[0], client=str(n)) for n in range(20_000)), "")
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_rows(tmp_path)) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -56,4 +67,4 @@ def test_damaged_results_are_refused_with_the_reason(folder, tmp_path, name, cha
         elif change is not None:
             (tmp_path / other).write_bytes(change(text))
     with pytest.raises(ResultsError, match=message):
-        read_results(tmp_path)
+        read_summary(tmp_path), list(read_rows(tmp_path))
