@@ -16,6 +16,11 @@ def study(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("study_dp")
 
 
+@pytest.fixture(scope="module")
+def tables(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("study_dp_table")
+
+
 def found(epsilon: float | None, seed: int, recall: float) -> dict[str, Any]:
     point = {"experts": 48, "pairs": 256, "clients": 2, "epsilon": epsilon, "overrides": []}
     promise = {"sigma": 4.0} if epsilon else None
@@ -38,11 +43,22 @@ def test_a_point_is_planned_and_measured(study: ModuleType, tmp_path: Path) -> N
     assert all(0 <= value <= 1 for value in made["functional"])
 
 
-def test_the_share_is_of_the_same_seeds_gain_without_protection(study: ModuleType) -> None:
-    rows = study.shares(
+def test_the_share_is_of_the_same_seeds_gain_without_protection(tables: ModuleType) -> None:
+    rows = tables.shares(
         [found(None, 1, 0.9), found(8.0, 1, 0.5), found(None, 2, 0.5), found(8.0, 2, 0.4)]
     )
     assert [row["share_by_seed"] for row in rows] == [[1.0, 1.0], [0.5, 0.75]]
     assert rows[1]["share"] == pytest.approx(0.625)
-    text = "\n".join(study.page(rows, {"command": "c", "seeds": [1, 2], "device": "none"}))
+    text = "\n".join(tables.page(rows, {"command": "c", "seeds": [1, 2], "device": "none"}))
     assert "| 48 | 256 | 2 | 8.0 | 4.00 | 45.0 | 62.5 | 50 75 |" in text
+
+
+def test_what_was_not_measured_again_stays(tables: ModuleType, tmp_path: Path) -> None:
+    before = tables.shares([found(None, 1, 0.9), found(8.0, 1, 0.5), found(4.0, 1, 0.3)])
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps({"rows": before}), encoding="utf-8")
+    again = tables.shares([found(None, 1, 0.8), found(8.0, 1, 0.6)])
+    rows = tables.with_earlier(again, path)
+    assert {row["epsilon"]: row["recall"] for row in rows} == {None: 0.8, 8.0: 0.6, 4.0: 0.3}
+    assert len(rows) == 3
+    assert tables.with_earlier(again, tmp_path / "none.json") == again
