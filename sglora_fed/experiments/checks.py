@@ -17,7 +17,7 @@ from sglora_fed.experiments.tracking import check_tracking
 from sglora_fed.tasks import Task, load_family
 from sglora_fed.tasks.drawn import Drawn
 from sglora_fed.tasks.public import LIST, public_captions
-from sglora_fed.tasks.types import Kind
+from sglora_fed.tasks.types import Kind, Planned, untrained
 
 NAMED = 5
 """Files that one message names."""
@@ -43,25 +43,25 @@ def check_runnable(config: RunConfig) -> None:
             f"family {family.name!r} has {len(experts)} experts and {len(clients)} clients; a run"
             " needs two experts and a client"
         )
-    problems = []
+    problems, first = [], family.tasks[0]
     wanted = ITEMS[config.backbone.name]
-    if foreign := [task.id for task in family.tasks if task.modality != wanted]:
+    if first.modality != wanted:  # a family has one
         problems.append(
-            f"backbone={config.backbone.name}: takes {wanted} items; {len(foreign)} tasks, first"
-            f" {foreign[0]!r}, have others"
+            f"backbone={config.backbone.name}: takes {wanted} items; {len(family.tasks)} tasks,"
+            f" first {first.id!r}, have others"
         )
-    if untrained := [task.id for task in experts if not task.train]:
-        problems.append(f"family: experts without training examples: {untrained[:5]}")
-    bare = [task.id for task in clients if not task.train]
+    if lacking := untrained(experts):
+        problems.append(f"family: experts without training examples: {lacking[:5]}")
+    bare = untrained(clients)
     own = (*TRAINED_METHODS, *PRIVATE_METHODS)
-    needs = {*own, *([POLICY_METHOD] if clients[0].kind == "retrieval" else [])}
+    needs = {*own, *([POLICY_METHOD] if first.kind == "retrieval" else [])}
     trained = [name for name in config.experiment.methods if name in needs]
     if bare and trained:
         problems.append(
             f"experiment.methods has {trained}, but {len(bare)} clients, first {bare[0]!r}, have no"
             " training examples; leave these methods out"
         )
-    problems += _private_problems(config, family.tasks[0].kind)
+    problems += _private_problems(config, first.kind)
     if problems:
         raise ConfigError(problems)
     # Each costs more than all above, which has to be well first.
@@ -110,8 +110,9 @@ def _check_pictures(tasks: Sequence[Task]) -> None:
     """Thousands of files: all that cannot be read are counted, a few named."""
     from sglora_fed.backbones.pictures import check_picture
 
-    images = [task for task in tasks if task.modality == "image"]
-    parts = [part for task in images for part in (task.train, task.test)]
+    if isinstance(tasks, Planned) or tasks[0].modality != "image":
+        return
+    parts = [part for task in tasks for part in (task.train, task.test)]
     # What is drawn is in no file.
     items = [e.item for part in parts if not isinstance(part, Drawn) for e in part]
     paths = {item for item in items if isinstance(item, str)}

@@ -69,17 +69,18 @@ def check_descriptions(reader: TextReader, tasks: Sequence[Task]) -> None:
 def check_candidates(reader: TextReader, tasks: Sequence[Task]) -> None:
     """Refuse labels, hints and captions that are mostly unknown, and labels that are alike.
 
-    Captions that are alike are measured as the ties they are.
+    Captions that are alike are measured as the ties they are. All tasks are of one kind.
 
     Raises:
         VocabularyError, TextsAlikeError: as in :func:`check_words`.
     """
-    captions = [e.label for t in tasks if t.kind == "retrieval" for e in (*t.train, *t.test)]
-    check_known("captions", reader.read(sorted(set(captions))))
-    labelled = [task for task in tasks if task.kind == "labelled"]
-    known = _readings(reader, labelled)
+    if tasks[0].kind == "retrieval":
+        captions = {example.label for task in tasks for example in (*task.train, *task.test)}
+        check_known("captions", reader.read(sorted(captions)))
+        return
+    known = _readings(reader, tasks)
     check_known("labels and hints", list(known.values()))
-    for task in labelled:
+    for task in tasks:
         _check_apart(task, "label", {key: (text,) for key, text in task.labels.items()}, known)
         _check_apart(task, "hint", {key: said_of(task, key) for key in task.labels}, known)
 

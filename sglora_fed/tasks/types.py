@@ -148,6 +148,11 @@ class Plan(Protocol):
         """Of the task."""
         ...
 
+    @property
+    def trains_on(self) -> int:
+        """How many examples."""
+        ...
+
     def task(self) -> Task:
         """The same task each time."""
         ...
@@ -158,7 +163,7 @@ class Planned(Sequence[Task]):
     """Tasks that are made when they are looked at: of a hundred thousand only plans are held.
 
     Attributes:
-        plans: of tasks of one kind and modality.
+        plans: of tasks of one kind and modality; their examples are drawn, and in no file.
     """
 
     plans: Sequence[Plan]
@@ -208,6 +213,13 @@ class ById(Mapping[str, Task]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
+
+
+def untrained(tasks: Sequence[Task]) -> list[str]:
+    """The ids of those without an example for training; planned ones are not made for that."""
+    if isinstance(tasks, Planned):
+        return [plan.id for plan in tasks.plans if not plan.trains_on]
+    return [task.id for task in tasks if not task.train]
 
 
 def _ids(tasks: Sequence[Task]) -> list[str]:

@@ -160,6 +160,11 @@ class _Camera:
     config: FamilyConfig
     view: View
 
+    @property
+    def trains_on(self) -> int:
+        """The same number for all."""
+        return self.config.train_per_client
+
     def task(self) -> Task:
         """Its words, and pictures that are drawn when they are looked at."""
         rng = _rng("camera", self.id, self.config)
@@ -168,7 +173,7 @@ class _Camera:
             id=self.id,
             description=description,
             labels={},
-            train=Drawn(self.config.train_per_client, lambda: _train(self)),
+            train=Drawn(self.trains_on, lambda: _train(self)),
             test=Drawn(self._tested, lambda: _test(self)),
             role=self.role,
             split=self.split,
@@ -191,7 +196,7 @@ class _Camera:
     def _numbers(self) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
         """Scenes for training and for testing, and the source of their backgrounds."""
         rng = _rng("camera pictures", self.id, self.config)
-        train = _captions(self.config.train_per_client, rng)
+        train = _captions(self.trains_on, rng)
         return train, hard_groups(rng).ravel()[: self._tested], rng
 
     @property
@@ -216,6 +221,11 @@ class _Reworded:
     def role(self) -> Role:
         """As of the camera's own task."""
         return self.camera.role
+
+    @property
+    def trains_on(self) -> int:
+        """As its pictures."""
+        return self.camera.trains_on
 
     def task(self) -> Task:
         """The camera's task, said otherwise."""

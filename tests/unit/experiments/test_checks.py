@@ -21,6 +21,7 @@ from sglora_fed.errors import (
 )
 from sglora_fed.experiments.checks import check_runnable
 from sglora_fed.privacy.catalogue import Catalogue, write_catalogue
+from sglora_fed.tasks.cameras.family import _Camera
 from sglora_fed.tasks.export import write_family
 from sglora_fed.tasks.types import Example, Role, Task, TaskFamily
 
@@ -96,6 +97,23 @@ def test_texts_are_nothing_for_an_image_backbone(tmp_path: Path) -> None:
             task("c", "client"),
             more=("backbone=clip", "backbone.path=x", "adapter=clip"),
         )
+
+
+def test_of_planned_tasks_hardly_any_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a fraction of a millisecond, and there may be a hundred thousand."""
+    made, task_of = list[str](), _Camera.task
+
+    def counted(camera: _Camera) -> Task:
+        made.append(camera.id)
+        return task_of(camera)
+
+    monkeypatch.setattr(_Camera, "task", counted)
+    config = compose([])
+    check_runnable(config)
+    every = config.family.experts + 3 * config.family.clients_per_split
+    with pytest.raises(ConfigError, match=f"text items; {every} tasks, first 'camera-expert-000'"):
+        check_runnable(compose(["backbone=minilm", "adapter=default"]))
+    assert len(made) < 10
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

@@ -17,7 +17,7 @@ from sglora_fed.tasks.cameras.other_author import OTHER
 from sglora_fed.tasks.cameras.owners.frames import FRAMES
 from sglora_fed.tasks.cameras.scenes import PLACES, render
 from sglora_fed.tasks.cameras.wording import OWNERS, Author
-from sglora_fed.tasks.types import Task, TaskFamily
+from sglora_fed.tasks.types import Task, TaskFamily, untrained
 
 CONFIG = FamilyConfig(name="cameras", train_per_client=6, test_per_client=8)
 
@@ -48,6 +48,13 @@ def said(task: Task, author: Author) -> Condition:
 
 def conditions(name: str, author: Author = OWNERS, config: FamilyConfig = CONFIG) -> set[Condition]:
     return {said(task, author) for task in split(name, config)}
+
+
+def test_plans_know_who_cannot_train() -> None:
+    tasks = family().tasks
+    assert untrained(tasks) == untrained(tuple(tasks)) == []
+    bare = family(replace(CONFIG, train_per_client=0)).tasks
+    assert untrained(bare) == untrained(tuple(bare)) == [task.id for task in bare]
 
 
 def test_sizes() -> None:
