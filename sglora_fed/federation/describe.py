@@ -58,7 +58,7 @@ class DescribeRequest:
         read = Reader(body)
         return cls(
             read.integer("seed", 0, MOST_SEED),
-            Terms.read(read),
+            Terms.parse(read),
             read.identifiers("ids", MOST_CLIENTS) or None,
             read.integer("most", 1, MOST_CLIENTS),
         )

@@ -63,7 +63,7 @@ class Terms:
         return {"directions": rows.astype(np.float64), "reach": np.array([own.reach])}
 
     @classmethod
-    def read(cls, read: Reader) -> Terms:
+    def parse(cls, read: Reader) -> Terms:
         """Check and read those of a message.
 
         Raises:

@@ -316,7 +316,8 @@ def _number(table: Mapping[str, Any], name: str) -> float:
     try:
         return float(value)
     except OverflowError as error:
-        raise FloorError(f"[{TABLE}] {name} has {len(str(value))} digits; need fewer") from error
+        bits = value.bit_length()  # Python writes no more than some thousand digits
+        raise FloorError(f"[{TABLE}] {name} is a number of {bits} bits; need fewer") from error
 
 
 def _budget(epsilon: float, delta: float) -> Budget | None:
