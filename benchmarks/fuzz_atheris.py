@@ -40,7 +40,8 @@ def honest_requests(wire: Any) -> list[bytes]:
     """What clients send; the first byte names the type of content."""
     embedding = wire.AdapterRequest(np.array([0.5, -0.5, 0.5, 0.5], np.float16))
     places = wire.AdapterRequest(np.array([0, 7, 299], np.uint16), CATALOGUE)
-    some = (embedding, places)
+    read = wire.AdapterRequest(np.array([7], np.uint16), CATALOGUE, 8)
+    some = (embedding, places, read)
     return [b"j" + wire.as_json(one) for one in some] + [b"s" + one.pack() for one in some]
 
 

@@ -199,13 +199,13 @@ class Service:
 
     async def _made(self, name: str, request: AdapterRequest) -> np.ndarray:
         """[m, D] float16."""
-        released, snap = request.released, self.export.snap
-        if request.form.dtype == "uint16" and snap is not None:
-            embeddings = snap.embeddings[released]
-        elif request.readings > 1 and snap is not None:
-            embeddings = Readings(snap, request.readings).of(released.astype(np.float32)[None])[0]
-        else:
-            embeddings = released.astype(np.float32)[None]
+        snap, places = self.export.snap, request.form.dtype == "uint16"
+        embeddings = request.released.astype(np.float32)[None]
+        if places and snap is not None:
+            embeddings = snap.embeddings[request.released]
+        if request.readings > 1 and snap is not None:
+            readings = Readings(snap, request.readings)
+            embeddings = (readings.of_entries if places else readings.of)(embeddings)[0]
         return await self.batcher.adapters(name, embeddings)
 
     def answerable(self, error: Exception) -> SgloraError:

@@ -22,7 +22,7 @@ from sglora_fed.edge.shelf import note_contact, put
 from sglora_fed.errors import EndpointError
 from sglora_fed.federation.answers import chosen
 from sglora_fed.federation.describe import let_out
-from sglora_fed.federation.readings import is_read
+from sglora_fed.federation.readings import check_count, is_read
 from sglora_fed.federation.terms import agree
 from sglora_fed.privacy.floor import Floor, read_floor
 from sglora_fed.privacy.mechanisms import promise
@@ -53,6 +53,7 @@ class Asker:
 
         Raises:
             PromiseError: for a mechanism that the floor does not allow.
+            CatalogueError: when the catalogue cannot be used, or has too few entries.
             BudgetError, LedgerError: when it cannot be paid; nothing leaves.
             EndpointError: when the endpoint cannot be reached, refuses, or does not take what the
                 mechanism releases.
@@ -66,11 +67,13 @@ class Asker:
             raise EndpointError(
                 f"{agreement.mechanism.name} sends neither an embedding nor places of a catalogue"
             )
+        read = is_read(self.config, self.floor.catalogue)
+        readings = self.config.generator.readings if read else 1
+        if read and agreement.snap is not None:
+            check_count(readings, len(agreement.snap.rows), own=0)
         said, own = [self.task.description], np.asarray(describer.encode([self.task.description]))
         released = let_out(agreement, describer, self.floor, [self.task.id], said, own)
-        places = released if agreement.snap is not None else None
-        read = places is None and is_read(self.config, self.floor.catalogue)
-        readings = self.config.generator.readings if read else 1
+        places = None if read or agreement.snap is None else released
         request = AdapterRequest(released[0], agreement.terms.catalogue, readings)
         answer = client.adapters(request)
         kept = chosen(self._node, [self.task], 0, answer.adapters[None], places)

@@ -24,6 +24,8 @@ DESCRIPTION = (
     f"body in hexadecimal, `{NONCE}` and `{TIME}`."
 )
 
+_READINGS = {"type": "integer", "minimum": 1, "maximum": MOST_PLACES}
+
 _EITHER = {
     "oneOf": [
         {
@@ -32,12 +34,7 @@ _EITHER = {
             "required": [EMBEDDING],
             "properties": {
                 EMBEDDING: {"type": "array", "items": {"type": "number"}},
-                READINGS: {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": MOST_PLACES,
-                    "description": "adapters: for the nearest entries of the catalogue, and for it",
-                },
+                READINGS: _READINGS | {"description": "for the nearest entries, and for it"},
             },
         },
         {
@@ -54,6 +51,8 @@ _EITHER = {
                     "description": "ascending",
                 },
                 CATALOGUE: {"type": "string", "description": "sha256 of the catalogue"},
+                READINGS: _READINGS
+                | {"description": "of a single place: for it, and for the entries nearest to it"},
             },
         },
     ]

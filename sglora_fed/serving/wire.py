@@ -1,9 +1,8 @@
 """What a request and a reply are on the wire. Every byte is checked before anything is made of it.
 
-A request is what a mechanism releases: one embedding, which may be read in several ways, or places
-in a catalogue. It is a small JSON
-object or a safetensors file; a reply is always a safetensors file of a size that the request's form
-alone decides.
+A request is what a mechanism releases: one embedding or place in a catalogue, which may be read in
+several ways, or several places. It is a small JSON object or a safetensors file; a reply is always
+a safetensors file of a size that the request's form alone decides.
 """
 
 from __future__ import annotations
@@ -32,12 +31,16 @@ LONGEST_BODY = 4096
 """Bytes of a request."""
 
 MOST_PLACES = 64
-"""Places in one request, and readings of one embedding."""
+"""Places in one request, and readings of one embedding or place."""
 
 EMBEDDING, PLACES, CATALOGUE = "embedding", "places", "catalogue"
 READINGS = "readings"
 TYPES = {EMBEDDING: "F16", PLACES: "U16"}
-KEYS = tuple(map(frozenset, ({EMBEDDING}, {EMBEDDING, READINGS}, {PLACES, CATALOGUE})))
+KEYS = tuple(
+    frozenset({*names, *more})
+    for names in ({EMBEDDING}, {PLACES, CATALOGUE})
+    for more in ((), (READINGS,))
+)
 """Of a request as JSON; in a safetensors file what is no array stands in the metadata."""
 ADAPTERS, GENERATOR = "adapters", "generator"
 
@@ -65,7 +68,8 @@ class AdapterRequest:
         released: [d] float16, a unit vector up to rounding; or [m] uint16, places that ascend.
         catalogue: sha256 of the catalogue that the places are of; empty for an embedding.
         readings: adapters that are wanted for an embedding: for the catalogue's entries that are
-            nearest to it, nearest first, and for itself.
+            nearest to it, nearest first, and for itself. Or for a single place: for the entries
+            that are nearest to its own, which is the first of them.
     """
 
     released: np.ndarray
@@ -81,15 +85,15 @@ class AdapterRequest:
     @property
     def adapters(self) -> int:
         """That it asks for."""
-        return self.readings if self.form.dtype == "float16" else len(self.released)
+        things = len(self.released) if self.form.dtype == "uint16" else 1
+        return things * self.readings
 
     def pack(self) -> bytes:
         """The request as a safetensors file."""
         name = EMBEDDING if self.form.dtype == "float16" else PLACES
-        told = {CATALOGUE: self.catalogue} if name == PLACES else None
-        if self.readings > 1:
-            told = {READINGS: str(self.readings)}
-        return save({name: self.released.astype(self.form.dtype)}, told)
+        told = {CATALOGUE: self.catalogue} if name == PLACES else {}
+        told |= {READINGS: str(self.readings)} if self.readings > 1 else {}
+        return save({name: self.released.astype(self.form.dtype)}, told or None)
 
 
 def parse_request(body: bytes, content: str, accepted: Accepted) -> AdapterRequest:
@@ -112,15 +116,17 @@ def parse_request(body: bytes, content: str, accepted: Accepted) -> AdapterReque
         name, values, told = _from_safetensors(body)
     else:
         raise RequestError(f"the content is of another type than {JSON} and {SAFETENSORS}")
+    wanted = told.get(READINGS, 1)
     if name == EMBEDDING:
         rounded = values if isinstance(values, np.ndarray) else _rounded(values, accepted.dim)
-        readings = _readings(told.get(READINGS, 1), accepted.places)
+        readings = _readings(wanted, accepted.places + 1)
         return AdapterRequest(_embedding(rounded, accepted.dim), readings=readings)
     catalogue = str(told[CATALOGUE])
     if not accepted.places or catalogue != accepted.catalogue:
         raise RequestError("the catalogue is not the one that the endpoint holds")
     places = values.tolist() if isinstance(values, np.ndarray) else values
-    return AdapterRequest(_places(places, accepted.places), catalogue)
+    readings = _readings(wanted, accepted.places if len(places) == 1 else 1)
+    return AdapterRequest(_places(places, accepted.places), catalogue, readings)
 
 
 def _from_json(body: bytes) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
@@ -135,7 +141,7 @@ def _from_json(body: bytes) -> tuple[str, Sequence[Any], Mapping[str, Any]]:
         raise RequestError("the body is no JSON of ASCII letters and finite numbers") from error
     if not isinstance(values, dict) or frozenset(values) not in KEYS:
         raise RequestError(
-            f"need {EMBEDDING} alone or with {READINGS}, or {PLACES} and {CATALOGUE}"
+            f"need {EMBEDDING}, or {PLACES} and {CATALOGUE}, alone or with {READINGS}"
         )
     name = EMBEDDING if EMBEDDING in values else PLACES
     numbers = values.pop(name)
@@ -167,8 +173,8 @@ def _from_safetensors(body: bytes) -> tuple[str, np.ndarray, Mapping[str, Any]]:
         return name, load(body)[name], _told(metadata)
     except (ValueError, SafetensorError) as error:
         raise RequestError(
-            f"need a safetensors file of {EMBEDDING} (F16), alone or with {READINGS} in its"
-            f" metadata, or of {PLACES} (U16) with {CATALOGUE} there"
+            f"need a safetensors file of {EMBEDDING} (F16), or of {PLACES} (U16) with {CATALOGUE}"
+            f" in its metadata, alone or with {READINGS} there"
         ) from error
 
 
@@ -179,12 +185,12 @@ def _told(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     digits = str(metadata[READINGS])
     if not 1 <= len(digits) <= 2 or not digits.isascii() or not digits.isdigit():
         raise ValueError("no number of readings")
-    return {READINGS: int(digits)}
+    return {**metadata, READINGS: int(digits)}
 
 
-def _readings(count: Any, places: int) -> int:
-    """A number of readings; more than one take a catalogue."""
-    most = min(MOST_PLACES, places + 1)
+def _readings(count: Any, possible: int) -> int:
+    """A number of readings, of so many that are possible."""
+    most = min(MOST_PLACES, possible)
     if type(count) is not int or not 1 <= count <= most:
         raise RequestError(f"need 1 to {most} readings")
     return count
@@ -266,5 +272,5 @@ def as_json(request: AdapterRequest) -> bytes:
         values: dict[str, Any] = {PLACES: request.released.tolist(), CATALOGUE: request.catalogue}
     else:
         values = {EMBEDDING: [float(str(value)) for value in request.released]}
-        values |= {READINGS: request.readings} if request.readings > 1 else {}
+    values |= {READINGS: request.readings} if request.readings > 1 else {}
     return json.dumps(values, separators=(",", ":")).encode("ascii")

@@ -19,11 +19,11 @@ from sglora_fed.config.schema import GeneratorConfig
 from sglora_fed.edge.answering import OwnersNode
 from sglora_fed.edge.settings import OwnNode, node_toml
 from sglora_fed.edge.shelf import adopted, last_contact
-from sglora_fed.errors import BudgetError, EndpointError, PromiseError
+from sglora_fed.errors import BudgetError, CatalogueError, EndpointError, PromiseError
 from sglora_fed.federation.answers import chosen
 from sglora_fed.federation.node import run_layout
 from sglora_fed.federation.readings import Readings
-from sglora_fed.federation.terms import agree
+from sglora_fed.federation.terms import agree, server_agreement
 from sglora_fed.generators import fit_generator
 from sglora_fed.generators.export import About, Export, read_export, write_export
 from sglora_fed.kept.zoos import zoo_identity
@@ -33,7 +33,7 @@ from sglora_fed.privacy.ledger import Budget, create_ledger
 from sglora_fed.serving.app import Service
 from sglora_fed.serving.asking import Asker
 from sglora_fed.serving.tls import Files, audience_of
-from sglora_fed.tasks import load_family
+from sglora_fed.tasks.cameras.family import unspoilt_family
 from sglora_fed.tasks.types import Example, Task
 from sglora_fed.zoo import Zoo
 
@@ -51,12 +51,16 @@ ENTRIES = tuple(
 )
 """In place of the family's own, which takes an encoder some seconds."""
 
+MEANT = 4
+"""The entry whose adapter changes next to nothing; the others' spoil what upright pictures show."""
+
 
 @pytest.fixture(scope="module")
 def krr(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     path = tmp_path_factory.mktemp("catalogue") / "list.json"
     write_catalogue(Catalogue("own", 1, ENTRIES), path)
-    return ("privacy=krr", "privacy.epsilon=40", f"privacy.catalogue={path}")
+    own = f"privacy.catalogue={path}"
+    return ("privacy=krr", "privacy.epsilon=40", own, "generator.readings=4")
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +74,11 @@ def cameras(
     layout, folder = run_layout(config), tmp_path_factory.mktemp("cameras")
     agreement = agree(config, load_describer(config.backbone))
     assert agreement.snap is not None
-    zoo = make_zoo(4, dim=384, size=layout.size)
-    small = replace(zoo, means=zoo.means * np.float32(0.01))
-    generator = fit_generator(GeneratorConfig(), "ridge", small, 0)
+    wordings = agreement.snap.embeddings[:, None].astype(np.float32)
+    zoo = replace(make_zoo(len(ENTRIES), dim=384, size=layout.size), wordings=wordings)
+    scale = np.where(np.arange(len(ENTRIES)) == MEANT, 0.003, 0.3)[:, None]
+    zoo = replace(zoo, means=(zoo.means * scale).astype(np.float32))
+    generator = fit_generator(GeneratorConfig(), "nearest", zoo, 0)
     about = About(
         "cameras", None, None, zoo_identity(config, layout, 0), (), agreement.terms.catalogue
     )
@@ -99,6 +105,12 @@ def kitchen(words: str, *train: Example) -> Task:
     )
 
 
+def meant_by(cameras: Export) -> np.ndarray:
+    """[1, D] the adapter that suits upright pictures."""
+    assert cameras.snap is not None
+    return cameras.generator.generate(cameras.snap.embeddings[[MEANT]], 1, 0).adapters[0]
+
+
 def spent(floor: Floor) -> Fraction:
     return floor.opened().spent("kitchen")[0]
 
@@ -116,7 +128,7 @@ def test_the_adapter_of_the_nearest_entry_is_kept_and_paid_once(
     wanted = cameras.generator.generate(cameras.snap.embeddings[place : place + 1], 1, 0).adapters[
         0, 0
     ]
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(asker.ask(client).adapters[0], found)
     assert spent(floor) == 40
 
@@ -128,8 +140,8 @@ def test_of_several_the_one_that_suits_best_is_kept(
     exact = Asker(kitchen(WORDS), compose(krr), floor).ask(client).adapters
     several = compose(["privacy=subset", *krr[1:], "privacy.replies=5"])
     found = Asker(kitchen(WORDS), several, floor).ask(client).adapters
-    np.testing.assert_allclose(found, exact, atol=1e-4)
-    assert endpoint.service.metrics.adapters == 6
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-4)
+    assert endpoint.service.metrics.adapters == 4 + 5
 
 
 def test_what_cannot_be_paid_is_not_sent(
@@ -168,7 +180,7 @@ def test_without_a_promise_the_embedding_goes_in_the_clear_where_the_floor_allow
     asker, client = Asker(kitchen(WORDS), one, floor), endpoint.client(issue("kitchen"))
     own = np.asarray(load_describer(asker.config.backbone).encode([WORDS]))
     wanted = cameras.generator.generate(own, 1, 0).adapters[0, 0]
-    np.testing.assert_allclose(asker.ask(client).adapters[0], wanted, atol=1e-4)
+    np.testing.assert_allclose(asker.ask(client).adapters[0], wanted, rtol=1e-3, atol=1e-4)
     with pytest.raises(PromiseError):
         replace(asker, floor=replace(floor, mechanisms=("krr",))).ask(client)
     with pytest.raises(EndpointError, match="local sends neither"):
@@ -186,14 +198,46 @@ def test_a_description_is_read_in_several_ways(
     read = Readings(snap, 4).of(own)[0]
     wanted = cameras.generator.generate(read, 1, 0).adapters[:, 0]
     # Whoever has nothing to choose by takes that for the nearest entry.
-    np.testing.assert_allclose(found, wanted[:1], atol=1e-4)
+    np.testing.assert_allclose(found, wanted[:1], rtol=1e-3, atol=1e-4)
     assert endpoint.service.metrics.adapters == 4
-    task = load_family(config.family).of_role("client")[0]
+    task = unspoilt_family(config.family).of_role("client")[0]
     chooser = Asker(replace(task, id="kitchen", description=WORDS), config, floor)
     kept = chooser.ask(client).adapters
     node = OwnersNode(config, 0, 1, None, floor, chooser.task)
     at_home = chosen(node, [chooser.task], 0, wanted[None].astype(np.float16), None)
-    np.testing.assert_allclose(kept, at_home, atol=1e-4)
+    np.testing.assert_allclose(kept, at_home, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(kept, meant_by(cameras), rtol=1e-3, atol=1e-4)
+
+
+def test_a_place_is_read_in_several_ways_and_as_in_a_run(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
+) -> None:
+    config, client = compose(krr), endpoint.client(issue("kitchen"))
+    agreement = server_agreement(config, load_describer(config.backbone), None)
+    assert agreement.snap is not None
+    own = np.asarray(load_describer(config.backbone).encode([WORDS]))[0]
+    place = agreement.snap.nearest(own, 1).astype(np.uint16)  # at this epsilon it is released
+    read = agreement.read(agreement.decoded(place[None]))[0]
+    wanted = cameras.generator.generate(read, 1, 0).adapters[:, 0].astype(np.float16)
+    task = replace(
+        unspoilt_family(config.family).of_role("client")[1], id="kitchen", description=WORDS
+    )
+    found = Asker(task, config, floor).ask(client).adapters
+    np.testing.assert_allclose(found, meant_by(cameras), rtol=1e-3, atol=1e-4)
+    node = OwnersNode(config, 0, 1, None, floor, task)
+    np.testing.assert_allclose(
+        found, chosen(node, [task], 0, wanted[None], None), rtol=1e-3, atol=1e-4
+    )
+    assert endpoint.service.metrics.adapters == 4
+
+
+def test_more_readings_than_entries_are_refused_before_they_are_paid(
+    endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor
+) -> None:
+    config = compose([*krr, f"generator.readings={len(ENTRIES) + 1}"])
+    with pytest.raises(CatalogueError, match=f"2 to {len(ENTRIES)}"):
+        Asker(kitchen(WORDS), config, floor).ask(endpoint.client(issue("kitchen")))
+    assert spent(floor) == 0
 
 
 def test_a_node_keeps_its_adapter_whole_or_the_one_before(

@@ -61,6 +61,20 @@ def test_places_get_one_adapter_each_in_their_order(
     )
 
 
+def test_a_place_is_read_as_the_entries_that_are_nearest_to_its_own(
+    running: Any, issue: Issue, export: Export
+) -> None:
+    snap = export.snap
+    assert snap is not None
+    request = AdapterRequest(np.array([7], np.uint16), export.about.catalogue_sha256, 5)
+    answer = running.client(issue("node-1")).adapters(request)
+    nearest = np.argsort(np.linalg.norm(snap.rows - snap.rows[7], axis=1))[:5]
+    assert nearest[0] == 7
+    np.testing.assert_allclose(
+        answer.adapters, made_by(export, snap.embeddings[nearest]), rtol=2e-3, atol=1e-6
+    )
+
+
 class Sent:
     """Requests by hand, over one connection."""
 

@@ -47,6 +47,7 @@ def direction(seed: int) -> np.ndarray:
         AdapterRequest(direction(1), readings=8),
         AdapterRequest(direction(1), readings=64),
         AdapterRequest(np.array([0, 7, 143], np.uint16), CATALOGUE),
+        AdapterRequest(np.array([7], np.uint16), CATALOGUE, 8),
         AdapterRequest(np.arange(64, dtype=np.uint16), CATALOGUE),
     ],
 )
@@ -114,7 +115,11 @@ PLACES = '{"catalogue":"' + CATALOGUE + '","places":'
         '{"a":' * 800,
         *(READ.replace("8", count) for count in ("0", "-1", "65", "1.0", "true", '"8"', "[8]")),
         READ.replace('"embedding"', '"places"'),
-        PLACES + "[1], " + '"readings": 8}',
+        *(
+            PLACES + '[1], "readings": ' + count + "}"
+            for count in ("0", "65", "true", '"8"', "[8]")
+        ),
+        PLACES + '[1, 2], "readings": 2}',
         PLACES + "[]}",
         PLACES + "[144]}",
         PLACES + "[-1]}",
@@ -174,6 +179,7 @@ ONE = {"dtype": "U16", "shape": [1], "data_offsets": [0, 2]}
         changed({"more": ENTRY}),
         changed({"places": ONE}, b"\1\0"),
         changed({"places": ONE, "__metadata__": {"catalogue": "d"}}, b"\1\0"),
+        changed({"places": ONE, "__metadata__": {"readings": "8"}}, b"\1\0"),
         changed({"places": ONE, "__metadata__": {"catalogue": CATALOGUE}}, b"\xff\xff"),
         changed({"places": ONE | {"dtype": "F16"}, "__metadata__": {"catalogue": CATALOGUE}}),
         save({"embedding": direction(0)}) + b"\0",
@@ -263,3 +269,14 @@ def test_there_are_no_more_readings_than_entries(places: int, most: int) -> None
         assert parse_request(body.pack(), SAFETENSORS, accepted).readings == most
     with pytest.raises(RequestError, match=f"need 1 to {most} readings"):
         parse_request(AdapterRequest(direction(0), readings=most + 1).pack(), SAFETENSORS, accepted)
+
+
+def test_a_place_has_no_reading_but_entries() -> None:
+    accepted, place = Accepted(DIM, 3, CATALOGUE), np.array([1], np.uint16)
+    for count, fits in ((3, True), (4, False)):
+        body = AdapterRequest(place, CATALOGUE, count).pack()
+        if fits:
+            assert parse_request(body, SAFETENSORS, accepted).adapters == count
+        else:
+            with pytest.raises(RequestError, match="need 1 to 3 readings"):
+                parse_request(body, SAFETENSORS, accepted)
