@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 import machine
+from attacks_zoo_table import line, told
 from sglora_fed.adapters.batched import adapted
 from sglora_fed.adapters.data import Prepared, prepare, prepare_separable
 from sglora_fed.adapters.layout import Layout
@@ -36,7 +37,6 @@ from sglora_fed.federation.layouts import run_layout
 from sglora_fed.federation.rounds import rate_of_round
 from sglora_fed.generators.functional import Functional
 from sglora_fed.privacy.attacks import (
-    Separation,
     alignment,
     calibrated,
     expert_in_zoo,
@@ -44,7 +44,6 @@ from sglora_fed.privacy.attacks import (
     lira,
     logits,
     rmia,
-    separation,
 )
 from sglora_fed.promises import example_promise
 from sglora_fed.seeds import derive_seed
@@ -320,41 +319,6 @@ def experts_in_zoo(one: World) -> dict[str, Any]:
     made = generator.starts(everybody, one.zoo(everybody.tolist()).embeddings)
     found = expert_in_zoo(made, own, inside)
     return told("a generated adapter: was the expert there", found, found.standard_error)
-
-
-def line(attack: str, found: np.ndarray, inside: np.ndarray) -> dict[str, Any]:
-    """A line of the table.
-
-    Args:
-        attack: its name.
-        found: [E, k] scores of each expert's records.
-        inside: [E, k] which were seen.
-    """
-    whole = separation(found[inside], found[~inside])
-    return told(attack, whole, between_experts(found, inside))
-
-
-def between_experts(found: np.ndarray, inside: np.ndarray) -> float:
-    """Standard error of the AUC, by leaving out one expert after the other (jackknife).
-
-    Records of one expert share a model, so they are no independent ones.
-    """
-    count = len(found)
-    rest = [np.delete(np.arange(count), expert) for expert in range(count)]
-    aucs = [separation(found[some][inside[some]], found[some][~inside[some]]).auc for some in rest]
-    return float(np.sqrt((count - 1) * np.var(aucs)))
-
-
-def told(attack: str, found: Separation, error: float) -> dict[str, Any]:
-    """A line of the table as plain values."""
-    return {
-        "attack": attack,
-        "auc": round(found.auc, 4),
-        "standard_error": round(error, 4),
-        **{f"tpr at {rate:g}": round(tpr, 4) for rate, tpr in found.tpr_at.items()},
-        "members": found.positives,
-        "others": found.negatives,
-    }
 
 
 def draw_members(experts: int, pairs: int, shadows: int) -> np.ndarray:

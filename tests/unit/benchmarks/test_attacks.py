@@ -57,10 +57,10 @@ def test_the_zoo(script: Script, results: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_errors_are_of_experts_not_of_their_records(script: Script) -> None:
     """Records of an expert that all score alike say no more than one."""
-    attacks, rng = script("attacks_zoo"), np.random.default_rng(0)
+    table, rng = script("attacks_zoo_table"), np.random.default_rng(0)
     scores, inside = rng.normal(size=(40, 1)), rng.random((40, 1)) < 0.5
-    alone = attacks.between_experts(scores, inside)
-    many = attacks.between_experts(np.repeat(scores, 50, axis=1), np.repeat(inside, 50, axis=1))
+    alone = table.between_experts(scores, inside)
+    many = table.between_experts(np.repeat(scores, 50, axis=1), np.repeat(inside, 50, axis=1))
     np.testing.assert_allclose(many, alone)
     assert 0.07 < alone < 0.13  # Hanley & McNeil: .092 for 20 against 20 at an AUC of .5
 
