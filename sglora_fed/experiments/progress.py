@@ -100,16 +100,17 @@ def _bars(console: Console) -> Iterator[Show]:
 
 
 class _Left(ProgressColumn):
-    """The time that is left, by the mean speed so far.
+    """The time that is left, by the mean speed since a stage was first told of.
 
     Clients are done many at a time, a whole message of them; Rich's own column takes such a leap
-    for the speed of all.
+    for the speed of all. What was done before is no speed.
     """
 
     def render(self, task: Task) -> Text:
         if task.finished or not task.total or task.elapsed is None:
             return Text("")
-        return Text(_left(task.completed, task.total, task.elapsed))
+        before = task.fields["before"]
+        return Text(_left(task.completed - before, task.total - before, task.elapsed))
 
 
 def _left(done: float, total: float, seconds: float) -> str:
@@ -161,8 +162,8 @@ def _draw(progress: Progress, bars: dict[str, TaskID], line: Mapping[str, Any]) 
         if name != stage:
             progress.stop_task(bar)
     if stage not in bars:
-        bars[stage] = progress.add_task(stage, total=total)
+        bars[stage] = progress.add_task(stage, total=total, before=done)
     elif done < progress.tasks[progress.task_ids.index(bars[stage])].completed:
         # The next seed starts the stage again.
-        progress.reset(bars[stage], total=total)
+        progress.reset(bars[stage], total=total, before=done)
     progress.update(bars[stage], completed=done, total=total)

@@ -180,14 +180,17 @@ def _run_seed(federation: Federation, record: Record, output: Path, gallery: boo
     others = None
     if SHUFFLED in tools.methods:
         others = least_alike(requests.embeddings, zoo.wordings, federation.seed, parts.folder)
-    report = federation.reporter("evaluate")
+    # Of what is recalled no speed can be told: it is a stage of its own.
+    report, recalled = federation.reporter("evaluate"), federation.reporter("recalled")
     for number, rows in enumerate(batches(federation.config, len(requests.names))):
         delivery = _delivery(federation, tools, requests, rows, others, record)
         if (part := parts.get(number)) is None:
             with record.timed("evaluate"):
                 part = _measured(federation, requests, delivery, report)
             parts.add(number, part)
-        report(int(rows[-1]) + 1, len(requests.names))
+            report(int(rows[-1]) + 1, len(requests.names))
+        else:
+            recalled(int(rows[-1]) + 1, len(requests.names))
         record.add(part)
         if part.left_out:
             told = f"{part.left_out} replies measured something else than most nodes"
@@ -228,6 +231,7 @@ def _measured(
 ) -> Part:
     """What a delivery's clients measure."""
     measured, before = list[Measured](), int(delivery.rows[0])
+    report(before, len(requests.names))
     for one in compare(federation, requests, delivery):
         measured.append(one)
         done = before + sum(len(some.names) for some in measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -62,6 +63,11 @@ def test_the_table_is_the_same(
     assert not again.path("parts").exists()
     # The mark, two files of requests, then one for each piece.
     assert (len(again.of_kind(COMPARE)) < len(whole.of_kind(COMPARE))) == (writes > 3)
+    lines = [json.loads(line) for line in again.path("progress.jsonl").read_text().splitlines()]
+    recalled = [line["done"] for line in lines if line["stage"] == "recalled"]
+    assert recalled == [5] * (writes > 3)
+    # What was recalled is no speed.
+    assert next(line["done"] for line in lines if line["stage"] == "evaluate") == sum(recalled)
 
 
 def test_nobody_releases_noise_twice(

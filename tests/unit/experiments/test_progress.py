@@ -77,7 +77,10 @@ def test_what_is_left_goes_by_the_mean_speed(tmp_path):
     """A message brings many at once: the speed of that moment says nothing."""
     task = Task(TaskID(0), "evaluate", 120, 40, _get_time=lambda: 60.0, _lock=RLock())
     task.start_time = 0.0
+    task.fields["before"] = 0
     assert _Left().render(task).plain == "about 0:02:00 left"
+    task.fields["before"] = 30  # recalled
+    assert _Left().render(task).plain == "about 0:08:00 left"
     task.completed = 120
     task.finished_time = 90.0
     assert _Left().render(task).plain == ""
@@ -97,6 +100,17 @@ def test_a_log_gets_lines_of_each_stage_and_not_of_each_step(tmp_path):
         "experts 20/20 at 15 s",
         "[red]evaluate 1/20 at 16 s",
     ]
+
+
+def test_what_was_recalled_is_no_speed(tmp_path):
+    """Half of the clients within a second, then one in ten seconds."""
+    steps = [("recalled", 25, 0.5), ("recalled", 50, 1.0), ("evaluate", 50, 1.0)]
+    lines = [
+        json.dumps({"stage": stage, "done": done, "total": 100, "seconds": seconds})
+        for stage, done, seconds in [*steps, ("evaluate", 51, 11.0)]
+    ]
+    (tmp_path / "p").write_text("".join(f"{line}\n" for line in lines))
+    assert told(tmp_path / "p")[-1] == "evaluate 51/100 at 11 s, about 0:08:10 left"
 
 
 def test_half_a_line_is_not_read(tmp_path):
