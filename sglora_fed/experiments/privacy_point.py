@@ -84,7 +84,7 @@ def _measured(config: RunConfig, overrides: Sequence[str], folder: Path) -> list
     remove_parts(folder)
     if own := [row for row in rows if row.method in PRIVATE_METHODS]:
         # What else was measured is in the setting without privacy.
-        return list(_rows_of(config, own, partial(_tuned_alone, config, record.wire)))
+        return list(_rows_of(config, own, partial(_tuned_alone, config, record.common)))
     (agreement,) = record.agreements
     attacked = _attacked(config, agreement)
     return list(_rows_of(config, rows, partial(_described, config, record.wire, attacked)))
@@ -148,8 +148,11 @@ def _described(
     }
 
 
-def _tuned_alone(config: RunConfig, wire: Mapping[str, int], method: str) -> dict[str, Any]:
-    """Of a method that needs no description: nothing about it can be guessed."""
+def _tuned_alone(config: RunConfig, common: int, method: str) -> dict[str, Any]:
+    """Of a method that needs no description: nothing about it can be guessed.
+
+    What it starts from came in clear and without a choice: one adapter, of ``common`` bytes.
+    """
     noise, tasks = own_noise(config), load_family(config.family).of_role("client")
     train = training_of(getattr(config.experiment.tuning, method), config)
     fewest = min(len(task.train) for task in tasks)
@@ -162,6 +165,5 @@ def _tuned_alone(config: RunConfig, wire: Mapping[str, int], method: str) -> dic
         "reidentification": None,
         "reidentification_ceiling": None,
         "bytes_up": 0,
-        # It came in clear and without a choice: one adapter is all that comes down.
-        "bytes_down": delivered_bytes(method, config, wire["down"], wire["down"]),
+        "bytes_down": delivered_bytes(method, config, common, common),
     }
