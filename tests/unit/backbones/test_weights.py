@@ -46,7 +46,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "OFFLINE_PACKAGE", "a_package_that_is_not_there")
 
 
-def test_the_offline_package_is_the_last_place(minilm_folder: Path) -> None:
+def test_the_offline_package_holds_what_is_pinned(minilm_folder: Path) -> None:
     assert weights.resolve_minilm(None, None, None) == minilm_folder
     digest = hashlib.sha256((minilm_folder / "model.safetensors").read_bytes()).hexdigest()
     assert digest == PINNED == weights.MINILM_SHA256
@@ -127,36 +127,35 @@ def test_the_hash_is_computed_once(copied: Path, monkeypatch: pytest.MonkeyPatch
     assert weights.weights_hash(file) == first
 
 
-def test_a_hub_that_never_answers_is_asked_once(
-    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_never_answers_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_package(monkeypatch)
     monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(weights, "hf_hub_url", lambda *_, **__: f"http://{address}/file")
-        assert weights.resolve_minilm(None, None, None) == minilm_folder
-        assert weights.resolve_minilm(None, None, None) == minilm_folder
+        for _ in range(2):
+            with pytest.raises(BackboneMissingError, match="no usable answer"):
+                weights.resolve_minilm(None, None, None)
         silent.setblocking(False)
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
 
 
-def test_a_name_look_up_that_hangs_is_not_waited_for(
-    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_look_up_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_package(monkeypatch)
     over = Event()
     monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.2)
     # No timeout of a request covers the look-up of its host, so this one ignores its own.
     monkeypatch.setattr(weights, "get_hf_file_metadata", lambda *_, **__: over.wait())
-    assert weights.resolve_minilm(None, None, None) == minilm_folder
+    with pytest.raises(BackboneMissingError):
+        weights.resolve_minilm(None, None, None)
     over.set()
 
 
-def test_a_download_that_breaks_falls_to_the_next_place(
-    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_breaks_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_package(monkeypatch)
     asked = []
 
     def broken(_: str, name: str, **__: object) -> str:
@@ -165,12 +164,16 @@ def test_a_download_that_breaks_falls_to_the_next_place(
 
     monkeypatch.setattr(weights, "_hub_answers", lambda _: True)
     monkeypatch.setattr(weights, "hf_hub_download", broken)
-    assert weights.resolve_minilm(None, None, None) == minilm_folder
+    with pytest.raises(BackboneMissingError):
+        weights.resolve_minilm(None, None, None)
     assert asked == ["config.json"]
     monkeypatch.undo()
 
 
-def test_the_hub_comes_before_the_package(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_asked_for_what_the_package_has_not(
+    copied: Path, minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node starts a process for each message: one that has the package asks nobody."""
     revisions = set()
 
     def download(_: str, name: str, revision: str) -> str:
@@ -179,8 +182,17 @@ def test_the_hub_comes_before_the_package(copied: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(weights, "_hub_answers", lambda _: True)
     monkeypatch.setattr(weights, "hf_hub_download", download)
-    assert weights.resolve_minilm(None, None, None) == copied
-    assert revisions == {weights.MINILM_REVISION}
+    assert weights.resolve_minilm(None, None, None) == minilm_folder
+    assert weights.resolve_minilm(None, None, PINNED.upper()) == minilm_folder
+    assert not revisions
+    file = copied / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert weights.resolve_minilm(None, None, digest) == copied
+    no_package(monkeypatch)
+    with pytest.raises(BackboneHashError, match=PINNED):
+        weights.resolve_minilm(None, "0" * 40, None)
+    assert revisions == {weights.MINILM_REVISION, "0" * 40}
     monkeypatch.undo()
 
 

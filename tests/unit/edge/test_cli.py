@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from typer.main import get_command
 
 from server.app import WORK
 from sglora_fed import cli
 from sglora_fed.adapters.layout import Layout, ModuleShape
+from sglora_fed.backbones import weights
 from sglora_fed.backbones.weights import BaseModel
 from sglora_fed.edge.settings import FILE, read_node
 from sglora_fed.edge.shelf import put
@@ -43,6 +45,18 @@ def test_plaintext_and_clear_words_are_asked_for_and_warned_of(run: Run, tmp_pat
     assert "without noise" in err
     assert "plaintext" in err
     assert "--insecure" in out
+
+
+def test_a_missing_encoder_is_told_before_any_exchange(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(weights, "OFFLINE_PACKAGE", "a_package_that_is_not_there")
+    code, out, err = run("client", "init", tmp_path / "hall", *INIT, "--insecure")
+    assert (code, "flower-supernode" in out) == (0, True)
+    assert "[SGL-300]" in err
+    assert "pip install 'sglora-fed[offline]'" in err
 
 
 @pytest.mark.parametrize(
