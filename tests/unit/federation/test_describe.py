@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,19 @@ from flwr.clientapp import ClientApp
 
 from sglora_fed.adapters.layout import Layout, ModuleShape
 from sglora_fed.config import compose
-from sglora_fed.errors import RepliesError
-from sglora_fed.federation.describe import DescribeReply, Requests, collect_requests
+from sglora_fed.errors import MessageError, RepliesError
+from sglora_fed.federation.describe import (
+    DescribeReply,
+    DescribeRequest,
+    Requests,
+    collect_requests,
+    describe,
+)
 from sglora_fed.federation.exchange import Federation
 from sglora_fed.federation.inprocess import InProcessGrid
+from sglora_fed.federation.node import Node
 from sglora_fed.federation.roster import Roster
+from sglora_fed.privacy.floor import virtual_floor
 
 DIM = 8
 LAYOUT = Layout((ModuleShape("query", 3, 2),), 1, 1.0)
@@ -93,3 +102,19 @@ def test_a_flood_of_clients_is_refused_before_anything_is_made_for_them() -> Non
 def test_a_run_without_any_client_says_so() -> None:
     with pytest.raises(RepliesError, match="2 nodes have no client"):
         collect_requests(federation([described(0), described(1)]))
+
+
+def test_those_who_are_asked_answer_in_the_order_in_which_they_are_asked(tmp_path: Path) -> None:
+    config = compose(["family.clients_per_split=2"])
+    node = Node(config, 0, 1, None, virtual_floor(config.privacy, 1, tmp_path))
+    whole = describe(node, DescribeRequest(0))
+    assert whole.ids == tuple(node.clients)
+    rows = [4, 0, 2]
+    some = describe(node, DescribeRequest(0, ids=tuple(whole.ids[row] for row in rows)))
+    assert some.ids == tuple(whole.ids[row] for row in rows)
+    np.testing.assert_allclose(some.released, whole.released[rows], atol=1e-5)
+    assert np.abs(whole.released[4] - whole.released[0]).max() > 0.01
+    few = describe(node, DescribeRequest(0, most=len(whole.ids) - 1))
+    assert (few.ids, len(few.released)) == (whole.ids, 0)
+    with pytest.raises(MessageError, match="1 of 2 clients are not on this node"):
+        describe(node, DescribeRequest(0, ids=(whole.ids[0], "somebody-else")))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sglora_fed.errors import MessageError
 from sglora_fed.federation.adopt import AdoptReply, AdoptRequest
-from sglora_fed.federation.codec import pack, wire_bytes
+from sglora_fed.federation.codec import MOST_CLIENTS, pack, wire_bytes
 from sglora_fed.federation.comparison import CompareReply, CompareRequest
 from sglora_fed.federation.describe import DescribeReply, DescribeRequest
 from sglora_fed.federation.enrol import EnrolReply, EnrolRequest
@@ -20,6 +20,7 @@ from sglora_fed.federation.rounds import RoundReply, RoundRequest
 from sglora_fed.federation.shared import SharedReply, SharedRequest
 from sglora_fed.federation.terms import in_clear
 from sglora_fed.federation.wordings import WORDINGS
+from sglora_fed.privacy.mechanisms.shares import Answers
 
 DIM, SIZE, METHODS = 5, 7, 2
 IDS = ("a", "b-1")
@@ -96,7 +97,8 @@ def test_round_trips() -> None:
     same(EnrolRequest(1, IDS, 4), EnrolRequest.parse(EnrolRequest(1, IDS, 4).pack()))
     same(compare_request(), CompareRequest.parse(compare_request().pack(), SIZE))
     same(compare_reply(), parsed(compare_reply()))
-    same(DescribeRequest(9), DescribeRequest.parse(DescribeRequest(9).pack()))
+    for some in (DescribeRequest(9), DescribeRequest(9, ids=IDS, most=3)):
+        same(some, DescribeRequest.parse(some.pack()))
     asked = SharedRequest(1, 2, IDS, np.linspace(0, 1, SIZE).astype(np.float32))
     same(asked, SharedRequest.parse(asked.pack(), SIZE))
     shared = SharedReply(0, IDS, np.linspace(0, 1, SIZE))
@@ -120,6 +122,52 @@ def test_a_request_travels_in_half_precision_and_stays_a_direction() -> None:
     read = DescribeReply.parse(DescribeReply(1, IDS, unit(2)).pack(), CLEAR)
     assert (read.partition, read.ids) == (1, IDS)
     np.testing.assert_allclose(read.released, unit(2), atol=2**-11)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"most": 0}, {"most": MOST_CLIENTS + 1}, {"ids": ("a", "a")}, {"ids": ("../b",)}],
+)
+def test_impossible_clients_are_not_asked(changes: dict[str, object]) -> None:
+    asked = dataclasses.replace(DescribeRequest(9), **changes)  # type: ignore[arg-type]
+    with pytest.raises(MessageError):
+        DescribeRequest.parse(asked.pack())
+
+
+def test_who_has_more_clients_than_are_wanted_at_once_names_them_alone() -> None:
+    every, names = DescribeReply(1, IDS, unit(2)), DescribeReply(1, IDS, unit(0))
+    assert DescribeReply.parse(names.pack(), CLEAR, most=1).ids == IDS
+    assert len(DescribeReply.parse(every.pack(), CLEAR, most=2).released) == 2
+    for reply, most in ((every, 1), (names, 2)):
+        with pytest.raises(MessageError, match="claims"):
+            DescribeReply.parse(reply.pack(), CLEAR, most)
+
+
+def answers_for(clients: int, servers: int, entries: int, size: int) -> Answers:
+    rng = np.random.default_rng(0)
+    own = rng.integers(2**64, size=(2, 2, SIZE), dtype=np.uint64)
+    sums = rng.integers(2**16, size=(clients, servers, entries, size), dtype=np.uint16)
+    return Answers(own, sums)
+
+
+@pytest.mark.parametrize("entries", [0, 3])
+def test_two_servers_answers_arrive_bit_by_bit(entries: int) -> None:
+    sent = answers_for(2, 2, entries, SIZE)
+    none = np.empty((2, 0, SIZE), np.float16)
+    for read in (
+        AdoptRequest.parse(AdoptRequest(IDS, none[0], shares=sent).pack(), SIZE),
+        CompareRequest.parse(compare_request(made=(), adapters=none, shares=sent).pack(), SIZE),
+    ):
+        assert read.shares is not None
+        np.testing.assert_array_equal(read.shares.own, sent.own)
+        np.testing.assert_array_equal(read.shares.entries, sent.entries)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, SIZE), (2, 3, 3, SIZE), (2, 2, 3, SIZE + 1)])
+def test_answers_of_another_shape_are_refused(shape: tuple[int, int, int, int]) -> None:
+    sent = AdoptRequest(IDS, np.empty((0, SIZE), np.float16), shares=answers_for(*shape))
+    with pytest.raises(MessageError, match="entries claims"):
+        AdoptRequest.parse(sent.pack(), SIZE)
 
 
 def test_an_empty_node_is_a_valid_reply() -> None:
