@@ -91,12 +91,18 @@ def ids_of(exchanges: Sequence[Any]) -> list[str]:
     return [name for one in some for name in one.fields()["ids"]]
 
 
+@pytest.mark.parametrize(("at_once", "puts", "clients"), [(4, 3, 5), (1024, 1, 3)])
 def test_who_has_released_is_not_asked_again(
-    make_fast: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+    make_fast: Callable[..., Any],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+    puts: int,
+    clients: int,
 ) -> None:
-    """Requests come in pieces, of two clients of each node here."""
-    monkeypatch.setattr(requests, "AT_ONCE", 4)
-    left, put = [3], requests._put
+    """Requests come in pieces, of two clients of each node, or of all that a node has."""
+    monkeypatch.setattr(requests, "AT_ONCE", at_once)
+    left, put = [puts], requests._put
 
     def mortal(*told: Any) -> None:
         if not left[0]:
@@ -110,7 +116,7 @@ def test_who_has_released_is_not_asked_again(
         with pytest.raises(Died):
             dying.run()
     again = make_fast(*NOISE[:2]).run()
-    kept, asked = ids_of(dying.of_kind(DESCRIBE))[:5], ids_of(again.of_kind(DESCRIBE))
+    kept, asked = ids_of(dying.of_kind(DESCRIBE))[:clients], ids_of(again.of_kind(DESCRIBE))
     table = {row.client for row in read_rows(again.path("."))}
     assert len({*kept, *asked}) == len(kept) + len(asked)
     assert table == {*kept, *asked}
