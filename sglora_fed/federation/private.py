@@ -88,6 +88,15 @@ def trained_as_promised(
         own = starts[list(rows)]
         return _noisy(node, some, own, _final(plain, rows, own))
 
+    releases, answers = _asked_for(node, tasks, starts, lesson)
+    trained = within_allowance(node.floor, answers, lambda: release_once(releases, make))
+    return _scaled_back(trained, node.layout)
+
+
+def _asked_for(
+    node: Node, tasks: Sequence[Task], starts: np.ndarray, lesson: Lesson
+) -> tuple[list[Release], list[Answer]]:
+    """What is released of each expert, and what that is counted as."""
     facts = {
         "experts": expert_facts(node.config),
         "rounds": rounds_facts(node.config),
@@ -100,8 +109,7 @@ def trained_as_promised(
         _answer(node.config, lesson, task, digest(plan), is_kept(release))
         for task, plan, release in zip(tasks, plans, releases, strict=True)
     ]
-    trained = within_allowance(node.floor, answers, lambda: release_once(releases, make))
-    return _scaled_back(trained, node.layout)
+    return releases, answers
 
 
 def _scaled_back(trained: Trained, layout: Layout) -> Trained:
