@@ -126,7 +126,9 @@ def test_who_looks_too_often_waits_and_health_checks_go_on(
     found = [looked("greedy", "GET", path)[0] for path in paths]
     assert found == [200, 200, 200, 404]
     for method, path in (("GET", "/healthz"), ("PUT", app.ADDRESS), ("POST", "/nowhere")):
-        assert looked("greedy", method, path) == (429, "1000")
+        status, wait = looked("greedy", method, path)
+        # One comes back in 1,000 seconds; however slow the machine is, not yet.
+        assert (status, 900 < int(wait or 0) <= 1000) == (429, True)
     assert b'status="429",code="833"} 3' in running.service.counted().encode()
     # Adapters are counted apart, and others' checks too: also of whoever has asked for too many.
     greedy.adapters(released)
