@@ -94,7 +94,7 @@ def test_clip_s_adapter_names_the_folder(
     ours, bare = encoded(encoder, images[:2], layout, vectors)
     with torch.no_grad():
         theirs = model.get_image_features(**pixels).pooler_output
-    # Ours merges weights, which rounds differently: it is 9e-6 from double precision here, PEFT 2e-6.
+    # We merge weights, which rounds differently: 9e-6 from double precision here, PEFT 2e-6.
     torch.testing.assert_close(ours, nn.functional.normalize(theirs, dim=-1), atol=3e-5, rtol=0)
     assert (ours - bare).abs().max() > 0.01
 
