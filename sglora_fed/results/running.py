@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import TextIO
 
 from sglora_fed.errors import FolderBusyError, LaunchError, ResultsError, SgloraError
@@ -39,9 +43,11 @@ def running(folder: Path, name: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{name}, begun {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
+        stopped = LaunchError(f"{name} was stopped, or its SuperLink ended")
         ended = False
         try:
-            yield
+            with _told_first(partial(write_error, folder, stopped)):
+                yield
             ended = True
             (folder / ERROR).unlink(missing_ok=True)
         except Exception:
@@ -50,8 +56,35 @@ def running(folder: Path, name: str) -> Iterator[None]:
         finally:
             # Whoever ends a process, its SuperLink's end included, does so by a signal.
             if not ended:
-                write_error(folder, LaunchError(f"{name} was stopped, or its SuperLink ended"))
+                write_error(folder, stopped)
             note.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told_first(tell: Callable[[], None]) -> Iterator[None]:
+    """Tell as soon as the process is asked to end, before whoever handles that.
+
+    Flower's handler sends what it still has; five seconds later the process is gone, done or not.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    every = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: old for n, old in every.items() if old not in (signal.SIG_IGN, None)}
+
+    def told(number: int, _frame: FrameType | None) -> None:
+        tell()
+        signal.signal(number, before[number])
+        signal.raise_signal(number)
+
+    for number in before:
+        signal.signal(number, told)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            if signal.getsignal(number) is told:
+                signal.signal(number, old)
 
 
 def write_error(folder: Path, error: SgloraError) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -19,6 +21,27 @@ def test_a_reason_stands_until_a_run_ends_well(tmp_path: Path) -> None:
     with running(tmp_path, "second"):
         assert error.exists()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_reason_is_there_before_anybody_else_handles_the_end(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Who handles it may take so long that the process is ended from outside."""
+    told: list[bool] = []
+
+    def handles(_number: int, _frame: FrameType | None) -> None:
+        told.append((tmp_path / "error.json").exists())
+        raise SystemExit
+
+    before = signal.signal(number, handles)
+    try:
+        with pytest.raises(SystemExit), running(tmp_path, "first"):
+            signal.raise_signal(number)
+        assert signal.getsignal(number) is handles
+    finally:
+        signal.signal(number, before)
+    assert told == [True]
 
 
 def test_a_note_that_nobody_holds_is_of_a_run_that_was_killed(tmp_path: Path) -> None:

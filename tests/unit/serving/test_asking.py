@@ -213,7 +213,7 @@ def test_a_place_is_read_in_several_ways_and_as_in_a_run(
     endpoint: Any, krr: tuple[str, ...], issue: Callable[..., Files], floor: Floor, cameras: Export
 ) -> None:
     config, client = compose(krr), endpoint.client(issue("kitchen"))
-    agreement = server_agreement(config, load_describer(config.backbone), None)
+    agreement = server_agreement(config, load_describer(config.backbone), None, None)
     assert agreement.snap is not None
     own = np.asarray(load_describer(config.backbone).encode([WORDS]))[0]
     place = agreement.snap.nearest(own, 1).astype(np.uint16)  # at this epsilon it is released
