@@ -74,7 +74,7 @@ def _told_first(tell: Callable[[], None]) -> Iterator[None]:
 
     def told(number: int, _frame: FrameType | None) -> None:
         tell()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         signal.raise_signal(number)
 
     for number in before:
