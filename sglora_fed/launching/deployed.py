@@ -17,7 +17,7 @@ from typing import Any
 from sglora_fed.errors import LaunchError
 from sglora_fed.launching.bundle import app_folder, staged
 from sglora_fed.launching.run import run_settings, tool
-from sglora_fed.launching.signals import handled, interrupt
+from sglora_fed.signals import handled, interrupt
 
 COMPLETED = "finished:completed"
 

@@ -22,10 +22,10 @@ from sglora_fed.experiments.progress import follow
 from sglora_fed.files import write_atomically
 from sglora_fed.launching.bundle import app_folder, staged
 from sglora_fed.launching.environment import check_environment, say_who_may_enter
-from sglora_fed.launching.signals import handled, interrupt
 from sglora_fed.launching.superlink import NAME, SuperLink, start, superlink
 from sglora_fed.results.files import CLIENTS, ERROR, PAGE, RUNNING, SUMMARY, ZOOS
 from sglora_fed.results.gallery import GALLERY
+from sglora_fed.signals import handled, interrupt
 
 POLL_SECONDS = 0.1
 PROOF = {"run": SUMMARY, "zoo": ZOOS}

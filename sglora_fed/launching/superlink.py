@@ -18,7 +18,7 @@ from pathlib import Path
 from sglora_fed.errors import LaunchError
 from sglora_fed.launching.environment import child_environment
 from sglora_fed.launching.processes import GRACE_SECONDS, end, marked
-from sglora_fed.launching.signals import handled
+from sglora_fed.signals import handled
 
 STARTUP_SECONDS = 60.0
 POLL_SECONDS = 0.1

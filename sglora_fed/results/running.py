@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import current_thread, main_thread
-from types import FrameType
 from typing import TextIO
 
 from sglora_fed.errors import FolderBusyError, LaunchError, ResultsError, SgloraError
 from sglora_fed.files import write_atomically
 from sglora_fed.results.files import ERROR, RUNNING
+from sglora_fed.signals import told_first
 
 
 @contextmanager
@@ -46,7 +44,9 @@ def running(folder: Path, name: str) -> Iterator[None]:
         stopped = LaunchError(f"{name} was stopped, or its SuperLink ended")
         ended = False
         try:
-            with _told_first(partial(write_error, folder, stopped)):
+            # Flower's handler sends what it still has, and five seconds later the process is gone,
+            # done or not.
+            with told_first(partial(write_error, folder, stopped)):
                 yield
             ended = True
             (folder / ERROR).unlink(missing_ok=True)
@@ -58,33 +58,6 @@ def running(folder: Path, name: str) -> Iterator[None]:
             if not ended:
                 write_error(folder, stopped)
             note.unlink(missing_ok=True)
-
-
-@contextmanager
-def _told_first(tell: Callable[[], None]) -> Iterator[None]:
-    """Tell as soon as the process is asked to end, before whoever handles that.
-
-    Flower's handler sends what it still has; five seconds later the process is gone, done or not.
-    """
-    if current_thread() is not main_thread():
-        yield
-        return
-    every = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {n: old for n, old in every.items() if old not in (signal.SIG_IGN, None)}
-
-    def told(number: int, _frame: FrameType | None) -> None:
-        tell()
-        signal.signal(number, before[signal.Signals(number)])
-        signal.raise_signal(number)
-
-    for number in before:
-        signal.signal(number, told)
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            if signal.getsignal(number) is told:
-                signal.signal(number, old)
 
 
 def write_error(folder: Path, error: SgloraError) -> None:

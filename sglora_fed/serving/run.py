@@ -17,13 +17,13 @@ import uvicorn
 
 from sglora_fed.errors import CertificateError, EndpointError
 from sglora_fed.generators.export import Export
-from sglora_fed.launching.signals import handled
 from sglora_fed.serving.app import Service, make_app
 from sglora_fed.serving.connection import Connection
 from sglora_fed.serving.guard import LOG
 from sglora_fed.serving.limits import Budget, Limits
 from sglora_fed.serving.revoked import Revoked
 from sglora_fed.serving.tls import Files, audience_of, server_context
+from sglora_fed.signals import handled
 
 LOOPBACKS = ("127.0.0.1", "::1", "localhost")
 

@@ -32,6 +32,20 @@ def handled(handler: Handler) -> Iterator[None]:
             signal.signal(number, old)
 
 
+@contextmanager
+def told_first(tell: Callable[[], None]) -> Iterator[None]:
+    """Tell of every request to end before whoever handles it."""
+    before = {number: signal.getsignal(number) for number in _ENDING}
+
+    def told(number: int, _frame: FrameType | None) -> None:
+        tell()
+        signal.signal(number, before[signal.Signals(number)])
+        signal.raise_signal(number)
+
+    with handled(told):
+        yield
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     """A handler for whom every such request is a Ctrl-C."""
     raise KeyboardInterrupt
