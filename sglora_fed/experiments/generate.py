@@ -61,12 +61,11 @@ def write_adapter(config: RunConfig, store: ZooStore, description: str, out: Pat
     identity = store.identity
     embedding = _embedding(config, store.path, identity, description)
     generator = generator_for(config, store)
-    own = generator.generate(embedding, 1, identity.seed)
+    zoo, seed = trusted_zoo(store), identity.seed
+    adapters, own, entry = _made(config, generator, embedding, seed, zoo=zoo)
     confidence = _confidence(config, store, own)
-    wanted, entry = _read(config, generator, embedding, zoo=trusted_zoo(store))
-    made = generator.generate(wanted, 1, identity.seed)
     base = base_with(config.backbone, identity.weights_sha256)
-    write_peft(made.adapters[0, 0], Layout.from_dict(identity.layout), base, out)
+    write_peft(adapters[0, 0], Layout.from_dict(identity.layout), base, out)
     return _trust(own, confidence, entry)
 
 
@@ -86,12 +85,10 @@ def write_alone(config: RunConfig, export: Export, description: str, out: Path) 
     """
     identity = export.about.identity
     embedding = _embedding(config, export.folder, identity, description)
-    own = export.generator.generate(embedding, 1, identity.seed)
-    wanted, entry = _read(config, export.generator, embedding, export=export)
-    made = export.generator.generate(wanted, 1, identity.seed)
-    check_vectors(made.adapters, export.layout, norm_bound(export.layout))
+    adapters, own, entry = _made(config, export.generator, embedding, identity.seed, export=export)
+    check_vectors(adapters, export.layout, norm_bound(export.layout))
     base = base_with(config.backbone, identity.weights_sha256)
-    write_peft(made.adapters[0, 0], export.layout, base, out)
+    write_peft(adapters[0, 0], export.layout, base, out)
     return _trust(own, None, entry)
 
 
@@ -106,25 +103,28 @@ def _embedding(
     return np.asarray(describer.encode([description]))
 
 
-def _read(
+def _made(
     config: RunConfig,
     generator: Generator,
     embedding: np.ndarray,
+    seed: int,
     *,
     zoo: Zoo | None = None,
     export: Export | None = None,
-) -> tuple[np.ndarray, str | None]:
-    """[1, d] that an adapter is made for, and which entry of the catalogue it is.
+) -> tuple[np.ndarray, Generated, str | None]:
+    """[1, 1, D] an adapter, what is made of the description itself, and the entry that it is for.
 
     Nobody tries several here, so where descriptions are read in several ways the nearest entry is
     taken (docs/decisions/0017-readings.md). Nothing leaves, so no mechanism counts.
     """
+    own = generator.generate(embedding, 1, seed)
     alone = replace(config, privacy=PrivacyConfig(catalogue=config.privacy.catalogue))
     readings = agreed(alone, generator, zoo, export).readings
     if readings is None:
-        return embedding, None
+        return own.adapters, own, None
     place = int(readings.snap.nearest(embedding[0], 1)[0])
-    return readings.snap.embeddings[[place]], run_catalogue(config).descriptions[place]
+    made = generator.generate(readings.snap.embeddings[[place]], 1, seed)
+    return made.adapters, own, run_catalogue(config).descriptions[place]
 
 
 def _trust(own: Generated, confidence: float | None, entry: str | None) -> Trust:
